@@ -1,0 +1,142 @@
+"""Checkpoints that are either whole or not there: save, verify, rotate, restore the newest good one.
+
+Each lies in a folder of its own, `step_00000500/`, with TensorFlow's own checkpoint format inside. It is written under
+another name, read back, synced and renamed, so a kill or a full disk at any moment leaves the earlier ones as they
+were.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.errors import UserError
+
+_PREFIX = "checkpoint"  # of the files inside a checkpoint's folder
+
+
+def path_of(directory: Path, step: int) -> Path:
+    """Folder of the checkpoint of a step."""
+    return Path(directory) / f"step_{step:08d}"
+
+
+def list_steps(directory: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending."""
+    return sorted(int(path.name.removeprefix("step_")) for path in Path(directory).glob("step_" + "[0-9]" * 8))
+
+
+def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> Path:
+    """Writes a checkpoint, verifies it, and removes the oldest ones beyond `keep` (0 keeps all).
+
+    Raises:
+        UserError: It could not be written or read back, or holds a value that is not finite. Nothing was removed.
+    """
+    final, beside = path_of(directory, step), Path(directory) / f".step_{step:08d}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        checkpoint.write(str(beside / _PREFIX))
+        problem = find_problem(beside)
+        if problem:
+            raise OSError(problem)
+        _sync(beside)
+        if final.exists():  # a damaged one that a resumed run has overtaken
+            shutil.rmtree(final)
+        os.rename(beside, final)
+        _sync_folder(Path(directory))
+    except (OSError, tf.errors.OpError) as error:
+        kept = list_steps(directory)
+        raise UserError(
+            f"The checkpoint of step {step} could not be saved in {directory}: {_first_line(error)}. "
+            + (f"That of step {kept[-1]} is kept. " if kept else "")
+            + "Make room there, then the same command continues."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    for old in list_steps(directory)[:-keep] if keep else []:
+        shutil.rmtree(path_of(directory, old))
+    return final
+
+
+def find_problem(path: Path) -> str | None:
+    """Reads a checkpoint's every value (TensorFlow checks their checksums). Returns what is wrong with it, or None."""
+    try:
+        reader = tf.train.load_checkpoint(str(path / _PREFIX))
+        for name, dtype in reader.get_variable_to_dtype_map().items():
+            value = reader.get_tensor(name)
+            if dtype.is_floating and not np.all(np.isfinite(value)):
+                return f"{name} is not finite"
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        return f"it is damaged ({_first_line(error)})"
+    return None
+
+
+def restore_newest(
+    checkpoint: tf.train.Checkpoint, directory: Path, report: Callable[[str], None] = print
+) -> int | None:
+    """Restores the newest checkpoint that is whole.
+
+    Args:
+        checkpoint: All its objects must be in the file, and the other way round.
+        directory: The run's `checkpoints/`.
+        report: Told in one line of every damaged one that was passed over.
+
+    Returns:
+        Its step, or None if the folder holds no checkpoint at all.
+
+    Raises:
+        UserError: There are checkpoints, but all are damaged.
+    """
+    for leftover in Path(directory).glob(".step_*.part"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    steps = list_steps(directory)
+    for step in reversed(steps):
+        problem = find_problem(path_of(directory, step))
+        if problem is None:
+            restore(checkpoint, directory, step)
+            return step
+        report(f"Passing over the checkpoint of step {step}: {problem}")
+    if steps:
+        raise UserError(
+            f"A run continues from a checkpoint, but all {len(steps)} in {directory} are damaged. "
+            "Remove that folder to begin again, or take another --workdir."
+        )
+    return None
+
+
+def restore(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> None:
+    """Restores the checkpoint of a step, all of it.
+
+    Raises:
+        UserError: It does not fit the objects, so it belongs to networks of another form.
+    """
+    try:
+        checkpoint.read(str(path_of(directory, step) / _PREFIX)).assert_consumed()
+    except (AssertionError, ValueError) as error:
+        raise UserError(
+            f"{path_of(directory, step)} does not fit these networks: {_first_line(error)}. It was written by another "
+            "version of p2p_keras or with other settings. Take another --workdir."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

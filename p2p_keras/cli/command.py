@@ -1,0 +1,90 @@
+"""What all commands share: flags of their own, help that reads like documentation, errors in one line."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator
+
+from absl import flags
+
+from p2p_keras import __version__
+from p2p_keras.errors import UserError
+
+
+def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
+    """Parses the command line and runs a command; ends the process.
+
+    Exit status: 0 done; 2 a `UserError`, told in one line on stderr; 128 + signal number if stopped by a signal.
+
+    Args:
+        main: The command; gets the parsed flags and returns an exit status (None for 0).
+        values: Flags of this command alone, with their help.
+        doc: What stands above the flags in `--help`.
+    """
+    name = os.path.basename(sys.argv[0])
+    flags.DEFINE_bool("help", False, "Shows this.", short_name="h", flag_values=values)
+    flags.DEFINE_bool("version", False, "Shows the version.", flag_values=values)
+    # TensorFlow's own messages about CPU features and absent GPUs are not for the user. Set it to 0 to see them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        rest = values(sys.argv)[1:]
+        if values["help"].value:
+            print(help_text(values, doc))
+            sys.exit(0)
+        if values["version"].value:
+            print(f"{name} (p2p_keras) {__version__}")
+            sys.exit(0)
+        if rest:
+            raise UserError(f"{name} takes flags only, as in --workdir=runs/a2s. Received: {' '.join(rest)}")
+        sys.exit(main(values))
+    except (UserError, flags.Error) as error:
+        hint = f" See {name} --help." if isinstance(error, flags.Error) else ""
+        print(f"{name}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped before anything was changed", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keeps TensorFlow's start from writing on stderr, which TF_CPP_MIN_LOG_LEVEL does not (its issue 100442).
+
+    What it wrote is shown if the start fails, or if TF_CPP_MIN_LOG_LEVEL is set to less than 3.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        shown = os.environ["TF_CPP_MIN_LOG_LEVEL"] < "3"
+        try:
+            yield
+        except BaseException:
+            shown = True
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            if shown:
+                written.seek(0)
+                sys.stderr.write(written.read().decode(errors="replace"))
+
+
+def help_text(values: flags.FlagValues, doc: str) -> str:
+    """The command's description, then every flag in the order of its definition."""
+    lines = [textwrap.dedent(doc).strip(), "", "Flags:"]
+    for flag in values.flags_by_module_dict().values():
+        for each in flag:
+            value = "" if each.flag_type() == "bool" else "=" + _placeholder(each)
+            lines.append(f"  --{each.name}{value}")
+            text = each.help.split(">: ", 1)[-1] if isinstance(each, flags.EnumFlag) else each.help
+            lines += textwrap.wrap(text, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def _placeholder(flag: flags.Flag) -> str:
+    if isinstance(flag, flags.EnumFlag):
+        return "|".join(flag.parser.enum_values)
+    return {"int": "N", "float": "X", "comma separated list of strings": "A,B"}.get(flag.flag_type(), "PATH")

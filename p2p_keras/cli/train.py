@@ -1,0 +1,141 @@
+"""p2p-train: trains pix2pix on pairs of pictures."""
+
+from pathlib import Path
+
+from absl import flags
+
+from p2p_keras.cli import command
+from p2p_keras.config import DIRECTIONS, DISCRIMINATORS, PRECISIONS, PRESETS, make_config, read_config
+
+DOC = """
+    p2p-train trains pix2pix: one network that translates pictures, another that judges them.
+
+      p2p-train --direction=a2s --batch_size=24                      the demo, a drawn town: aerial -> street
+      p2p-train --data_dir=DATA --direction=AtoB                     your own pairs, side by side in one file each
+      p2p-train --data_dir=DAYTON --panels=street,aerial --preset=experiment3
+
+    DATA holds train/ and optionally val/ and test/, of JPEG or PNG files with two or more equal panels side by side.
+    The same command in the same --workdir continues where the run stopped, however it stopped; so does
+    p2p-train --workdir=RUN alone. Ctrl-C and SIGTERM save and stop.
+    """
+
+FLAGS = flags.FlagValues()
+
+flags.DEFINE_string(
+    "data_dir", None, "Folder with train/, optional val/ and test/. Without it: the embedded demo.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "workdir",
+    None,
+    "The run's folder: settings, checkpoints, pictures, curves. Default runs/<direction>.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "direction",
+    None,
+    DIRECTIONS,
+    "What becomes what: a2s aerial to street, s2a street to aerial, both by panel name; AtoB, BtoA the first two panels "
+    "by position. Default a2s.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "panels",
+    None,
+    "What the panels of a file show, left to right, as street,aerial. Default: what dataset.json in the data set says, "
+    "else two panels without names.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Pairs per step, over all devices together. Default 1 (the paper's); the demo's is 24.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "epochs", None, "Passes over the training pairs. Default 200 (the paper's); the demo's is 24.", flag_values=FLAGS
+)
+flags.DEFINE_integer("steps", None, "Length in steps, instead of --epochs.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "image_size",
+    None,
+    "Height and width the networks see: 32, 64, 128, 256 or 512. Default: the data set's own (dataset.json), else 256; "
+    "the demo's is 128.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_float("learning_rate", None, "Adam's, for both networks. Default 2e-4 (the paper's).", flag_values=FLAGS)
+flags.DEFINE_float("beta1", None, "Adam's first-moment decay. Default 0.5 (the paper's).", flag_values=FLAGS)
+flags.DEFINE_float("lambda_l1", None, "Weight of the L1 loss. Default 100 (the paper's).", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "decay_epochs",
+    None,
+    "Over so many last epochs the learning rate falls to 0. Default 0: constant.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "discriminator",
+    None,
+    DISCRIMINATORS,
+    "How large a patch the discriminator judges: 70, 16, 1 or 286 pixels; compact is the report's small one. "
+    "Default patch70 (the paper's).",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "base_filters",
+    None,
+    "Channels of each network's first layer. Default 64 (the paper's); the demo's is 32.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "precision",
+    None,
+    PRECISIONS,
+    "Numbers the networks compute with. Default auto: bfloat16 where the device is fast at it, else float32.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("seed", None, "Of weights, order, jitter and noise. Default 0.", flag_values=FLAGS)
+flags.DEFINE_integer("checkpoint_every_steps", None, "Steps between checkpoints. Default 500.", flag_values=FLAGS)
+flags.DEFINE_integer("keep_checkpoints", None, "Newest checkpoints kept; 0 keeps all. Default 3.", flag_values=FLAGS)
+flags.DEFINE_integer("samples_every_epochs", None, "Epochs between sample pictures. Default 1.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_bad_files",
+    None,
+    "Unreadable files that are listed and left out; with more, nothing starts. Default 0.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "preset",
+    None,
+    tuple(PRESETS),
+    "The report's experiments: direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
+    flag_values=FLAGS,
+)
+
+
+def main(values: flags.FlagValues) -> int:
+    """Trains; returns the exit status."""
+    given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
+    workdir, preset = given.pop("workdir"), given.pop("preset")
+    given["panels"] = tuple(name.strip() for name in given["panels"]) if given["panels"] else None
+    if workdir is None:
+        workdir = f"runs/{make_config(preset, **given).direction}"
+    settings_file = Path(workdir) / "config.json"
+    saved = read_config(settings_file)[0] if settings_file.exists() else None
+    config = make_config(preset, saved, **given)
+
+    with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
+        from p2p_keras.devices import make_strategy
+        from p2p_keras.train import train
+
+        strategy = make_strategy()
+
+    stopped_by = train(config, Path(workdir), strategy)
+    return 128 + stopped_by if stopped_by else 0
+
+
+def entry_point() -> None:
+    """`p2p-train`."""
+    command.run(main, FLAGS, DOC)
+
+
+if __name__ == "__main__":
+    entry_point()

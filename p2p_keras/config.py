@@ -1,0 +1,236 @@
+"""What a run is: one frozen dataclass, validated, to JSON and back; the report's experiments as presets. No TF."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from p2p_keras.errors import UserError
+
+DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
+DISCRIMINATORS = ("patch70", "patch16", "pixel", "patch286", "compact")
+PRECISIONS = ("float32", "bfloat16", "auto")
+IMAGE_SIZES = (32, 64, 128, 256, 512)
+
+# Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
+# larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
+DISCRIMINATOR_STRIDED_LAYERS = {"pixel": 0, "patch16": 1, "patch70": 3, "patch286": 5, "compact": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run computes, and how often it writes.
+
+    The field names are the flags of `p2p-train` and the keys of `config.json`. Defaults are the paper's (Isola et al.
+    2017, section 6.2 of the supplement); departures are named in the modules that act on the field.
+
+    Attributes:
+        data_dir: Folder with `train/` and optionally `val/` and `test/`; None is the embedded demo, `town`.
+        direction: `a2s` or `s2a` (by panel name), `AtoB` or `BtoA` (first two panels by position).
+        panels: What the panels of a composite show, left to right; empty if the data set's pairs have no names.
+        batch_size: Pairs per step, over all replicas together.
+        epochs: Length in passes over the training pairs; None if `steps` gives it.
+        steps: Length in steps (one discriminator and one generator update each); None if `epochs` gives it.
+        image_size: Height and width of what the networks see, in pixels; None takes the data set's own, else 256.
+        learning_rate: Adam's, for both networks.
+        beta1: Adam's first-moment decay, for both networks.
+        lambda_l1: Weight of the L1 loss in the generator's loss.
+        decay_epochs: Over so many epochs at the end the learning rate falls linearly to 0; 0 keeps it constant.
+        discriminator: One of `DISCRIMINATORS`.
+        base_filters: Channels of the first convolution of both networks; the others are multiples.
+        precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the device is fast at it).
+        seed: Of initial weights, data order, jitter and dropout noise.
+        checkpoint_every_steps: Steps between checkpoints; one is also written at the end and on a stop.
+        keep_checkpoints: Newest checkpoints kept; 0 keeps all.
+        samples_every_epochs: Epochs between sample grids.
+        max_bad_files: Unreadable files that are listed and left out before the run refuses to start.
+        statistics: Normalisation at inference (the run's contract): `moving` averages over training, or `per_image`,
+            each image's own, which is what the paper's test mode does at batch 1. Empty picks `per_image` at batch size
+            1, `moving` otherwise.
+    """
+
+    data_dir: str | None = None
+    direction: str = "a2s"
+    panels: tuple[str, ...] = ()
+    batch_size: int = 1
+    epochs: int | None = 200
+    steps: int | None = None
+    image_size: int | None = None
+    learning_rate: float = 2e-4
+    beta1: float = 0.5
+    lambda_l1: float = 100.0
+    decay_epochs: int = 0
+    discriminator: str = "patch70"
+    base_filters: int = 64
+    precision: str = "auto"
+    seed: int = 0
+    checkpoint_every_steps: int = 500
+    keep_checkpoints: int = 3
+    samples_every_epochs: int = 1
+    max_bad_files: int = 0
+    statistics: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.statistics:
+            object.__setattr__(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
+        _check(self)
+
+
+# The demo is small on purpose: a few minutes on two CPU cores show everything that a run does.
+DEMO = {"image_size": 128, "epochs": 24, "batch_size": 24, "base_filters": 32}
+
+# Section 3.5 of the report. It gives no length for experiments 3 and 4; they take the 200 epochs that it aimed for.
+PRESETS: dict[str, dict[str, Any]] = {
+    "experiment1": {"direction": "s2a", "batch_size": 128, "learning_rate": 2e-3, "epochs": 174},
+    "experiment2": {"direction": "a2s", "batch_size": 48, "learning_rate": 2e-3, "epochs": 200},
+    "experiment3": {"direction": "s2a", "batch_size": 24, "learning_rate": 2e-3, "epochs": 200},
+    "experiment4": {"direction": "s2a", "batch_size": 1, "learning_rate": 2e-3, "epochs": 200},
+}
+
+# These change how often a run writes or how long it goes on, never what it has computed so far.
+_FREE_ON_RESUME = {
+    "data_dir",  # the pairs themselves are compared, by fingerprint
+    "epochs",
+    "steps",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+    "samples_every_epochs",
+    "max_bad_files",
+}
+
+
+def make_config(preset: str | None = None, saved: TrainConfig | None = None, **settings: Any) -> TrainConfig:
+    """Builds a config: defaults, then the demo's, then the preset's, then the settings given (None means not given).
+
+    Args:
+        preset: One of `PRESETS`.
+        saved: The config of a run that is to continue: what is not given is as it was, instead of the defaults.
+        **settings: Fields of `TrainConfig`.
+
+    Raises:
+        UserError: A value breaks its rule, or both `epochs` and `steps` are given.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if "epochs" in given and "steps" in given:
+        raise UserError("Give --epochs or --steps, not both. The length of a run is one of them.")
+    defaults = {} if "data_dir" in given else DEMO
+    base = dict(dataclasses.asdict(saved) if saved else defaults)
+    if preset is not None:
+        base.update(PRESETS[_one_of("preset", preset, tuple(PRESETS))], steps=None)
+    if "steps" in given:
+        base["epochs"] = None
+    if "epochs" in given:
+        base["steps"] = None
+    return TrainConfig(**{**base, **given})
+
+
+def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Steps at which the run is finished."""
+    return config.steps if config.steps is not None else config.epochs * steps_per_epoch
+
+
+def decay_steps(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Steps at the end of the run over which the learning rate falls to 0."""
+    return min(config.decay_epochs * steps_per_epoch, total_steps(config, steps_per_epoch))
+
+
+def check_resume(saved: TrainConfig, asked: TrainConfig, done_steps: int, steps_per_epoch: int) -> None:
+    """Refuses to continue a run with settings under which its first `done_steps` steps would have gone differently.
+
+    Length may change freely while the learning rate of the steps already done stays the same.
+
+    Raises:
+        UserError: Names every setting that differs.
+    """
+    names = [f.name for f in dataclasses.fields(TrainConfig) if f.name not in _FREE_ON_RESUME]
+    changed = [name for name in names if getattr(saved, name) != getattr(asked, name)]
+    if total_steps(saved, steps_per_epoch) != total_steps(asked, steps_per_epoch):
+        decay_starts = (
+            total_steps(config, steps_per_epoch) - decay_steps(config, steps_per_epoch) for config in (saved, asked)
+        )
+        if (saved.decay_epochs or asked.decay_epochs) and done_steps > min(decay_starts):
+            changed.append("epochs" if asked.steps is None else "steps")
+    if changed:
+        differences = ", ".join(f"--{name} was {_show(saved, name)}, is {_show(asked, name)}" for name in changed)
+        raise UserError(
+            f"A run continues only with the settings it began with. Changed: {differences}. "
+            "Give the old values, or another --workdir for a new run."
+        )
+
+
+def to_json(config: TrainConfig, **more: Any) -> str:
+    """The text of `config.json`: the settings under the flags' names, and what else the run records about itself."""
+    return json.dumps({"format": 1, "config": dataclasses.asdict(config), **more}, indent=2) + "\n"
+
+
+def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """Reads `config.json`: the config and the rest of the record.
+
+    Raises:
+        UserError: Not there, not JSON, or not of a form this version knows.
+    """
+    try:
+        record = json.loads(path.read_text())
+        settings = record.pop("config")
+        settings["panels"] = tuple(settings["panels"])
+        return TrainConfig(**settings), record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"A run folder holds a config.json written by p2p-train. {path} cannot be read as one: {error}. "
+            "Give the --workdir of a run, or a new folder."
+        ) from error
+
+
+def _show(config: TrainConfig, name: str) -> str:
+    value = getattr(config, name)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _one_of(name: str, value: Any, allowed: tuple) -> Any:
+    if value not in allowed:
+        raise UserError(f"--{name} must be one of {', '.join(map(str, allowed))}. Received: {value}")
+    return value
+
+
+def _check(config: TrainConfig) -> None:
+    _one_of("direction", config.direction, DIRECTIONS)
+    _one_of("discriminator", config.discriminator, DISCRIMINATORS)
+    _one_of("precision", config.precision, PRECISIONS)
+    if config.image_size is not None:
+        _one_of("image_size", config.image_size, IMAGE_SIZES)
+    _one_of("statistics", config.statistics, ("moving", "per_image"))
+    if (config.epochs is None) == (config.steps is None):
+        raise UserError(f"A run needs --epochs or --steps. Received: epochs={config.epochs}, steps={config.steps}")
+    for name in ("batch_size", "epochs", "steps", "base_filters", "checkpoint_every_steps", "samples_every_epochs"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1. Received: {value}")
+    for name in ("keep_checkpoints", "max_bad_files", "decay_epochs", "lambda_l1"):
+        if not getattr(config, name) >= 0:
+            raise UserError(f"--{name} must not be negative. Received: {getattr(config, name)}")
+    if not 0 < config.learning_rate < 1:
+        raise UserError(f"--learning_rate must lie between 0 and 1. Received: {config.learning_rate}")
+    if not 0 <= config.beta1 < 1:
+        raise UserError(f"--beta1 must lie in [0, 1). Received: {config.beta1}")
+    if not 0 <= config.seed < 2**31:
+        raise UserError(f"--seed must lie in [0, 2**31). Received: {config.seed}")
+    if config.epochs is not None and config.decay_epochs > config.epochs:
+        raise UserError(
+            f"--decay_epochs are the last of the --epochs, so at most {config.epochs}. Received: {config.decay_epochs}"
+        )
+    if len(set(config.panels)) != len(config.panels) or len(config.panels) == 1 or "" in config.panels:
+        raise UserError(
+            "--panels names two or more different panels, left to right, as in --panels=street,aerial. "
+            f"Received: {','.join(config.panels)}"
+        )
+    if config.image_size is not None and patch_size(config.discriminator, config.image_size) < 1:
+        raise UserError(
+            f"--discriminator={config.discriminator} needs pictures larger than --image_size={config.image_size}: "
+            "its last map would have no pixel. Take a larger --image_size, or --discriminator=patch70 or patch16."
+        )
+
+
+def patch_size(discriminator: str, image_size: int) -> int:
+    """Height and width of the discriminator's map of logits: 30 for `patch70` at 256."""
+    size = image_size // 2 ** DISCRIMINATOR_STRIDED_LAYERS[discriminator]
+    return size - 2 if discriminator.startswith("patch") else size

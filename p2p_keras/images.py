@@ -1,0 +1,76 @@
+"""The one place where uint8 pictures become [-1, 1] tensors and come back; picture grids; PNG files."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+
+def to_unit_range(image: tf.Tensor) -> tf.Tensor:
+    """Maps [0, 255] (uint8, or float after resizing) to float32 in [-1, 1]; 127.5 becomes 0. Any shape."""
+    return tf.cast(image, tf.float32) / 127.5 - 1.0
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Maps [-1, 1] to uint8, rounding to the nearest level; values outside are clipped. Any shape."""
+    levels = (np.asarray(image, np.float32) + 1.0) * 127.5
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes JPEG or PNG bytes (scalar string) to uint8 (H, W, 3), bit-exact with Pillow's `convert("RGB")`.
+
+    Grey pictures get three equal channels, palettes their colours; an alpha channel is dropped.
+
+    TensorFlow's default JPEG transform is up to 3 levels off; INTEGER_ACCURATE is the one Pillow uses.
+    """
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def grid(rows: list[list[np.ndarray]], titles: list[str]) -> np.ndarray:
+    """Lays pictures out in rows under column titles.
+
+    Args:
+        rows: Equal-sized uint8 pictures (H, W, 3); every row as long as `titles`.
+        titles: One a column.
+
+    Returns:
+        uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the pictures.
+    """
+    height, width, _ = rows[0][0].shape
+    gap, header = max(2, width // 64), 20
+    sheet = Image.new(
+        "RGB", (len(titles) * (width + gap) + gap, header + len(rows) * (height + gap)), color=(255, 255, 255)
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        left = gap + column * (width + gap)
+        draw.text((left + width // 2, header // 2), title, fill=(0, 0, 0), anchor="mm", font=ImageFont.load_default(12))
+        for row, pictures in enumerate(rows):
+            sheet.paste(Image.fromarray(pictures[column]), (left, header + row * (height + gap)))
+    return np.asarray(sheet)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """PNG file of a uint8 (H, W, 3) picture."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes a uint8 (H, W, 3) picture; the final name appears only when the file is whole."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(encode_png(image))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,230 @@
+"""The U-Net generator and the PatchGAN discriminator of pix2pix as Keras functional models (Isola et al. 2017, section
+6.1).
+
+Kept from the original Torch code (`models.lua`) where tutorials differ from it: LeakyReLU slope 0.2, batch norm
+momentum 0.9 and epsilon 1e-5, weights from N(0, 0.02), skip connections that carry the convolution's output before its
+activation (the decoder applies its own ReLU), no batch norm on the innermost layer (over a 1x1 map at batch 1 it would
+output zero).
+
+Departures: no bias where batch norm follows and removes it (as in the PyTorch version); dropout noise comes from an
+explicit seed for each picture instead of hidden state.
+"""
+
+import keras
+import tensorflow as tf
+
+from p2p_keras.config import DISCRIMINATOR_STRIDED_LAYERS
+
+LEAKY_SLOPE = 0.2
+
+
+@keras.saving.register_keras_serializable("p2p_keras")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Keras batch normalisation with the original's constants, synchronised over replicas.
+
+    Synchronised, because otherwise every replica would train with statistics of its own share of the batch and the
+    moving averages of all but one would be lost.
+
+    Args:
+        per_image_statistics: With `training=False`, normalise each image by its own mean and variance over (H, W)
+            instead of the moving averages. It is what the original does at test time with batch 1, without depending on
+            the batch.
+    """
+
+    def __init__(self, per_image_statistics: bool = False, **kwargs) -> None:
+        defaults = {"momentum": 0.9, "epsilon": 1e-5, "synchronized": True}
+        defaults["gamma_initializer"] = keras.initializers.RandomNormal(1.0, 0.02)
+        super().__init__(**{**defaults, **kwargs})
+        self.per_image_statistics = per_image_statistics
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalises (B, H, W, C); keeps shape and dtype."""
+        if training or not self.per_image_statistics:
+            return super().call(inputs, training=training, mask=mask)
+        x = tf.cast(inputs, tf.float32)
+        mean, variance = tf.nn.moments(x, axes=[1, 2], keepdims=True)
+        gamma, beta = tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32)
+        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+        return tf.cast(x, inputs.dtype)
+
+    def get_config(self) -> dict:
+        """Adds the argument of this class to the base's."""
+        return {**super().get_config(), "per_image_statistics": self.per_image_statistics}
+
+
+@keras.saving.register_keras_serializable("p2p_keras")
+class NoiseDropout(keras.layers.Layer):
+    """Dropout whose noise is a function of a seed given for each image; without seeds it passes its input on.
+
+    Keras' own Dropout draws the same mask on every replica and keeps its state outside checkpoints.
+
+    Args:
+        rate: Share of the elements that become 0; the others are scaled by 1 / (1 - rate).
+        salt: A number that tells the layers of one network apart, so that they don't draw from the same stream.
+    """
+
+    def __init__(self, rate: float, salt: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.rate, self.salt = rate, salt
+
+    def call(self, x, seed=None):
+        """Drops elements of x (B, H, W, C) by `seed`, int32 (B, 2), or None."""
+        if seed is None:
+            return x
+        shape = tf.shape(x)[1:]
+
+        def uniform(image_seed: tf.Tensor) -> tf.Tensor:
+            return tf.random.stateless_uniform(shape, tf.random.fold_in(image_seed, self.salt))
+
+        # Image by image, so that the noise of one does not depend on its place in the batch. As fast as one large draw.
+        noise = tf.map_fn(uniform, seed, fn_output_signature=tf.float32)
+        return tf.where(noise >= self.rate, x / (1.0 - self.rate), tf.zeros((), x.dtype))
+
+    def compute_output_shape(self, x_shape, seed_shape=None):
+        """The shape of the input."""
+        return x_shape
+
+    def get_config(self) -> dict:
+        """Adds the arguments of this class to the base's."""
+        return {**super().get_config(), "rate": self.rate, "salt": self.salt}
+
+
+def build_generator(
+    image_size: int = 256,
+    input_channels: int = 3,
+    output_channels: int = 3,
+    base_filters: int = 64,
+    per_image_statistics: bool = False,
+    dtype: str = "float32",
+) -> keras.Model:
+    """U-Net: as many halvings as lead from `image_size` to 1x1, and back, layer i joined to layer n - i.
+
+    At 256: encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C256-C128-C64, then a
+    convolution to the output and tanh; 54.4 million parameters.
+
+    Args:
+        image_size: Power of two, at least 8.
+        input_channels: Channels of the input image.
+        output_channels: Channels of the generated image.
+        base_filters: 64 in the paper; the deepest layers have 8 times as many.
+        per_image_statistics: See `BatchNorm`.
+        dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Weights and output stay float32.
+
+    Returns:
+        `generator([input_image, noise_seed], training=...)`: input_image (B, S, S, input_channels) in [-1, 1];
+        noise_seed int32 (B, 2), or None for no dropout noise; result float32 (B, S, S, output_channels) in [-1, 1].
+    """
+    depth = image_size.bit_length() - 1
+    if image_size != 2**depth or depth < 3:
+        raise ValueError(f"image_size must be a power of two, at least 8. Received: {image_size}")
+    filters = [base_filters * min(2**i, 8) for i in range(depth)]
+
+    input_image = keras.Input((image_size, image_size, input_channels), name="input_image")
+    noise_seed = keras.Input((2,), dtype="int32", optional=True, name="noise_seed")
+
+    x, skips = input_image, []
+    for i, channels in enumerate(filters):
+        if i > 0:
+            x = keras.layers.LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
+        normalised = 0 < i < depth - 1
+        x = _conv(channels, 2, "same", use_bias=not normalised, dtype=dtype, name=f"down{i + 1}")(
+            x
+        )  # (B, S / 2^(i+1), ...)
+        if normalised:
+            x = BatchNorm(per_image_statistics, dtype=dtype, name=f"down{i + 1}_norm")(x)
+        skips.append(x)
+
+    for i in reversed(range(depth - 1)):
+        x = keras.layers.ReLU(dtype=dtype)(x)
+        x = _conv_transpose(filters[i], use_bias=False, dtype=dtype, name=f"up{i + 1}")(x)  # (B, S / 2^(i+1), ...)
+        x = BatchNorm(per_image_statistics, dtype=dtype, name=f"up{i + 1}_norm")(x)
+        if i >= depth - 4:  # the three innermost carry the noise: CD512-CD512-CD512
+            x = NoiseDropout(0.5, salt=i, dtype=dtype, name=f"up{i + 1}_noise")(x, noise_seed)
+        x = keras.layers.Concatenate(dtype=dtype)([x, skips[i]])
+
+    x = keras.layers.ReLU(dtype=dtype)(x)
+    x = _conv_transpose(output_channels, use_bias=True, dtype=dtype, name="output")(x)  # (B, S, S, output_channels)
+    x = keras.layers.Activation("tanh", dtype="float32", name="generated_image")(x)
+    return keras.Model([input_image, noise_seed], x, name="generator")
+
+
+def build_discriminator(
+    kind: str = "patch70",
+    image_size: int = 256,
+    input_channels: int = 3,
+    target_channels: int = 3,
+    base_filters: int = 64,
+    dtype: str = "float32",
+) -> keras.Model:
+    """PatchGAN: one logit for each overlapping patch, from input and target image together.
+
+    Args:
+        kind: `patch70` C64-C128-C256-C512, 30x30 logits at 256; `patch16` C64-C128; `patch286`
+            C64-C128-C256-C512-C512-C512; `pixel` C64-C128 of 1x1 convolutions; `compact` the report's n -> 32 n/2 -> 64
+            n/4 -> 128 n/8 -> 1 n/8 (half of `base_filters` first), whose patches measure 46 pixels.
+        image_size: Height and width, pixels.
+        input_channels: Channels of the input image.
+        target_channels: Channels of the target image.
+        base_filters: 64 in the paper.
+        dtype: Keras dtype policy. Weights and logits stay float32.
+
+    Returns:
+        `discriminator([input_image, target_image], training=...)`: both (B, S, S, C) in [-1, 1]; logits float32 (B, h,
+        w, 1).
+    """
+    strided = DISCRIMINATOR_STRIDED_LAYERS[kind]
+    input_image = keras.Input((image_size, image_size, input_channels), name="input_image")
+    target_image = keras.Input((image_size, image_size, target_channels), name="target_image")
+    x = keras.layers.Concatenate(dtype=dtype)([input_image, target_image])  # (B, S, S, 6)
+
+    def block(x, channels, strides, name, kernel=4, norm=True):
+        padding = "valid" if strides == 1 and kernel == 4 else "same"
+        if padding == "valid":  # the original pads by one pixel, so every such layer shrinks the map by one
+            x = keras.layers.ZeroPadding2D(1, dtype=dtype)(x)
+        x = _conv(channels, strides, padding, use_bias=not norm, dtype=dtype, kernel=kernel, name=name)(x)
+        if norm:
+            x = BatchNorm(dtype=dtype, name=f"{name}_norm")(x)
+        return keras.layers.LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
+
+    if kind == "pixel":
+        x = block(x, base_filters, 1, "conv1", kernel=1, norm=False)
+        x = block(x, base_filters * 2, 1, "conv2", kernel=1)
+        x = _conv(1, 1, "same", use_bias=True, dtype=dtype, kernel=1, name="patches")(x)
+    elif kind == "compact":
+        for i in range(strided):
+            x = block(x, base_filters // 2 * 2**i, 2, f"conv{i + 1}", norm=i > 0)
+        x = _conv(1, 1, "same", use_bias=True, dtype=dtype, name="patches")(x)
+    else:
+        for i in range(strided):
+            x = block(x, base_filters * min(2**i, 8), 2, f"conv{i + 1}", norm=i > 0)
+        x = block(x, base_filters * min(2**strided, 8), 1, f"conv{strided + 1}")
+        x = keras.layers.ZeroPadding2D(1, dtype=dtype)(x)
+        x = _conv(1, 1, "valid", use_bias=True, dtype=dtype, name="patches")(x)
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)  # (B, h, w, 1)
+    return keras.Model([input_image, target_image], logits, name="discriminator")
+
+
+def _conv(channels, strides, padding, use_bias, dtype, name, kernel=4):
+    return keras.layers.Conv2D(
+        channels,
+        kernel,
+        strides,
+        padding,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _conv_transpose(channels, use_bias, dtype, name):
+    return keras.layers.Conv2DTranspose(
+        channels,
+        4,
+        2,
+        "same",
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
+        dtype=dtype,
+        name=name,
+    )

@@ -1,0 +1,107 @@
+"""What a run writes for people while it trains: the terminal, `history.jsonl`, TensorBoard, sample grids, curves."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras import charts, images, summaries
+from p2p_keras.cadence import is_due
+from p2p_keras.config import TrainConfig
+from p2p_keras.progress import ProgressLine, duration
+from p2p_keras.trainer import LOSS_NAMES
+from p2p_keras.workdir import append_history, keep_history, read_history
+
+SCALARS_EVERY_STEPS = 20
+
+
+class Recorder:
+    """Keeps the sums behind an epoch's means, and writes.
+
+    Args:
+        workdir: The run's folder.
+        config: The run's settings.
+        loss_sums: float64 (4,): sums of the epoch so far, from the checkpoint.
+        first_step: Steps already done; records beyond them are dropped, since they will be made again.
+        steps_per_epoch: Steps in an epoch.
+        last_step: Steps in the whole run.
+        report: Told one line an epoch.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        config: TrainConfig,
+        loss_sums: np.ndarray,
+        first_step: int,
+        steps_per_epoch: int,
+        last_step: int,
+        report: Callable[[str], None],
+    ) -> None:
+        self.loss_sums = np.array(loss_sums, np.float64)
+        self._workdir, self._batch_size, self._steps_per_epoch = workdir, config.batch_size, steps_per_epoch
+        self._epochs, self._report = last_step / steps_per_epoch, report
+        self._timed_steps, self._timed_secs, self._calls = 0, 0.0, 0
+        self._epoch_started = time.monotonic()
+        (workdir / "samples").mkdir(exist_ok=True)
+        keep_history(workdir / "history.jsonl", first_step)
+        self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
+        self._progress = ProgressLine(last_step * config.batch_size, "images", first_step * config.batch_size)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.clear()
+        self._writer.close()
+
+    def add_losses(self, done_steps: int, losses: np.ndarray, secs: float) -> None:
+        """Takes in the losses (steps, 4) of the steps after `done_steps`, which took `secs` seconds."""
+        for step, row in enumerate(losses, start=done_steps + 1):
+            self.loss_sums += row  # one by one, so that the sum does not depend on how many steps a call takes
+            if is_due(step, SCALARS_EVERY_STEPS):
+                summaries.write_scalars(self._writer, step, dict(zip(LOSS_NAMES, row, strict=True)))
+        self._calls += 1
+        if self._calls > 1:  # the first call also traces the step function
+            self._timed_steps += len(losses)
+            self._timed_secs += secs
+        _, gan, l1, discriminator = losses[-1]
+        self._progress.update(
+            step * self._batch_size,
+            f"GAN {gan:.3f}  L1 {l1:.4f}  D {discriminator:.3f}",
+            rate=len(losses) * self._batch_size / secs,
+        )
+
+    def end_epoch(self, step: int) -> None:
+        """Writes the epoch's means, also for a last epoch that the run's length cuts short."""
+        done = (step - 1) % self._steps_per_epoch + 1
+        now = time.monotonic()
+        record = {
+            "step": step,
+            "epoch": step / self._steps_per_epoch,
+            **dict(zip(LOSS_NAMES, (self.loss_sums / done).tolist(), strict=True)),
+            "images_per_sec": self._timed_steps * self._batch_size / self._timed_secs if self._timed_steps else None,
+            "secs": now - self._epoch_started,
+        }
+        append_history(self._workdir / "history.jsonl", record)
+        charts.training_curves(read_history(self._workdir / "history.jsonl"), self._workdir / "curves.png")
+        self._progress.clear()
+        self._report(self._line(record))
+        self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
+        if is_due(step, self._steps_per_epoch):
+            self.loss_sums[:] = 0.0
+
+    def add_samples(self, step: int, picture: np.ndarray) -> None:
+        """Writes a grid as `samples/epoch_0001.png` and to TensorBoard."""
+        epoch = math.ceil(step / self._steps_per_epoch)
+        images.write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", picture)
+        summaries.write_image(self._writer, step, "samples", picture)
+
+    def _line(self, record: dict) -> str:
+        rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""
+        left = duration(record["secs"] * (self._epochs - record["epoch"]))
+        losses = "GAN {gan_loss:.3f}  L1 {l1_loss:.4f}  discriminator {discriminator_loss:.3f}".format(**record)
+        return f"epoch {record['epoch']:g}/{self._epochs:g}  {losses}  {rate}  {left} left"

@@ -1,0 +1,318 @@
+"""The run: what is wired to what, and what happens when. The computing itself is in `trainer`."""
+
+import contextlib
+import dataclasses
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras import __version__, checkpoints, models
+from p2p_keras.cadence import is_due, next_due
+from p2p_keras.config import DEMO, TrainConfig, check_resume, decay_steps, read_config, to_json, total_steps
+from p2p_keras.data import check, pipeline, town
+from p2p_keras.data.pairs import Pairs, find_pairs, fingerprint, select_panels
+from p2p_keras.devices import fast_precision, make_strategy
+from p2p_keras.errors import UserError
+from p2p_keras.progress import ProgressLine
+from p2p_keras.recorder import Recorder
+from p2p_keras.samples import make_sampler
+from p2p_keras.trainer import LOSS_NAMES, LinearDecay, make_train_steps
+from p2p_keras.workdir import locked, write_text
+
+SECS_PER_CALL = 1.0  # the step function runs about so long before the loop looks at signals and draws its progress
+
+
+class Networks(NamedTuple):
+    """What is trained, and the checkpoint that holds all of it."""
+
+    generator: keras.Model
+    discriminator: keras.Model
+    generator_optimizer: keras.optimizers.Optimizer
+    discriminator_optimizer: keras.optimizers.Optimizer
+    step: tf.Variable  # int64: steps done
+    loss_sums: tf.Variable  # float64 (4,): of the epoch so far, so that a resumed epoch reports the same means
+    checkpoint: tf.train.Checkpoint
+
+
+class Data(NamedTuple):
+    """The checked pairs, and how to read them."""
+
+    pairs: Pairs
+    bad: dict[str, str]  # relative path -> problem, of those left out
+    reading: tuple[int, int, int, int]  # panel_count, input_panel, target_panel, image_size
+
+
+def train(
+    config: TrainConfig,
+    workdir: Path,
+    strategy: tf.distribute.Strategy | None = None,
+    report: Callable[[str], None] = print,
+) -> int | None:
+    """Trains a run to its end, from the newest checkpoint in its folder or from the start.
+
+    Seeds Python's, NumPy's and TensorFlow's global generators with the run's seed: Keras' initializers draw from them.
+
+    Args:
+        config: What to train. In a folder that already holds a run, it must agree with that run's settings.
+        workdir: The run's folder; gets `config.json`, `checkpoints/`, `summaries/`, `samples/`, `history.jsonl`,
+            `curves.png`.
+        strategy: Where to compute; by default on all visible devices.
+        report: Told what a person wants to read, line by line.
+
+    Returns:
+        None when the run is finished; the number of the signal (SIGINT or SIGTERM) that stopped it after a checkpoint.
+
+    Raises:
+        UserError: Settings, data, folder or disk don't allow it, or the losses are no longer finite.
+    """
+    workdir = Path(workdir)
+    with locked(workdir):
+        saved, record = (None, {})
+        if (workdir / "config.json").exists():
+            saved, record = read_config(workdir / "config.json")
+        config, data = _settle(config, saved, workdir, report)
+        strategy = strategy or make_strategy()
+        count = len(data.pairs.splits["train"])
+        _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
+        steps_per_epoch = count // config.batch_size
+        last_step = total_steps(config, steps_per_epoch)
+
+        if saved:
+            done = max(checkpoints.list_steps(workdir / "checkpoints"), default=0)
+            _check_data(record, fingerprint(data.pairs), data.pairs.root)
+            check_resume(saved, config, done, steps_per_epoch)
+        networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
+        first_step = checkpoints.restore_newest(networks.checkpoint, workdir / "checkpoints", report) or 0
+        write_text(workdir / "config.json", _record(config, data.pairs))
+
+        for name, problem in data.bad.items():
+            report(f"Left out {name}: {problem}")
+        if data.pairs.ignored:
+            report(f"Left out {len(data.pairs.ignored)} files that are not .jpg or .png, as {data.pairs.ignored[0]}")
+        if first_step >= last_step:
+            report(f"This run is finished: {first_step} of {last_step} steps are done.")
+            _report_outcome(workdir, report)
+            return None
+        report(
+            f"{config.direction}: {count} training pairs at {config.image_size}x{config.image_size}, batch "
+            f"{config.batch_size} in {config.precision} on {strategy.num_replicas_in_sync} device(s), "
+            f"steps {first_step + 1} to {last_step}, {steps_per_epoch} an epoch"
+        )
+        stopped_by = _loop(config, workdir, strategy, networks, data, steps_per_epoch, last_step, report)
+        _report_outcome(workdir, report)
+        return stopped_by
+
+
+def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_step: int, decaying: int) -> Networks:
+    """Builds models, optimizers and checkpoint in the strategy's scope, with weights drawn from the run's seed."""
+    keras.utils.set_random_seed(config.seed)
+    dtype = "mixed_bfloat16" if config.precision == "bfloat16" else "float32"
+    per_image = config.statistics == "per_image"
+    size, filters = config.image_size, config.base_filters
+    with strategy.scope():
+        generator = models.build_generator(size, base_filters=filters, per_image_statistics=per_image, dtype=dtype)
+        discriminator = models.build_discriminator(config.discriminator, size, base_filters=filters, dtype=dtype)
+        rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
+        generator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
+        discriminator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
+        generator_optimizer.build(generator.trainable_variables)
+        discriminator_optimizer.build(discriminator.trainable_variables)
+        step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        loss_sums = tf.Variable(tf.zeros(len(LOSS_NAMES), tf.float64), trainable=False, name="loss_sums")
+    parts = (generator, discriminator, generator_optimizer, discriminator_optimizer, step, loss_sums)
+    names = Networks._fields[: len(parts)]
+    return Networks(*parts, tf.train.Checkpoint(**dict(zip(names, parts, strict=True))))
+
+
+def _loop(
+    config: TrainConfig,
+    workdir: Path,
+    strategy: tf.distribute.Strategy,
+    networks: Networks,
+    data: Data,
+    steps_per_epoch: int,
+    last_step: int,
+    report: Callable[[str], None],
+) -> int | None:
+    step, steps_per_call = int(networks.step.numpy()), 1
+    train_steps = make_train_steps(strategy, *networks[:4], config.lambda_l1, networks.step)
+    batches = pipeline.training_dataset(
+        data.pairs.paths("train"), *data.reading, config.batch_size, config.seed, step, last_step
+    )
+    iterator = iter(strategy.experimental_distribute_dataset(batches))
+    draw_samples = make_sampler(networks.generator, data.pairs, data.reading, report)
+    recorder = Recorder(workdir, config, networks.loss_sums.numpy(), step, steps_per_epoch, last_step, report)
+    with recorder, _stop_signals() as stop:
+        while step < last_step and not stop:
+            until = min(
+                step + steps_per_call,
+                next_due(step, steps_per_epoch),
+                next_due(step, config.checkpoint_every_steps),
+                last_step,
+            )
+            started = time.monotonic()
+            losses = _take_steps(train_steps, iterator, until - step, data)
+            secs = time.monotonic() - started
+            _check_finite(losses, step, workdir)
+            recorder.add_losses(step, losses, secs)
+            step = until
+            steps_per_call = max(1, round(SECS_PER_CALL * len(losses) / secs))
+
+            if is_due(step, steps_per_epoch) or step == last_step:
+                recorder.end_epoch(step)
+            if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == last_step:
+                recorder.add_samples(step, draw_samples())
+            if is_due(step, config.checkpoint_every_steps) or step == last_step or stop:
+                networks.loss_sums.assign(recorder.loss_sums)
+                checkpoints.save(networks.checkpoint, workdir / "checkpoints", step, config.keep_checkpoints)
+    if step < last_step:
+        report(f"Stopped at step {step} of {last_step}; a checkpoint is saved and the same command continues.")
+        return stop[0]
+    return None
+
+
+def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
+    try:
+        return train_steps(iterator, tf.constant(count)).numpy()
+    except tf.errors.ResourceExhaustedError as error:
+        raise UserError(
+            "The device's memory is too small for this run. Lower --batch_size, --base_filters or --image_size."
+        ) from error
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
+        # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
+        bad = check.find_bad_files(data.pairs.paths("train"), data.pairs.panel_count)
+        if not bad:
+            raise
+        path, problem = next(iter(bad.items()))
+        raise UserError(
+            f"A file has changed since the run began: {path}: {problem}. Put it back; the same command continues."
+        ) from error
+
+
+def _check_finite(losses: np.ndarray, done_steps: int, workdir: Path) -> None:
+    finite = np.isfinite(losses).all(axis=1)
+    if finite.all():
+        return
+    bad = int(np.argmin(finite))
+    values = ", ".join(f"{name} {value:g}" for name, value in zip(LOSS_NAMES, losses[bad], strict=True))
+    saved = checkpoints.list_steps(workdir / "checkpoints")
+    raise UserError(
+        f"Training stops when a loss is not finite. At step {done_steps + bad + 1}: {values}. "
+        + (f"The checkpoint of step {saved[-1]} is kept. " if saved else "")
+        + "Begin another --workdir with a lower --learning_rate or --precision=float32."
+    )
+
+
+def _settle(
+    config: TrainConfig, saved: TrainConfig | None, workdir: Path, report: Callable[[str], None]
+) -> tuple[TrainConfig, Data]:
+    """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices."""
+    if saved:
+        config = dataclasses.replace(
+            config,
+            panels=config.panels or saved.panels,
+            image_size=config.image_size or saved.image_size,
+            precision=saved.precision if config.precision == "auto" else config.precision,
+        )
+    if config.data_dir is None:
+        config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
+        pairs = find_pairs(_town(config.image_size, report), config.panels)
+    else:
+        pairs = find_pairs(Path(config.data_dir), config.panels)
+    config = dataclasses.replace(
+        config,
+        panels=pairs.panels,
+        image_size=config.image_size or pairs.image_size or 256,
+        precision=fast_precision() if config.precision == "auto" else config.precision,
+    )
+    input_panel, target_panel = select_panels(config.direction, config.panels)
+    progress = ProgressLine(sum(map(len, pairs.splits.values())), "files")
+    pairs, bad = check.checked(
+        pairs, config.max_bad_files, workdir / "data_check.json", lambda done: progress.update(done, "checking")
+    )
+    progress.clear()
+    return config, Data(pairs, bad, (pairs.panel_count, input_panel, target_panel, config.image_size))
+
+
+def _town(image_size: int, report: Callable[[str], None]) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "p2p_keras"
+    progress = ProgressLine(sum(town.COUNTS.values()), "pairs")
+    root = town.ensure_town(
+        cache, image_size, on_progress=lambda done, total: progress.update(done, "drawing the demo town")
+    )
+    progress.clear()
+    report(f"The demo data set, a drawn town: {root}")
+    return root
+
+
+def _check_batch(batch_size: int, count: int, replicas: int) -> None:
+    if batch_size > count:
+        raise UserError(f"--batch_size must not exceed the training pairs. Received: {batch_size}, of {count} pairs.")
+    if batch_size % replicas:
+        lower = batch_size // replicas * replicas
+        near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
+        raise UserError(
+            f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
+            f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
+        )
+
+
+def _check_data(record: dict, found: str, root: Path) -> None:
+    known = record.get("data", {}).get("fingerprint")
+    if known != found:
+        raise UserError(
+            f"A run continues only on the data it began with. Changed: the training files in {root} (names or sizes). "
+            "Put them back, or take another --workdir for a new run."
+        )
+
+
+def _record(config: TrainConfig, pairs: Pairs) -> str:
+    data_dir = None if config.data_dir is None else str(Path(config.data_dir).absolute())
+    return to_json(
+        dataclasses.replace(config, data_dir=data_dir),
+        inference={"statistics": config.statistics, "noise": False},
+        data={"fingerprint": fingerprint(pairs), "counts": {split: len(pairs.splits[split]) for split in pairs.splits}},
+        versions={
+            "p2p_keras": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def _report_outcome(workdir: Path, report: Callable[[str], None]) -> None:
+    steps = checkpoints.list_steps(workdir / "checkpoints")
+    report(f"Pictures:   {workdir / 'samples'}")
+    report(f"Curves:     {workdir / 'curves.png'} (and TensorBoard: {workdir / 'summaries'})")
+    report(f"Checkpoint: {checkpoints.path_of(workdir / 'checkpoints', steps[-1]) if steps else 'none yet'}")
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects the first SIGINT or SIGTERM in a list instead of dying of it; a second one acts as usual."""
+    stop: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def remember(number: int, frame: object) -> None:
+        stop.append(number)
+        for other in signals:
+            signal.signal(other, before[other])
+
+    for number in signals:
+        signal.signal(number, remember)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])

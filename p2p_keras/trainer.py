@@ -1,0 +1,97 @@
+"""One training step: an update of both networks from one batch. Gets built models; knows no files, flags or data."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from p2p_keras import losses
+
+LOSS_NAMES = ("generator_loss", "gan_loss", "l1_loss", "discriminator_loss")
+
+
+def make_train_steps(
+    strategy: tf.distribute.Strategy,
+    generator: keras.Model,
+    discriminator: keras.Model,
+    generator_optimizer: keras.optimizers.Optimizer,
+    discriminator_optimizer: keras.optimizers.Optimizer,
+    lambda_l1: float,
+    step: tf.Variable,
+) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
+    """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
+
+    Both updates of a step start from the same weights, so the discriminator is applied to the generated image once; the
+    original updates the discriminator first and applies it again.
+
+    Args:
+        strategy: Models, optimizers and `step` were made in its scope.
+        generator: From `models.build_generator`.
+        discriminator: From `models.build_discriminator`.
+        generator_optimizer: Built for the generator's variables here, before the first trace.
+        discriminator_optimizer: Likewise.
+        lambda_l1: Weight of the L1 loss.
+        step: int64 scalar, counted up by one a step.
+
+    Returns:
+        A function of a (distributed) iterator over (input_image, target_image, noise_seed) and an int32 scalar; its
+        result is float32 (count, 4), in the order of `LOSS_NAMES`, means over the global batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        generator_optimizer.build(generator.trainable_variables)
+        discriminator_optimizer.build(discriminator.trainable_variables)
+
+    def train_step(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.GradientTape(persistent=True) as tape:
+            generated_image = generator([input_image, noise_seed], training=True)
+            real_logits = discriminator([input_image, target_image], training=True)
+            generated_logits = discriminator([input_image, generated_image], training=True)
+            generator_loss, gan_loss, l1_loss = losses.generator_loss(
+                generated_logits, generated_image, target_image, lambda_l1
+            )
+            discriminator_loss = losses.discriminator_loss(real_logits, generated_logits)
+            # Losses are means over this replica's share of the batch and the optimizers add up the replicas' gradients:
+            # dividing by the number of replicas gives the gradient of the mean over the global batch.
+            generator_share, discriminator_share = generator_loss / replicas, discriminator_loss / replicas
+        generator_gradients = tape.gradient(generator_share, generator.trainable_variables)
+        discriminator_gradients = tape.gradient(discriminator_share, discriminator.trainable_variables)
+        generator_optimizer.apply(generator_gradients, generator.trainable_variables)
+        discriminator_optimizer.apply(discriminator_gradients, discriminator.trainable_variables)
+        values = (generator_loss, gan_loss, l1_loss, discriminator_loss)
+        return dict(zip(LOSS_NAMES, values, strict=True))
+
+    @tf.function
+    def train_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> tf.Tensor:
+        taken = tf.TensorArray(tf.float32, size=count, element_shape=(len(LOSS_NAMES),))
+        for i in tf.range(count):
+            per_replica = strategy.run(train_step, args=next(iterator))
+            means = [strategy.reduce("MEAN", per_replica[name], axis=None) for name in LOSS_NAMES]
+            taken = taken.write(i, tf.stack(means))
+            step.assign_add(1)
+        return taken.stack()
+
+    return train_steps
+
+
+class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Constant, then linear to 0 over the last `decay_steps` of `total_steps`; `decay_steps` 0 is constant throughout.
+
+    The schedule of the PyTorch version, by step instead of by epoch.
+    """
+
+    def __init__(self, learning_rate: float, total_steps: int, decay_steps: int) -> None:
+        self.learning_rate, self.total_steps, self.decay_steps = learning_rate, total_steps, decay_steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Learning rate of the update numbered `step` from 0."""
+        left = tf.cast(self.total_steps, tf.float32) - tf.cast(step, tf.float32)
+        return self.learning_rate * tf.clip_by_value(left / max(self.decay_steps, 1), 0.0, 1.0)
+
+    def get_config(self) -> dict:
+        """The arguments."""
+        return {
+            "learning_rate": self.learning_rate,
+            "total_steps": self.total_steps,
+            "decay_steps": self.decay_steps,
+        }
