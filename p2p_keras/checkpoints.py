@@ -69,7 +69,7 @@ def find_problem(path: Path) -> str | None:
             value = reader.get_tensor(name)
             if dtype.is_floating and not np.all(np.isfinite(value)):
                 return f"{name} is not finite"
-    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:  # the reader raises them all
         return f"it is damaged ({_first_line(error)})"
     return None
 

@@ -47,7 +47,7 @@ class Recorder:
         self._timed_steps, self._timed_secs, self._calls = 0, 0.0, 0
         self._epoch_started = time.monotonic()
         (workdir / "samples").mkdir(exist_ok=True)
-        keep_history(workdir / "history.jsonl", first_step)
+        keep_history(workdir / "history.jsonl", first_step, steps_per_epoch)
         self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
         self._progress = ProgressLine(last_step * config.batch_size, "images", first_step * config.batch_size)
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from p2p_keras.cadence import is_due
 from p2p_keras.errors import UserError
 
 
@@ -53,9 +54,19 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"{path} could not be written: {error.strerror}. Make room or name another folder.") from error
 
 
-def keep_history(path: Path, done_steps: int) -> None:
-    """Drops the records of `history.jsonl` beyond the restored step, since they will be made again."""
-    records = [record for record in read_history(path) if record["step"] <= done_steps]
+def keep_history(path: Path, done_steps: int, steps_per_epoch: int) -> None:
+    """Drops the records of `history.jsonl` that will be made again: beyond the restored step, or of part of an epoch.
+
+    Args:
+        path: The file; need not exist.
+        done_steps: Steps that need not be made again.
+        steps_per_epoch: Steps in an epoch.
+    """
+    records = [
+        record
+        for record in read_history(path)
+        if record["step"] <= done_steps and is_due(record["step"], steps_per_epoch)
+    ]
     write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 

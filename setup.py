@@ -1,0 +1,36 @@
+"""Installs p2p_keras and its commands. requirements.txt pins the versions that were tested."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "p2p_keras/__init__.py").read_text()).group(1)
+
+setup(
+    name="p2p_keras",
+    version=version,
+    description="pix2pix in TensorFlow/Keras: paired image-to-image translation, first of all aerial <-> street",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["p2p_keras", "p2p_keras.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.20,<2.22",
+        "keras>=3.12,<4",
+        "tensorflow-gan>=2.1,<3",
+        "tensorflow-probability>=0.25",  # tensorflow-gan's formulas import it without declaring it
+        "numpy>=1.26",
+        "pillow>=11",
+        "absl-py>=2",
+        "matplotlib>=3.9",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
+        "test": ["pytest==9.2.0", "ruff==0.17.6"],  # exact, since ruff's formatting is part of the test
+        "bench": ["torch>=2.4"],
+    },
+    entry_points={"console_scripts": ["p2p-train = p2p_keras.cli.train:entry_point"]},
+)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from conftest import write_pairs
+from PIL import Image
+
+from p2p_keras.data import check
+from p2p_keras.data.pairs import find_pairs
+from p2p_keras.errors import UserError
+
+
+def _save(path, size=(64, 32), mode="RGB", **options):
+    Image.new(mode, size).save(path, **options)
+
+
+def _truncated_jpeg(path):
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (64, 128, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def _rotated(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _save(path, exif=exif)
+
+
+def _bomb(path):
+    """A PNG whose header claims 13000x13000 pixels and whose body is that of a small one."""
+    _save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (13000).to_bytes(4, "big") * 2
+    import zlib
+
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "problem"),
+    [
+        ("a.jpg", lambda path: path.write_bytes(b""), "empty"),
+        ("a.jpg", lambda path: path.write_text("text"), "not a picture"),
+        ("a.jpg", _truncated_jpeg, "cannot be decoded"),
+        ("a.png", lambda path: _save(path, (65, 32)), "width 65 is not divisible by 2"),
+        ("a.jpg", _rotated, "EXIF orientation"),
+        ("a.png", _bomb, "13000x13000 is more than 64 megapixels"),
+        ("a.jpg", lambda path: _save(path, mode="CMYK", format="JPEG"), "CMYK"),
+        ("a.png", lambda path: _save(path, mode="I;16", format="PNG"), "8-bit"),
+        ("a.png", lambda path: _save(path, format="GIF"), "GIF"),
+    ],
+)
+def test_each_kind_of_bad_file_is_told_by_its_problem(tmp_path, name, make, problem):
+    make(tmp_path / name)
+    bad = check.find_bad_files([str(tmp_path / name)], panel_count=2)
+    assert problem in bad[str(tmp_path / name)]
+
+
+def test_a_truncated_png_is_found(tmp_path):
+    write_pairs(tmp_path, 1)
+    content = (tmp_path / "000.png").read_bytes()
+    (tmp_path / "000.png").write_bytes(content[: len(content) // 2])
+    assert check.find_bad_files([str(tmp_path / "000.png")], 2)
+
+
+def test_good_files_have_no_problem(pairs_dir):
+    assert check.find_bad_files(find_pairs(pairs_dir).paths("train"), 2) == {}
+
+
+def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_path):
+    (pairs_dir / "train" / "001.png").write_text("text")
+    (pairs_dir / "val" / "000.png").write_bytes(b"")
+    pairs = find_pairs(pairs_dir)
+    with pytest.raises(UserError, match=r"2 in .*train/001\.png: it is not a picture.*--max_bad_files=2"):
+        check.checked(pairs, 1, tmp_path / "memory.json")
+    kept, bad = check.checked(pairs, 2, tmp_path / "memory.json")
+    assert list(bad) == ["train/001.png", "val/000.png"]
+    assert len(kept.splits["train"]) == 11
+    assert "train/001.png" not in kept.splits["train"]
+
+
+def test_the_same_files_are_decoded_once_and_changed_ones_again(pairs_dir, tmp_path):
+    read = []
+    memory = tmp_path / "memory.json"
+    check.checked(find_pairs(pairs_dir), 0, memory, read.append)
+    assert read == list(range(1, 16))
+    check.checked(find_pairs(pairs_dir), 0, memory, read.append)
+    assert len(read) == 15
+    (pairs_dir / "train" / "000.png").write_text("changed")
+    with pytest.raises(UserError, match=r"000\.png"):
+        check.checked(find_pairs(pairs_dir), 0, memory, read.append)

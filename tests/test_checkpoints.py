@@ -1,0 +1,118 @@
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from p2p_keras import checkpoints
+from p2p_keras.errors import UserError
+
+
+def _checkpoint(value=1.0, size=1000):
+    return tf.train.Checkpoint(weights=tf.Variable(tf.fill([size], value)), step=tf.Variable(3, dtype=tf.int64))
+
+
+def _damage(path, place=0.5):
+    data = next(path.glob("*.data-*"))
+    content = bytearray(data.read_bytes())
+    content[int(len(content) * place)] ^= 0xFF
+    data.write_bytes(content)
+
+
+def test_what_was_saved_comes_back_and_old_ones_go(tmp_path):
+    for step in (1, 2, 3, 4):
+        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=2)
+    assert checkpoints.list_steps(tmp_path) == [3, 4]
+    restored = _checkpoint(0.0)
+    assert checkpoints.restore_newest(restored, tmp_path) == 4
+    np.testing.assert_array_equal(restored.weights, np.full(1000, 4.0, np.float32))
+
+
+def test_keep_zero_keeps_all(tmp_path):
+    for step in range(5):
+        checkpoints.save(_checkpoint(), tmp_path, step, keep=0)
+    assert checkpoints.list_steps(tmp_path) == [0, 1, 2, 3, 4]
+
+
+def test_nothing_to_restore_is_none(tmp_path):
+    assert checkpoints.restore_newest(_checkpoint(), tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "no index", "no data"])
+def test_a_damaged_newest_is_passed_over_and_named(tmp_path, damage):
+    for step in (1, 2):
+        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
+    newest = checkpoints.path_of(tmp_path, 2)
+    data, index = next(newest.glob("*.data-*")), next(newest.glob("*.index"))
+    if damage == "flip":
+        _damage(newest)
+    elif damage == "cut":
+        data.write_bytes(data.read_bytes()[:100])
+    else:
+        (index if damage == "no index" else data).unlink()
+    told, restored = [], _checkpoint(0.0)
+    assert checkpoints.restore_newest(restored, tmp_path, told.append) == 1
+    assert float(restored.weights[0]) == 1.0
+    assert "step 2" in told[0]
+
+
+def test_all_damaged_is_an_error_and_not_a_silent_start(tmp_path):
+    checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
+    _damage(checkpoints.path_of(tmp_path, 1))
+    with pytest.raises(UserError, match=r"all 1 in .* are damaged"):
+        checkpoints.restore_newest(_checkpoint(), tmp_path, lambda line: None)
+
+
+def test_values_that_are_not_finite_are_not_saved_and_rotate_nothing_out(tmp_path):
+    checkpoints.save(_checkpoint(1.0), tmp_path, 1, keep=1)
+    with pytest.raises(UserError, match=r"weights.* is not finite.*step 1 is kept"):
+        checkpoints.save(_checkpoint(float("nan")), tmp_path, 2, keep=1)
+    assert checkpoints.list_steps(tmp_path) == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+
+
+def test_a_disk_that_runs_full_leaves_the_previous_one_good(tmp_path):
+    """A limit on the size of files stands in for the disk: the write fails in the middle just the same."""
+    checkpoints.save(_checkpoint(1.0, size=300_000), tmp_path, 1, keep=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"step 2 could not be saved .* step 1 is kept"):
+            checkpoints.save(_checkpoint(2.0, size=300_000), tmp_path, 2, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+    assert checkpoints.find_problem(checkpoints.path_of(tmp_path, 1)) is None
+
+
+def test_leftovers_of_a_kill_are_swept_up(tmp_path):
+    checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
+    (tmp_path / ".step_00000002.part").mkdir()
+    assert checkpoints.restore_newest(_checkpoint(), tmp_path) == 1
+    assert checkpoints.list_steps(tmp_path) == [1]
+    assert not (tmp_path / ".step_00000002.part").exists()
+
+
+def test_a_damaged_one_is_replaced_when_the_run_comes_by_again(tmp_path):
+    checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
+    _damage(checkpoints.path_of(tmp_path, 1))
+    checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
+    assert checkpoints.find_problem(checkpoints.path_of(tmp_path, 1)) is None
+
+
+def test_networks_of_another_form_are_refused_in_words(tmp_path):
+    checkpoints.save(_checkpoint(size=10), tmp_path, 1, keep=0)
+    with pytest.raises(UserError, match="does not fit"):
+        checkpoints.restore(_checkpoint(size=11), tmp_path, 1)
+    other = tf.train.Checkpoint(weights=tf.Variable(tf.zeros(10)), more=tf.Variable(1.0))
+    with pytest.raises(UserError, match="does not fit"):
+        checkpoints.restore(other, tmp_path, 1)
+
+
+def test_one_written_by_two_replicas_restores_into_plain_variables(tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        mirrored = _checkpoint(7.0)
+    checkpoints.save(mirrored, tmp_path, 1, keep=0)
+    plain = _checkpoint(0.0)
+    checkpoints.restore(plain, tmp_path, 1)
+    assert float(plain.weights[0]) == 7.0

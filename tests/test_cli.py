@@ -1,0 +1,151 @@
+"""The commands as a user meets them: in processes of their own."""
+
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import write_pairs
+from test_train import _assert_same_end
+
+from p2p_keras.checkpoints import find_problem
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filters=4", "--precision=float32"]
+
+
+def _command(*flags, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "p2p_keras.cli.train", *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def _run(*flags, **options):
+    process = _command(*flags, **options)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def _wait_for(condition, process, secs=120):
+    deadline = time.monotonic() + secs
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_help_is_documentation():
+    status, out, err = _run("--help")
+    assert (status, err) == (0, "")
+    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default 2e-4"):
+        assert word in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--batchsize=3"], ["batchsize", "Did you mean: batch_size"]),
+        (["--direction=up"], ["--direction=up", "a2s|s2a|AtoB|BtoA"]),
+        (["--batch_size=many"], ["--batch_size=many"]),
+        (["--epochs=1", "--steps=1"], ["--epochs or --steps"]),
+        (["a2s"], ["takes flags only", "a2s"]),
+        (["--data_dir=/no/such/folder"], ["--data_dir", "/no/such/folder"]),
+        (["--preset=experiment9"], ["experiment1|experiment2"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(flags, words, tmp_path):
+    status, out, err = _run(*flags, "--workdir=" + str(tmp_path / "run"))
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path):
+    """kill -9 at random moments, the same command again, until it is through. float32 on one CPU device."""
+    write_pairs(tmp_path / "data" / "train", 12)
+    write_pairs(tmp_path / "data" / "val", 3, first_index=100)
+    flags = [
+        *SMALL,
+        f"--data_dir={tmp_path / 'data'}",
+        "--epochs=100",
+        "--checkpoint_every_steps=13",
+        "--keep_checkpoints=2",
+        "--samples_every_epochs=10",
+    ]
+    status, out, err = _run(*flags, f"--workdir={tmp_path / 'whole'}")
+    assert (status, err) == (0, "")
+    assert "epoch 100/100" in out
+
+    broken = tmp_path / "broken"
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed of the moments: {seed}")  # shown when the test fails
+    moments = random.Random(seed)
+    for _ in range(2):
+        before = set(broken.glob("checkpoints/step_*"))
+        process = _command(*flags, f"--workdir={broken}")
+        _wait_for(lambda: set(broken.glob("checkpoints/step_*")) - before, process)  # noqa: B023  called at once
+        time.sleep(moments.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+    status, out, err = _run(*flags, f"--workdir={broken}")
+    assert (status, err) == (0, "")
+    _assert_same_end(tmp_path / "whole", broken, 300)
+
+    status, out, err = _run(f"--workdir={broken}")  # everything else is in config.json
+    assert (status, err) == (0, "")
+    assert "finished: 300 of 300" in out
+
+
+def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
+    write_pairs(tmp_path / "data" / "train", 12)
+    workdir = tmp_path / "run"
+    process = _command(*SMALL, f"--data_dir={tmp_path / 'data'}", "--epochs=100000", f"--workdir={workdir}")
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert err == ""
+    assert "Stopped at step" in out
+    assert list((workdir / "checkpoints").glob("step_*"))
+
+
+def test_an_unwritable_workdir_is_one_line(tmp_path):
+    write_pairs(tmp_path / "data" / "train", 12)
+    (tmp_path / "file").write_text("")
+    status, _, err = _run(*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'file' / 'run'}")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "--workdir" in err
+
+
+def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_path):
+    """A limit on file sizes, set below a checkpoint's while the process runs, stands in for the disk."""
+    write_pairs(tmp_path / "data" / "train", 12)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"]
+    process = _command(*flags, "--epochs=100000", "--checkpoint_every_steps=20", "--keep_checkpoints=0")
+    _wait_for(lambda: list(checkpoints.glob("step_*")), process)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.count("\n") == 1
+    kept = sorted(path.name for path in checkpoints.iterdir())
+    assert all(re.fullmatch("step_[0-9]{8}", name) for name in kept)
+    assert f"step {int(kept[-1].removeprefix('step_'))} is kept" in err
+    assert find_problem(checkpoints / kept[-1]) is None

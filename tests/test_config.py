@@ -1,0 +1,132 @@
+import dataclasses
+import json
+
+import pytest
+
+from p2p_keras.config import (
+    PRESETS,
+    TrainConfig,
+    check_resume,
+    decay_steps,
+    make_config,
+    patch_size,
+    read_config,
+    to_json,
+    total_steps,
+)
+from p2p_keras.errors import UserError
+
+
+def test_defaults_are_the_papers():
+    config = make_config(data_dir="x")
+    assert (config.batch_size, config.epochs, config.learning_rate, config.beta1) == (1, 200, 2e-4, 0.5)
+    assert (config.lambda_l1, config.base_filters, config.discriminator) == (100, 64, "patch70")
+
+
+def test_without_data_dir_the_defaults_are_the_demos_and_flags_override_them():
+    assert make_config().image_size == 128
+    assert make_config().base_filters == 32
+    assert make_config(image_size=64, batch_size=8).image_size == 64
+
+
+def test_presets_are_the_reports_experiments():
+    found = {name: make_config(name, data_dir="x") for name in PRESETS}
+    assert [config.batch_size for config in found.values()] == [128, 48, 24, 1]
+    assert [config.direction for config in found.values()] == ["s2a", "a2s", "s2a", "s2a"]
+    assert {config.learning_rate for config in found.values()} == {2e-3}
+    assert found["experiment1"].epochs == 174
+    assert make_config("experiment1", data_dir="x", batch_size=6, steps=5).steps == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"direction": "up"}, "--direction"),
+        ({"batch_size": 0}, "--batch_size"),
+        ({"epochs": 0}, "--epochs"),
+        ({"epochs": 1, "steps": 1}, "--epochs or --steps"),
+        ({"image_size": 100}, "--image_size"),
+        ({"learning_rate": 0.0}, "--learning_rate"),
+        ({"learning_rate": float("nan")}, "--learning_rate"),
+        ({"beta1": 1.0}, "--beta1"),
+        ({"lambda_l1": -1.0}, "--lambda_l1"),
+        ({"lambda_l1": float("nan")}, "--lambda_l1"),
+        ({"decay_epochs": 300}, "--decay_epochs"),
+        ({"seed": -1}, "--seed"),
+        ({"panels": ("street",)}, "--panels"),
+        ({"panels": ("street", "street")}, "--panels"),
+        ({"discriminator": "patch286", "image_size": 64}, "patch286"),
+        ({"precision": "float16"}, "--precision"),
+    ],
+)
+def test_every_rule_is_named_with_its_flag(settings, word):
+    with pytest.raises(UserError, match=word):
+        make_config(data_dir="x", **settings)
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(UserError, match="experiment1, experiment2"):
+        make_config("experiment9")
+
+
+def test_json_round_trip_keeps_every_field(tmp_path):
+    config = make_config("experiment2", data_dir="/d", panels=("street", "aerial"), decay_epochs=3, seed=7)
+    (tmp_path / "config.json").write_text(to_json(config, data={"fingerprint": "f"}))
+    read, record = read_config(tmp_path / "config.json")
+    assert read == config
+    assert record["data"] == {"fingerprint": "f"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": {"colour": 1}}'])
+def test_a_config_that_is_none_is_refused_in_words(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="p2p-train"):
+        read_config(tmp_path / "config.json")
+
+
+def test_a_saved_run_gives_what_the_flags_do_not():
+    saved = make_config(data_dir="/d", batch_size=4, epochs=10, seed=3)
+    assert make_config(saved=saved) == saved
+    longer = make_config(saved=saved, epochs=20)
+    assert (longer.epochs, longer.batch_size, longer.seed) == (20, 4, 3)
+    assert make_config(saved=saved, steps=7).epochs is None
+
+
+def test_statistics_follow_the_batch_size():
+    assert TrainConfig(batch_size=1).statistics == "per_image"
+    assert TrainConfig(batch_size=2).statistics == "moving"
+
+
+def test_length_and_decay_in_steps():
+    config = TrainConfig(epochs=10, decay_epochs=4)
+    assert (total_steps(config, 25), decay_steps(config, 25)) == (250, 100)
+    assert total_steps(TrainConfig(epochs=None, steps=7), 25) == 7
+
+
+def test_resume_names_every_changed_setting():
+    saved = TrainConfig(batch_size=2, seed=1)
+    check_resume(saved, dataclasses.replace(saved, keep_checkpoints=9, data_dir="elsewhere"), 100, 10)
+    with pytest.raises(UserError, match=r"--batch_size was 2, is 4.*--seed was 1, is 2"):
+        check_resume(saved, dataclasses.replace(saved, batch_size=4, seed=2), 100, 10)
+
+
+def test_length_may_change_unless_the_decay_already_began_differently():
+    saved = TrainConfig(epochs=10)
+    check_resume(saved, dataclasses.replace(saved, epochs=20), 100, 10)
+    decaying = TrainConfig(epochs=10, decay_epochs=5)  # falls from step 50 on
+    check_resume(decaying, dataclasses.replace(decaying, epochs=20), 50, 10)
+    with pytest.raises(UserError, match="--epochs was 10, is 20"):
+        check_resume(decaying, dataclasses.replace(decaying, epochs=20), 60, 10)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "expected"),
+    [("patch70", 256, 30), ("patch16", 256, 126), ("pixel", 256, 256), ("patch286", 256, 6), ("compact", 256, 32)],
+)
+def test_patch_size(kind, size, expected):
+    assert patch_size(kind, size) == expected
+
+
+def test_config_json_uses_the_flags_words():
+    record = json.loads(to_json(TrainConfig()))
+    assert {"data_dir", "direction", "panels", "batch_size", "lambda_l1", "seed"} <= set(record["config"])

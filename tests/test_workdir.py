@@ -1,0 +1,38 @@
+import pytest
+
+from p2p_keras.errors import UserError
+from p2p_keras.workdir import append_history, keep_history, locked, read_history, write_text
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--workdir"), locked(tmp_path / "file"):
+        pass
+
+
+def test_the_lock_goes_when_the_block_ends(tmp_path):
+    for _ in range(2):
+        with locked(tmp_path / "run"):
+            assert (tmp_path / "run").is_dir()
+
+
+def test_history_keeps_only_the_steps_that_are_done(tmp_path):
+    path = tmp_path / "history.jsonl"
+    for step in (5, 10, 15):
+        append_history(path, {"step": step})
+    with open(path, "a") as file:
+        file.write('{"step": 20, "cut\n')  # what a killed process may leave
+    append_history(path, {"step": 8})  # a run that ended in the middle of an epoch and was then made longer
+    keep_history(path, 10, steps_per_epoch=5)
+    assert read_history(path) == [{"step": 5}, {"step": 10}]
+    append_history(path, {"step": 15})
+    assert [record["step"] for record in read_history(path)] == [5, 10, 15]
+
+
+def test_write_text_replaces_whole_files_or_nothing(tmp_path):
+    write_text(tmp_path / "a", "one")
+    write_text(tmp_path / "a", "two")
+    assert (tmp_path / "a").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(UserError, match="could not be written"):
+        write_text(tmp_path / "none" / "a", "three")
