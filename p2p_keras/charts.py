@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from p2p_keras.images import write_png
 
@@ -31,11 +32,14 @@ def training_curves(history: list[dict], path: Path) -> None:
             values = [record[name] for record in history]
             adversarial.plot(epochs, values, label=label, color=colour, marker=marker, markersize=3)
         adversarial.axhline(LN2, color="grey", linewidth=0.8, linestyle="--", label="ln 2: cannot tell")
-        adversarial.set(xlabel="epoch", title="Adversarial losses", ylim=(0, None))
+        highest = max(max(record["gan_loss"], record["discriminator_loss"], LN2) for record in history)
+        adversarial.set(xlabel="epoch", title="Adversarial losses", ylim=(0, 1.1 * highest))
         adversarial.legend(frameon=False)
         l1 = [record["l1_loss"] for record in history]
         reconstruction.plot(epochs, l1, color="tab:green", marker=marker, markersize=3)
-        reconstruction.set(xlabel="epoch", title="L1 loss on training pairs, [-1, 1]", ylim=(0, None))
+        reconstruction.set(xlabel="epoch", title="L1 loss on training pairs, [-1, 1]", ylim=(0, 1.1 * max(l1)))
+        for axes in (adversarial, reconstruction):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         write_png(path, _pixels(figure))
 
 

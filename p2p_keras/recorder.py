@@ -87,7 +87,6 @@ class Recorder:
             "secs": now - self._epoch_started,
         }
         append_history(self._workdir / "history.jsonl", record)
-        charts.training_curves(read_history(self._workdir / "history.jsonl"), self._workdir / "curves.png")
         self._progress.clear()
         self._report(self._line(record))
         self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
@@ -95,10 +94,11 @@ class Recorder:
             self.loss_sums[:] = 0.0
 
     def add_samples(self, step: int, picture: np.ndarray) -> None:
-        """Writes a grid as `samples/epoch_0001.png` and to TensorBoard."""
+        """Writes a grid as `samples/epoch_0001.png` and to TensorBoard, and draws the curves anew."""
         epoch = math.ceil(step / self._steps_per_epoch)
         images.write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", picture)
         summaries.write_image(self._writer, step, "samples", picture)
+        charts.training_curves(read_history(self._workdir / "history.jsonl"), self._workdir / "curves.png")
 
     def _line(self, record: dict) -> str:
         rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""
