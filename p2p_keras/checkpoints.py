@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -113,8 +114,22 @@ def restore(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> None
     Raises:
         UserError: It does not fit the objects, so it belongs to networks of another form.
     """
+    _read(checkpoint, directory, step, lambda status: status.assert_consumed())
+
+
+def restore_generator(generator: keras.Model, directory: Path, step: int) -> None:
+    """Restores the generator alone from the checkpoint of a step, for everything but training.
+
+    Raises:
+        UserError: It does not fit, so it belongs to a generator of another form.
+    """
+    part = tf.train.Checkpoint(generator=generator)
+    _read(part, directory, step, lambda status: status.assert_existing_objects_matched().expect_partial())
+
+
+def _read(checkpoint: tf.train.Checkpoint, directory: Path, step: int, check: Callable) -> None:
     try:
-        checkpoint.read(str(path_of(directory, step) / _PREFIX)).assert_consumed()
+        check(checkpoint.read(str(path_of(directory, step) / _PREFIX)))
     except (AssertionError, ValueError) as error:
         raise UserError(
             f"{path_of(directory, step)} does not fit these networks: {_first_line(error)}. It was written by another "

@@ -36,7 +36,7 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def grid(rows: list[list[np.ndarray]], titles: list[str]) -> np.ndarray:
-    """Lays pictures out in rows under column titles.
+    """Lays pictures out in rows under column titles; small ones are enlarged by a whole factor, to be seen at all.
 
     Args:
         rows: Equal-sized uint8 pictures (H, W, 3); every row as long as `titles`.
@@ -45,6 +45,8 @@ def grid(rows: list[list[np.ndarray]], titles: list[str]) -> np.ndarray:
     Returns:
         uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the pictures.
     """
+    zoom = max(1, 128 // rows[0][0].shape[1])
+    rows = [[picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in row] for row in rows]
     height, width, _ = rows[0][0].shape
     gap, header = max(2, width // 64), 20
     sheet = Image.new(

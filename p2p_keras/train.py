@@ -78,7 +78,7 @@ def train(
         saved, record = (None, {})
         if (workdir / "config.json").exists():
             saved, record = read_config(workdir / "config.json")
-        config, data = _settle(config, saved, workdir, report)
+        config, data = settle(config, saved, workdir, report)
         strategy = strategy or make_strategy()
         count = len(data.pairs.splits["train"])
         _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
@@ -114,12 +114,11 @@ def train(
 def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_step: int, decaying: int) -> Networks:
     """Builds models, optimizers and checkpoint in the strategy's scope, with weights drawn from the run's seed."""
     keras.utils.set_random_seed(config.seed)
-    dtype = "mixed_bfloat16" if config.precision == "bfloat16" else "float32"
-    per_image = config.statistics == "per_image"
-    size, filters = config.image_size, config.base_filters
     with strategy.scope():
-        generator = models.build_generator(size, base_filters=filters, per_image_statistics=per_image, dtype=dtype)
-        discriminator = models.build_discriminator(config.discriminator, size, base_filters=filters, dtype=dtype)
+        generator = build_generator(config)
+        discriminator = models.build_discriminator(
+            config.discriminator, config.image_size, base_filters=config.base_filters, dtype=_dtype(config)
+        )
         rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
         generator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
         discriminator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
@@ -130,6 +129,20 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
     parts = (generator, discriminator, generator_optimizer, discriminator_optimizer, step, loss_sums)
     names = Networks._fields[: len(parts)]
     return Networks(*parts, tf.train.Checkpoint(**dict(zip(names, parts, strict=True))))
+
+
+def build_generator(config: TrainConfig) -> keras.Model:
+    """Builds the run's generator, under its inference contract."""
+    return models.build_generator(
+        config.image_size,
+        base_filters=config.base_filters,
+        per_image_statistics=config.statistics == "per_image",
+        dtype=_dtype(config),
+    )
+
+
+def _dtype(config: TrainConfig) -> str:
+    return "mixed_bfloat16" if config.precision == "bfloat16" else "float32"
 
 
 def _loop(
@@ -211,7 +224,7 @@ def _check_finite(losses: np.ndarray, done_steps: int, workdir: Path) -> None:
     )
 
 
-def _settle(
+def settle(
     config: TrainConfig, saved: TrainConfig | None, workdir: Path, report: Callable[[str], None]
 ) -> tuple[TrainConfig, Data]:
     """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices."""

@@ -1,5 +1,6 @@
 import resource
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -107,6 +108,20 @@ def test_networks_of_another_form_are_refused_in_words(tmp_path):
     other = tf.train.Checkpoint(weights=tf.Variable(tf.zeros(10)), more=tf.Variable(1.0))
     with pytest.raises(UserError, match="does not fit"):
         checkpoints.restore(other, tmp_path, 1)
+
+
+def test_the_generator_comes_back_without_the_rest(tmp_path):
+    def dense(seed):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, kernel_initializer="ones")])
+        model.layers[0].kernel.assign(tf.fill((3, 4), float(seed)))
+        return model
+
+    checkpoints.save(tf.train.Checkpoint(generator=dense(7), other=tf.Variable(1.0)), tmp_path, 1, keep=0)
+    model = dense(1)
+    checkpoints.restore_generator(model, tmp_path, 1)
+    np.testing.assert_array_equal(model.layers[0].kernel, np.full((3, 4), 7.0, np.float32))
+    with pytest.raises(UserError, match="does not fit"):
+        checkpoints.restore_generator(keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]), tmp_path, 1)
 
 
 def test_one_written_by_two_replicas_restores_into_plain_variables(tmp_path):

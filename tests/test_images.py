@@ -60,8 +60,16 @@ def test_grid_shows_each_picture_whole_in_its_place():
     rows = [[np.full((8, 8, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
     sheet = images.grid(rows, ["a", "b", "c"])
     for value in range(0, 60, 10):
-        assert (sheet == value).all(axis=-1).sum() >= 64  # black title letters add to value 0
+        # 8x8 enlarged to 128x128; black title letters add to value 0
+        assert (sheet == value).all(axis=-1).sum() >= 128 * 128
     assert (sheet[-1] == 255).all()
+
+
+def test_grid_leaves_pictures_that_are_large_enough_as_they_are():
+    picture = np.random.RandomState(0).randint(0, 256, (200, 130, 3), dtype=np.uint8)
+    sheet = images.grid([[picture, picture]], ["a", "b"])
+    np.testing.assert_array_equal(sheet[20:220, 2:132], picture)
+    np.testing.assert_array_equal(sheet[20:220, 134:264], picture)
 
 
 def test_write_png_round_trips_and_leaves_nothing_beside(tmp_path):

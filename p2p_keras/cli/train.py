@@ -34,8 +34,8 @@ flags.DEFINE_enum(
     "direction",
     None,
     DIRECTIONS,
-    "What becomes what: a2s aerial to street, s2a street to aerial, both by panel name; AtoB, BtoA the first two panels "
-    "by position. Default a2s.",
+    "What becomes what: a2s aerial to street, s2a street to aerial, both by panel name; AtoB, BtoA the first two "
+    "panels by position. Default a2s.",
     flag_values=FLAGS,
 )
 flags.DEFINE_list(
