@@ -13,13 +13,22 @@ PACKAGE = Path(__file__).parents[1] / "p2p_keras"
 FLOORS = [
     {"", "errors", "data", "cli"},
     {"cadence", "config", "progress"},
-    {"images", "losses", "models", "devices", "workdir", "data.pairs", "data.town", "data.town_scene"},
+    {"images", "losses", "models", "devices", "workdir", "data.pairs"}
+    | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"trainer", "checkpoints", "charts", "summaries", "data.check", "data.pipeline"},
     {"samples", "recorder"},
     {"train"},
     {"cli.command", "cli.train"},
 ]
-NEIGHBOURS = {("data.town", "data.town_scene"), ("cli.train", "cli.command")}
+NEIGHBOURS = {
+    ("data.town", "data.town.compose"),
+    ("data.town", "data.town.render"),
+    ("data.town.compose", "data.town.scene"),
+    ("data.town.render", "data.town.paint"),
+    ("data.town.render", "data.town.scene"),
+    ("data.town.paint", "data.town.scene"),
+    ("cli.train", "cli.command"),
+}
 
 
 def _rooms() -> dict[str, Path]:
@@ -78,7 +87,10 @@ def test_a_library_has_one_door(library, allowed):
     assert users == allowed
 
 
-@pytest.mark.parametrize("module", ["p2p_keras", "p2p_keras.config", "p2p_keras.cli.train", "p2p_keras.data.pairs"])
+@pytest.mark.parametrize(
+    "module",
+    ["p2p_keras", "p2p_keras.config", "p2p_keras.cli.train", "p2p_keras.data.pairs", "p2p_keras.data.town"],
+)
 def test_light_modules_load_without_tensorflow(module):
     code = f"import sys, {module}; sys.exit(bool({{'tensorflow', 'matplotlib', 'tensorflow_gan'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0

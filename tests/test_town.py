@@ -3,16 +3,20 @@
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from p2p_keras.data import town, town_scene
-from p2p_keras.data.town_scene import HORIZON, LENS
+from p2p_keras.data import town
+from p2p_keras.data.town.compose import block, mood
+from p2p_keras.data.town.render import render
+from p2p_keras.data.town.scene import BEHIND, EYE, FAR, HORIZON, LENS, WINDOW, Ground, Scene, Solid
 from p2p_keras.errors import UserError
 
 # To renew after a wanted change of the drawing: raise town.VERSION and copy what
@@ -38,28 +42,28 @@ def print_golden() -> None:
     print("GOLDEN = {" + ", ".join(f'{scene}: "{digest(*scene)}"' for scene in scenes).replace("'", '"') + "}")
 
 
-def scene_with(*solids: town_scene.Solid, hour: float = 0.0, side: float = 1.0) -> town_scene.Scene:
+def scene_with(*solids: Solid, hour: float = 0.0, side: float = 1.0) -> Scene:
     """A straight road through a spring meadow at noon, with nothing but these solids."""
-    tint, light = town._mood(0.0, hour, side)
+    tint, light = mood(0.0, hour, side)
     lands = ((tint["lawn"], tint["lawn"]),) * 4
-    beyond = 2.0 * town_scene.FAR
-    ground = town_scene.Ground(0.0, 0.0, 3.0, beyond, 22.0, lands, (beyond, beyond), [], tint)
-    return town_scene.Scene(light, ground, tuple(solids))
+    beyond = 2.0 * FAR
+    ground = Ground(0.0, 0.0, 3.0, beyond, 22.0, lands, (beyond, beyond), [], tint)
+    return Scene(light, ground, tuple(solids))
 
 
-def differing(with_solid: town_scene.Scene, street: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def differing(with_solid: Scene, street: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns at which a scene differs from the empty one."""
     empty = with_solid._replace(solids=())
-    pictures = [town_scene.render(scene, size, street).astype(int) for scene in (with_solid, empty)]
+    pictures = [render(scene, size, street).astype(int) for scene in (with_solid, empty)]
     return np.nonzero(np.abs(pictures[0] - pictures[1]).max(axis=-1) > 12)
 
 
-def red_block(x: float, y: float, height: float = 5.0) -> town_scene.Solid:
-    return town._block(x, y, 0.0, (4.0, 4.0, height), (0.8, 0.02, 0.02))
+def red_block(x: float, y: float, height: float = 5.0) -> Solid:
+    return block(x, y, 0.0, (4.0, 4.0, height), (0.8, 0.02, 0.02))
 
 
-def red_pixels(scene: town_scene.Scene, street: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    picture = town_scene.render(scene, size, street).astype(int)
+def red_pixels(scene: Scene, street: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    picture = render(scene, size, street).astype(int)
     return np.nonzero(picture[..., 0] > picture[..., 1] + picture[..., 2])
 
 
@@ -86,7 +90,7 @@ def test_refuses_sizes_it_cannot_draw(image_size, tmp_path):
     with pytest.raises(UserError, match=f"even image size of 16 or more, got {image_size}"):
         town.draw_scene(0, "train", 0, image_size)
     with pytest.raises(UserError, match="even image size"):
-        town.ensure_town(tmp_path, image_size, counts=SMALL, workers=1)
+        town.ensure_town(tmp_path / "cache", image_size, counts=SMALL, workers=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,19 +120,19 @@ def test_aerial_view_is_to_scale():
 
 
 def test_street_view_is_in_perspective():
-    size, eye = 128, town_scene.EYE
+    size = 128
     for y in (12.0, 24.0):
         rows, columns = red_pixels(scene_with(red_block(6.0, y)), street=True, size=size)
         front, scale = y - 2.0, 0.5 * size / LENS  # the face towards the car is seen in full, between x = 4 and 8
         assert columns.max() + 1 == pytest.approx(size / 2 + 8.0 / front * scale, abs=1.0)
-        assert rows.min() == pytest.approx(size * HORIZON - (5.0 - eye) / front * scale, abs=1.0)
-        assert rows.max() + 1 == pytest.approx(size * HORIZON + eye / front * scale, abs=1.0)
+        assert rows.min() == pytest.approx(size * HORIZON - (5.0 - EYE) / front * scale, abs=1.0)
+        assert rows.max() + 1 == pytest.approx(size * HORIZON + EYE / front * scale, abs=1.0)
 
 
 def test_nearer_things_hide_farther_ones():
     near = red_block(5.0, 12.0)
-    green = town._block(9.0, 24.0, 0.0, (4.0, 4.0, 4.0), (0.02, 0.8, 0.02))
-    pictures = [town_scene.render(scene_with(*solids), 64, True) for solids in ((near, green), (green, near))]
+    green = block(9.0, 24.0, 0.0, (4.0, 4.0, 4.0), (0.02, 0.8, 0.02))
+    pictures = [render(scene_with(*solids), 64, True) for solids in ((near, green), (green, near))]
     assert np.array_equal(*pictures)
     assert len(red_pixels(scene_with(near, green), True)[0]) == len(red_pixels(scene_with(near), True)[0])
 
@@ -137,7 +141,7 @@ def test_nearer_things_hide_farther_ones():
 def test_shadow_tells_the_height(hour):
     def reach(height: float) -> float:
         rows, _ = differing(scene_with(red_block(-10.0, 8.0, height), hour=hour), street=False, size=96)
-        return (96 - rows.min()) / 2.0 - town_scene.BEHIND - 10.0  # metres beyond the back of the block
+        return (96 - rows.min()) / 2.0 - BEHIND - 10.0  # metres beyond the back of the block
 
     sun = scene_with(hour=hour).light.to_sun
     assert math.hypot(*sun) == pytest.approx(1.0)
@@ -153,21 +157,19 @@ def test_both_views_show_the_same_shadow():
     assert ahead > 3.0
     assert aside > 2.0
     for x, y, dark in ((-5.0 + aside - 0.6, 12.0 + ahead - 0.6, True), (-5.0 + aside + 0.6, 12.0 + ahead - 0.6, False)):
-        street = (HORIZON + 0.5 * town_scene.EYE / y / LENS, 0.5 + 0.5 * x / y / LENS)
-        aerial = (1.0 - (y + town_scene.BEHIND) / town_scene.WINDOW, 0.5 + x / town_scene.WINDOW)
+        street = (HORIZON + 0.5 * EYE / y / LENS, 0.5 + 0.5 * x / y / LENS)
+        aerial = (1.0 - (y + BEHIND) / WINDOW, 0.5 + x / WINDOW)
         for is_street, (row, column) in ((True, street), (False, aerial)):
-            pixels = [
-                town_scene.render(one, size, is_street)[int(row * size), int(column * size)] for one in (scene, empty)
-            ]
+            pixels = [render(one, size, is_street)[int(row * size), int(column * size)] for one in (scene, empty)]
             assert (pixels[0].sum() < 0.85 * pixels[1].sum()) == dark
 
 
 def test_mirrored_scene_gives_mirrored_views():
     # Training mirrors pairs, so that must give a scene that could have been drawn. Samples are not mirrored: tolerance.
-    block, mirrored = red_block(-8.0, 14.0), red_block(8.0, 14.0)
+    left, right = red_block(-8.0, 14.0), red_block(8.0, 14.0)
     for street in (False, True):
-        picture = town_scene.render(scene_with(block, side=-1.0), 64, street).astype(float)
-        other = town_scene.render(scene_with(mirrored, side=1.0), 64, street).astype(float)
+        picture = render(scene_with(left, side=-1.0), 64, street).astype(float)
+        other = render(scene_with(right, side=1.0), 64, street).astype(float)
         error, unlike = np.abs(picture[:, ::-1] - other).mean(), np.abs(picture - other).mean()
         assert unlike > 2.0
         assert error < 0.2 * unlike
@@ -235,6 +237,24 @@ def test_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch, error):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_removes_what_killed_processes_left(tmp_path):
+    def half_drawn(name: str, hours: float, picture_hours: float) -> Path:
+        picture = tmp_path / name / name / "train" / "00000.png"
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(b"")
+        for path in (picture, *picture.parents[:3]):  # only the picture may be younger than its folders
+            age = picture_hours if path == picture else hours
+            os.utime(path, (time.time() - age * 3600.0,) * 2)
+        return tmp_path / name
+
+    stale = [half_drawn(".town-v1-16-seed0-a1b2c3d4", 25.0, 25.0), half_drawn(".town-v0-64-seed7-val1-x", 99.0, 99.0)]
+    kept = [half_drawn(".town-v1-16-seed0-young", 23.0, 23.0), half_drawn(".town-v1-16-seed0-slow", 99.0, 1.0)]
+    kept += [half_drawn("town-v0-16-seed0", 99.0, 99.0), half_drawn(".other-v1-16", 99.0, 99.0)]
+    kept.append(town.ensure_town(tmp_path, 16, counts=SMALL, workers=1))
+    assert not any(folder.exists() for folder in stale)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
 def test_file_in_place_of_the_cache_is_a_user_error(tmp_path):
     (tmp_path / "cache").write_text("")
     with pytest.raises(UserError, match="set XDG_CACHE_HOME to a folder with room") as raised:
@@ -270,7 +290,7 @@ def test_main_that_cannot_be_imported_again_does_not_matter(tmp_path):
         f"from pathlib import Path; from p2p_keras.data.town import ensure_town as make; make(Path({str(tmp_path)!r}), "
     )
     script += f"16, counts={SMALL}, workers=2)"
-    root = Path(town.__file__).parents[2]
+    root = Path(town.__file__).parents[3]
     subprocess.run(
         [sys.executable, "-"], input=script, text=True, cwd=root, check=True, capture_output=True, timeout=60
     )

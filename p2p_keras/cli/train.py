@@ -62,13 +62,18 @@ flags.DEFINE_integer(
     "the demo's is 128.",
     flag_values=FLAGS,
 )
-flags.DEFINE_float("learning_rate", None, "Adam's, for both networks. Default 2e-4 (the paper's).", flag_values=FLAGS)
+flags.DEFINE_float(
+    "learning_rate",
+    None,
+    "Adam's, for both networks. Default 2e-4 (the paper's); the demo's is 1e-3.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_float("beta1", None, "Adam's first-moment decay. Default 0.5 (the paper's).", flag_values=FLAGS)
 flags.DEFINE_float("lambda_l1", None, "Weight of the L1 loss. Default 100 (the paper's).", flag_values=FLAGS)
 flags.DEFINE_integer(
     "decay_epochs",
     None,
-    "Over so many last epochs the learning rate falls to 0. Default 0: constant.",
+    "Over so many last epochs the learning rate falls to 0. Default 0: constant; the demo's is half of its epochs.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -76,7 +81,7 @@ flags.DEFINE_enum(
     None,
     DISCRIMINATORS,
     "How large a patch the discriminator judges: 70, 16, 1 or 286 pixels; compact is the report's small one. "
-    "Default patch70 (the paper's).",
+    "Default patch70 (the paper's); the demo's is patch16.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(

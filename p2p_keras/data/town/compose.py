@@ -1,31 +1,25 @@
-"""The built-in demo data set: a small town, each scene from above (`aerial`) and from the street (`street`).
+"""Random numbers become a scene: its season and hour, its lands, and the houses, trees and boats that stand there."""
 
-The pixels of a scene are the same on every machine and with every numpy (1.26 and 2.x): the numbers come from
-`numpy.random.RandomState`, whose stream NEP 19 froze, and `town_scene` draws with exact arithmetic only. What shows in
-one view can be told from the other: a roof tells its house, a shadow the height, the tint of the light the sky.
-"""
-
-import json
-import multiprocessing
-import signal
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from collections.abc import Callable
 from math import sqrt
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
+from p2p_keras.data.town.scene import (
+    FAR,
+    FRONT,
+    GLOW,
+    PAVEMENT,
+    PLAIN,
+    Face,
+    Ground,
+    Light,
+    Scene,
+    Solid,
+    Vec,
+    mix,
+    road_middle,
+)
 
-from p2p_keras.data import town_scene as ts
-from p2p_keras.data.town_scene import FAR, PAVEMENT, Solid, Vec, mix, road_middle
-from p2p_keras.errors import UserError
-
-VERSION = 1  # part of the folder's name; to be raised whenever the drawing changes
-COUNTS = {"train": 600, "val": 60, "test": 60}
 Random = Callable[[], float]  # the next number in [0, 1)
 
 
@@ -69,7 +63,7 @@ HEXAGON = ((1.0, 0.0), (0.5, 0.866), (-0.5, 0.866), (-1.0, 0.0), (-0.5, -0.866),
 class Zone(NamedTuple):
     """One of the four pieces of land beside the road, from y = `start` to `stop`."""
 
-    ground: ts.Ground
+    ground: Ground
     sign: float  # -1 on the left, +1 on the right
     start: float
     stop: float
@@ -91,28 +85,28 @@ def _bounds(x: float, y: float, z: float, size: Vec) -> tuple[Vec, Vec]:
     return (x - 0.5 * wide, y - 0.5 * deep, z), (x + 0.5 * wide, y + 0.5 * deep, z + tall)
 
 
-def _ball(x: float, y: float, z: float, size: Vec, colour: Vec, kind: float = ts.PLAIN) -> Solid:
-    return Solid(*_bounds(x, y, z, size), (ts.Face((0.0, 0.0, 1.0), 0.0, colour, kind),), round=True)
+def _ball(x: float, y: float, z: float, size: Vec, colour: Vec, kind: float = PLAIN) -> Solid:
+    return Solid(*_bounds(x, y, z, size), (Face((0.0, 0.0, 1.0), 0.0, colour, kind),), round=True)
 
 
-def _block(
-    x: float, y: float, z: float, size: Vec, side: Vec, top: Vec | None = None, kind: float = ts.PLAIN, ridge: str = ""
+def block(
+    x: float, y: float, z: float, size: Vec, side: Vec, top: Vec | None = None, kind: float = PLAIN, ridge: str = ""
 ) -> Solid:
     """Returns a box, or a roof: its `ridge` runs along "x" or "y" between upright gables, or every side leans ("hip").
 
     What looks up has the colour `top`, by default that of the rest; the upright faces are of the `kind`.
     """
     low, high = _bounds(x, y, z, size)
-    faces = [ts.Face((0.0, 0.0, -1.0), -z, side)] if z > 0.0 else []
+    faces = [Face((0.0, 0.0, -1.0), -z, side)] if z > 0.0 else []
     if not ridge:
-        faces.append(ts.Face((0.0, 0.0, 1.0), high[2], top or side))
+        faces.append(Face((0.0, 0.0, 1.0), high[2], top or side))
     for axis, name in enumerate("xy"):
         run = 0.5 * (min(size[0], size[1]) if ridge == "hip" else size[axis])
         slant = sqrt(size[2] * size[2] + run * run)
         out, up, paint = (1.0, 0.0, side) if ridge in ("", name) else (size[2] / slant, run / slant, top or side)
         for sign, edge in ((1.0, high[axis]), (-1.0, -low[axis])):
             normal = (sign * out, 0.0, up) if axis == 0 else (0.0, sign * out, up)
-            faces.append(ts.Face(normal, out * edge + up * z, paint, kind))
+            faces.append(Face(normal, out * edge + up * z, paint, kind))
     return Solid(low, high, tuple(faces))
 
 
@@ -120,24 +114,24 @@ def _house(x: float, y: float, wide: float, deep: float, style: int, snow: float
     roof_code, wall_code, storeys, shape = STYLES[style]
     roof, wall = mix(_rgb(roof_code), _rgb(0xF4F6FC), 0.5 * snow), _rgb(wall_code)
     height, trim = 2.8 * storeys + 0.4, mix(wall, (1.0, 1.0, 1.0), 0.3)
-    body = _block(x, y, 0.0, (wide, deep, height), wall, kind=ts.FRONT)
+    body = block(x, y, 0.0, (wide, deep, height), wall, kind=FRONT)
     rise, ridge = 0.4 * min(wide, deep), {"hip": "hip", "gable": "x" if wide > deep else "y"}.get(shape, "")
-    chimney = _block(x + 0.15 * wide, y + 0.15 * deep, height, (1.0, 1.0, rise + 0.5), mix(wall, roof, 0.5))
+    chimney = block(x + 0.15 * wide, y + 0.15 * deep, height, (1.0, 1.0, rise + 0.5), mix(wall, roof, 0.5))
     eaves = (wide + 1.0, deep + 1.0, rise if ridge else 0.6)
-    return [body, chimney, _block(x, y, height, eaves, trim, top=roof, ridge=ridge)]
+    return [body, chimney, block(x, y, height, eaves, trim, top=roof, ridge=ridge)]
 
 
 def _tree(x: float, y: float, radius: float, colour: Vec, fir: bool = False) -> list[Solid]:
     """Returns a trunk with a round crown, or with two pyramids of six sides."""
-    solids = [_block(x, y, 0.0, (0.44, 0.44, 1.2 if fir else radius + 0.8), _rgb(0x6E4C38))]
+    solids = [block(x, y, 0.0, (0.44, 0.44, 1.2 if fir else radius + 0.8), _rgb(0x6E4C38))]
     if not fir:
         return [*solids, _ball(x, y, 0.9 + 0.78 * radius, (2.0 * radius, 2.0 * radius, 2.24 * radius), colour)]
     for base, tall, wide in ((0.9, 2.5 * radius, radius), (0.9 + 1.3 * radius, 2.4 * radius, 0.74 * radius)):
-        faces = [ts.Face((0.0, 0.0, -1.0), -base, colour)]
+        faces = [Face((0.0, 0.0, -1.0), -base, colour)]
         slant = sqrt(tall * tall + wide * wide)
         for nx, ny in HEXAGON:
             normal = (nx * tall / slant, ny * tall / slant, wide / slant)
-            faces.append(ts.Face(normal, normal[0] * x + normal[1] * y + normal[2] * (base + tall), colour))
+            faces.append(Face(normal, normal[0] * x + normal[1] * y + normal[2] * (base + tall), colour))
         size = (2.31 * wide, 2.31 * wide, tall)  # the corners of a hexagon stand out by 2 / sqrt(3)
         solids.append(Solid(*_bounds(x, y, base, size), tuple(faces)))
     return solids
@@ -145,8 +139,8 @@ def _tree(x: float, y: float, radius: float, colour: Vec, fir: bool = False) -> 
 
 def _car(x: float, y: float, code: int) -> list[Solid]:
     dark, paint = _rgb(0x26282E), _rgb(code)
-    solids = [_block(x, y, 0.0, (1.6, 3.0, 0.35), dark), _block(x, y, 0.3, (1.8, 4.0, 0.6), paint)]
-    return [*solids, _block(x, y - 0.2, 0.9, (1.5, 2.1, 0.55), dark, top=paint)]
+    solids = [block(x, y, 0.0, (1.6, 3.0, 0.35), dark), block(x, y, 0.3, (1.8, 4.0, 0.6), paint)]
+    return [*solids, block(x, y - 0.2, 0.9, (1.5, 2.1, 0.55), dark, top=paint)]
 
 
 def _fill_houses(rand: Random, zone: Zone) -> list[Solid]:
@@ -159,7 +153,7 @@ def _fill_houses(rand: Random, zone: Zone) -> list[Solid]:
     zone.ground.paths.append((*sorted((zone.sign * edge, zone.sign * (edge + away))), y - 0.8, y + 0.8))
     bushes = (start + 1.0 + 1.9 * step for step in range(int((stop - start) / 1.9)))
     size, green, top = (0.8, 1.5, 1.0), tint["fir"], mix(tint["fir"], tint["lawn"], 0.4)
-    solids += [_block(*_spot(zone, 0.5, bush), 0.0, size, green, top) for bush in bushes if abs(bush - y) > 1.8]
+    solids += [block(*_spot(zone, 0.5, bush), 0.0, size, green, top) for bush in bushes if abs(bush - y) > 1.8]
     tree = y + 0.5 * deep + 2.5 if y + 0.5 * deep + 4.0 < stop else y - 0.5 * deep - 2.5
     if tree > start:
         solids += _tree(*_spot(zone, _between(rand, 1.5, 4.0), tree), _between(rand, 1.5, 2.3), tint["blossom"])
@@ -194,11 +188,11 @@ def _fill_water(rand: Random, zone: Zone) -> list[Solid]:
     """Returns a sailing boat."""
     y = _between(rand, zone.start + 4.0, zone.stop - 4.0)
     x, y = _spot(zone, zone.ground.banks[zone.sign > 0.0] + _between(rand, 2.0, 6.0), y)
-    sail = _block(x, y, 0.8, (2.8, 0.2, 4.2), _rgb(0xFCFAF4), ridge="y")
-    return [_block(x, y, 0.0, (3.6, 1.4, 0.6), _rgb(0xC8503C)), sail]
+    sail = block(x, y, 0.8, (2.8, 0.2, 4.2), _rgb(0xFCFAF4), ridge="y")
+    return [block(x, y, 0.0, (3.6, 1.4, 0.6), _rgb(0xC8503C)), sail]
 
 
-def _mood(season: float, hour: float, side: float) -> tuple[dict[str, Vec], ts.Light]:
+def mood(season: float, hour: float, side: float) -> tuple[dict[str, Vec], Light]:
     """Returns the colours of things in a season (0 to 4), and the light at an hour (0 to 2), with the sun at a side."""
     first, part = int(season), min(max(2.5 * (season - int(season)) - 0.75, 0.0), 1.0)  # few scenes are in between
     tint = {name: mix(_rgb(codes[first]), _rgb(codes[(first + 1) % 4]), part) for name, codes in SEASONS.items()}
@@ -207,13 +201,13 @@ def _mood(season: float, hour: float, side: float) -> tuple[dict[str, Vec], ts.L
     ray["hills"] = tuple(a * b for a, b in zip(tint["hills"], ray["hills"], strict=True))
     slope = 1.25 - 0.6 * min(hour, 1.0)  # the shadow of one metre is 0.8 to 1.5 m long
     to_sun = tuple(part / sqrt(0.9725 + slope * slope) for part in (side * 0.5, -0.85, slope))
-    return tint, ts.Light(to_sun=to_sun, moon=max(hour - 1.0, 0.0), **ray)
+    return tint, Light(to_sun=to_sun, moon=max(hour - 1.0, 0.0), **ray)
 
 
-def compose(rand: Random) -> ts.Scene:
+def compose(rand: Random) -> Scene:
     """Returns the scene that the numbers of `rand` make."""
     season = 4.0 * rand()
-    tint, light = _mood(season, 2.0 * rand(), 1.0 if rand() < 0.5 else -1.0)
+    tint, light = mood(season, 2.0 * rand(), 1.0 if rand() < 0.5 else -1.0)
     choice = (*[_fill_houses] * 4, *[_fill_wood] * 2, *[_fill_field] * 2, _fill_water)  # as often as they stand here
     half, crossing = _between(rand, 2.5, 3.4), _between(rand, 18.0, 24.0) if rand() < 0.45 else 2.0 * FAR
     split, gap = (crossing, half + 2.8) if crossing < FAR else (22.0, 0.5)
@@ -225,106 +219,14 @@ def compose(rand: Random) -> ts.Scene:
     first, second = {_fill_wood: "crop"}, {_fill_wood: "crop", _fill_field: "crop"}
     lands = tuple((tint[first.get(fill, "lawn")], tint[second.get(fill, "lawn")]) for fill in fills)
     offset, bend = _between(rand, -1.0, 1.0), _between(rand, -0.005, 0.005)
-    ground = ts.Ground(offset, bend, half, crossing, split, lands, banks, [], tint)
+    ground = Ground(offset, bend, half, crossing, split, lands, banks, [], tint)
     solids = _car(0.0, -2.4, CARS[0])
     for index, fill in enumerate(fills):
         start, stop = (split + gap, 43.0) if index // 2 else (4.0, split - gap)
         zone = Zone(ground, (-1.0, 1.0)[index % 2], start, stop, max(0.0, 1.0 - abs(season - 3.0)))
         x, y = _spot(zone, 0.5 - PAVEMENT, 33.0 if index // 2 else 9.0)
-        lamp = _ball(x, y, 3.5, (0.6, 0.6, 0.6), (0.0, 0.0, 0.0), ts.GLOW)
-        solids += [_block(x, y, 0.0, (0.16, 0.16, 3.6), _rgb(0x3A3E46)), lamp]
+        lamp = _ball(x, y, 3.5, (0.6, 0.6, 0.6), (0.0, 0.0, 0.0), GLOW)
+        solids += [block(x, y, 0.0, (0.16, 0.16, 3.6), _rgb(0x3A3E46)), lamp]
         if fill is not _fill_water or index // 2:
             solids += fill(rand, zone)
-    return ts.Scene(light, ground, tuple(solids))
-
-
-def draw_scene(seed: int, split: str, index: int, image_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one scene.
-
-    Args:
-        seed: Any int; different seeds give different towns.
-        split: Name of the split; the scenes of two splits differ.
-        index: Number of the scene in its split, from 0.
-        image_size: S, even, at least 16. It does not change what the scene is.
-
-    Returns:
-        The aerial and the street view, both uint8 (S, S, 3).
-
-    Raises:
-        UserError: An odd or too small `image_size`.
-    """
-    if image_size < 16 or image_size % 2:
-        raise UserError(f"`town` needs an even image size of 16 or more, got {image_size}: choose e.g. 64, 128 or 256.")
-    scene = compose(np.random.RandomState([seed % 2**32, index, *split.encode()]).random_sample)
-    return ts.render(scene, image_size, street=False), ts.render(scene, image_size, street=True)
-
-
-def _draw_file(job: tuple[Path, int, str, int, int]) -> None:
-    folder, seed, split, index, image_size = job
-    composite = np.concatenate(draw_scene(seed, split, index, image_size), axis=1)
-    Image.fromarray(composite).save(folder / split / f"{index:05d}.png")
-
-
-def _draw_files(jobs: list, workers: int) -> Iterable[None]:
-    """Draws every job, by spawned processes if `workers` > 1 (a fork of TensorFlow may hang); yields after each."""
-    done = 0
-    if workers > 1:
-        spawn, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is not for them
-        # The pool breaks if __main__ cannot be imported again, as a script from stdin: then this process goes on alone.
-        with suppress(BrokenProcessPool), ProcessPoolExecutor(workers, spawn, signal.signal, ignore) as pool:
-            for _ in pool.map(_draw_file, jobs, chunksize=4):
-                done += 1
-                yield
-    yield from map(_draw_file, jobs[done:])
-
-
-def ensure_town(
-    cache_dir: Path,
-    image_size: int = 128,
-    seed: int = 0,
-    counts: Mapping[str, int] = COUNTS,
-    workers: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Draws the data set into the cache, unless it is there.
-
-    Args:
-        cache_dir: Where data sets are kept; made if it is missing.
-        image_size: Side of one panel, even, at least 16.
-        seed: Any int; different seeds give different towns.
-        counts: Number of pairs of each split.
-        workers: Processes that draw; by default one for each core, at most 8; with 1 this process draws.
-        on_progress: Called with the numbers of pairs drawn and to be drawn, after each.
-
-    Returns:
-        The folder `town-v1-SIZE-seedSEED` of `cache_dir` (other counts than COUNTS are added to its name). It holds
-        `SPLIT/00000.png`..., RGB composites of (aerial | street), and `dataset.json`.
-
-    Raises:
-        UserError: An odd or too small `image_size`, or a folder that cannot be written.
-    """
-    name = f"town-v{VERSION}-{image_size}-seed{seed}"
-    if dict(counts) != COUNTS:
-        name += "".join(f"-{split}{count}" for split, count in sorted(counts.items()))
-    target = Path(cache_dir) / name
-    if (target / "dataset.json").is_file():
-        return target
-    description = {"format": 1, "name": "town", "panels": ["aerial", "street"], "image_size": image_size}
-    description |= {"splits": dict(counts), "source": f"drawn by p2p_keras.data.town, version {VERSION}, seed {seed}"}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:  # gone however this ends
-            folder = Path(scratch) / name
-            for split in counts:
-                (folder / split).mkdir(parents=True)
-            jobs = [(folder, seed, split, index, image_size) for split in counts for index in range(counts[split])]
-            for done, _ in enumerate(_draw_files(jobs, workers or min(multiprocessing.cpu_count(), 8)), start=1):
-                if on_progress:
-                    on_progress(done, len(jobs))
-            (folder / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-            folder.rename(target)
-    except OSError as error:
-        if not (target / "dataset.json").is_file():  # else another process was quicker, and its files are the same
-            got = f"a writable folder with room is needed, got {target.parent} ({error.strerror or error})"
-            raise UserError(f"To draw `town`, {got}: set XDG_CACHE_HOME to a folder with room.") from error
-    return target
+    return Scene(light, ground, tuple(solids))
