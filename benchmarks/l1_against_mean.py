@@ -14,7 +14,8 @@ import tensorflow as tf
 from p2p_keras import checkpoints
 from p2p_keras.config import read_config
 from p2p_keras.data import pipeline
-from p2p_keras.train import build_generator, settle
+from p2p_keras.networks import build_generator
+from p2p_keras.settle import settle
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--workdir", type=Path, required=True)

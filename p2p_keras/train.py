@@ -2,52 +2,31 @@
 
 import contextlib
 import dataclasses
-import os
 import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras import __version__, checkpoints, models
+from p2p_keras import __version__, checkpoints
 from p2p_keras.cadence import is_due, next_due
-from p2p_keras.config import DEMO, TrainConfig, check_resume, decay_steps, read_config, to_json, total_steps
-from p2p_keras.data import check, pipeline, town
-from p2p_keras.data.pairs import Pairs, find_pairs, fingerprint, select_panels
-from p2p_keras.devices import fast_precision, make_strategy
+from p2p_keras.config import TrainConfig, check_resume, decay_steps, to_json, total_steps
+from p2p_keras.data import check, pipeline
+from p2p_keras.data.pairs import Pairs, fingerprint
+from p2p_keras.devices import make_strategy
 from p2p_keras.errors import UserError
-from p2p_keras.progress import ProgressLine
+from p2p_keras.networks import Networks, build_networks
 from p2p_keras.recorder import Recorder
 from p2p_keras.samples import make_sampler
-from p2p_keras.trainer import LOSS_NAMES, LinearDecay, make_train_steps
-from p2p_keras.workdir import locked, write_text
+from p2p_keras.settle import Data, settle
+from p2p_keras.trainer import LOSS_NAMES, make_train_steps
+from p2p_keras.workdir import locked, saved_run, write_text
 
 SECS_PER_CALL = 1.0  # the step function runs about so long before the loop looks at signals and draws its progress
-
-
-class Networks(NamedTuple):
-    """What is trained, and the checkpoint that holds all of it."""
-
-    generator: keras.Model
-    discriminator: keras.Model
-    generator_optimizer: keras.optimizers.Optimizer
-    discriminator_optimizer: keras.optimizers.Optimizer
-    step: tf.Variable  # int64: steps done
-    loss_sums: tf.Variable  # float64 (4,): of the epoch so far, so that a resumed epoch reports the same means
-    checkpoint: tf.train.Checkpoint
-
-
-class Data(NamedTuple):
-    """The checked pairs, and how to read them."""
-
-    pairs: Pairs
-    bad: dict[str, str]  # relative path -> problem, of those left out
-    reading: tuple[int, int, int, int]  # panel_count, input_panel, target_panel, image_size
 
 
 def train(
@@ -75,9 +54,7 @@ def train(
     """
     workdir = Path(workdir)
     with locked(workdir):
-        saved, record = (None, {})
-        if (workdir / "config.json").exists():
-            saved, record = read_config(workdir / "config.json")
+        saved, record = saved_run(workdir) or (None, {})
         config, data = settle(config, saved, workdir, report)
         strategy = strategy or make_strategy()
         count = len(data.pairs.splits["train"])
@@ -109,40 +86,6 @@ def train(
         stopped_by = _loop(config, workdir, strategy, networks, data, steps_per_epoch, last_step, report)
         _report_outcome(workdir, report)
         return stopped_by
-
-
-def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_step: int, decaying: int) -> Networks:
-    """Builds models, optimizers and checkpoint in the strategy's scope, with weights drawn from the run's seed."""
-    keras.utils.set_random_seed(config.seed)
-    with strategy.scope():
-        generator = build_generator(config)
-        discriminator = models.build_discriminator(
-            config.discriminator, config.image_size, base_filters=config.base_filters, dtype=_dtype(config)
-        )
-        rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
-        generator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
-        discriminator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
-        generator_optimizer.build(generator.trainable_variables)
-        discriminator_optimizer.build(discriminator.trainable_variables)
-        step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        loss_sums = tf.Variable(tf.zeros(len(LOSS_NAMES), tf.float64), trainable=False, name="loss_sums")
-    parts = (generator, discriminator, generator_optimizer, discriminator_optimizer, step, loss_sums)
-    names = Networks._fields[: len(parts)]
-    return Networks(*parts, tf.train.Checkpoint(**dict(zip(names, parts, strict=True))))
-
-
-def build_generator(config: TrainConfig) -> keras.Model:
-    """Builds the run's generator, under its inference contract."""
-    return models.build_generator(
-        config.image_size,
-        base_filters=config.base_filters,
-        per_image_statistics=config.statistics == "per_image",
-        dtype=_dtype(config),
-    )
-
-
-def _dtype(config: TrainConfig) -> str:
-    return "mixed_bfloat16" if config.precision == "bfloat16" else "float32"
 
 
 def _loop(
@@ -222,48 +165,6 @@ def _check_finite(losses: np.ndarray, done_steps: int, workdir: Path) -> None:
         + (f"The checkpoint of step {saved[-1]} is kept. " if saved else "")
         + "Begin another --workdir with a lower --learning_rate or --precision=float32."
     )
-
-
-def settle(
-    config: TrainConfig, saved: TrainConfig | None, workdir: Path, report: Callable[[str], None]
-) -> tuple[TrainConfig, Data]:
-    """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices."""
-    if saved:
-        config = dataclasses.replace(
-            config,
-            panels=config.panels or saved.panels,
-            image_size=config.image_size or saved.image_size,
-            precision=saved.precision if config.precision == "auto" else config.precision,
-        )
-    if config.data_dir is None:
-        config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
-        pairs = find_pairs(_town(config.image_size, report), config.panels)
-    else:
-        pairs = find_pairs(Path(config.data_dir), config.panels)
-    config = dataclasses.replace(
-        config,
-        panels=pairs.panels,
-        image_size=config.image_size or pairs.image_size or 256,
-        precision=fast_precision() if config.precision == "auto" else config.precision,
-    )
-    input_panel, target_panel = select_panels(config.direction, config.panels)
-    progress = ProgressLine(sum(map(len, pairs.splits.values())), "files")
-    pairs, bad = check.checked(
-        pairs, config.max_bad_files, workdir / "data_check.json", lambda done: progress.update(done, "checking")
-    )
-    progress.clear()
-    return config, Data(pairs, bad, (pairs.panel_count, input_panel, target_panel, config.image_size))
-
-
-def _town(image_size: int, report: Callable[[str], None]) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "p2p_keras"
-    progress = ProgressLine(sum(town.COUNTS.values()), "pairs")
-    root = town.ensure_town(
-        cache, image_size, on_progress=lambda done, total: progress.update(done, "drawing the demo town")
-    )
-    progress.clear()
-    report(f"The demo data set, a drawn town: {root}")
-    return root
 
 
 def _check_batch(batch_size: int, count: int, replicas: int) -> None:

@@ -6,8 +6,10 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from p2p_keras.cadence import is_due
+from p2p_keras.config import TrainConfig, read_config
 from p2p_keras.errors import UserError
 
 
@@ -34,6 +36,18 @@ def locked(workdir: Path) -> Iterator[None]:
                 "Wait for it, stop it, or name another --workdir."
             ) from error
         yield
+
+
+def saved_run(workdir: Path) -> tuple[TrainConfig, dict[str, Any]] | None:
+    """Config and record of the run in a folder; None if none got as far as a checkpoint, so that nothing binds a new
+    one.
+
+    Raises:
+        UserError: There are checkpoints, but no readable `config.json`.
+    """
+    if not any(workdir.glob("checkpoints/step_*")):
+        return None
+    return read_config(workdir / "config.json")
 
 
 def write_text(path: Path, text: str) -> None:

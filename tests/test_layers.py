@@ -16,7 +16,7 @@ FLOORS = [
     {"images", "losses", "models", "devices", "workdir", "data.pairs"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"trainer", "checkpoints", "charts", "summaries", "data.check", "data.pipeline"},
-    {"samples", "recorder"},
+    {"samples", "recorder", "networks", "settle"},
     {"train"},
     {"cli.command", "cli.train"},
 ]

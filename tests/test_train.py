@@ -10,7 +10,7 @@ from conftest import write_pairs
 from PIL import Image
 
 from p2p_keras import checkpoints
-from p2p_keras.config import TrainConfig, read_config
+from p2p_keras.config import TrainConfig, read_config, to_json
 from p2p_keras.errors import UserError
 from p2p_keras.train import train
 from p2p_keras.trainer import LOSS_NAMES
@@ -180,6 +180,13 @@ def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):
     train(_config(pairs_dir, max_bad_files=1, epochs=None, steps=1), tmp_path, one_device, told.append)
     assert "Left out train/001.png: it is not a picture" in told
     assert any(line.startswith("AtoB: 11 training pairs") for line in told)
+
+
+def test_a_start_that_failed_binds_nothing(pairs_dir, one_device, tmp_path):
+    """Until there is a checkpoint, other settings may be tried in the same folder."""
+    (tmp_path / "config.json").write_text(to_json(_config(pairs_dir, batch_size=2, seed=9)))
+    train(_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, lambda line: None)
+    assert read_config(tmp_path / "config.json")[0].batch_size == 4
 
 
 def test_a_second_run_in_the_same_folder_is_refused(pairs_dir, one_device, tmp_path):

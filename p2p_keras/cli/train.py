@@ -5,7 +5,8 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import DIRECTIONS, DISCRIMINATORS, PRECISIONS, PRESETS, make_config, read_config
+from p2p_keras.config import DEMO, DIRECTIONS, DISCRIMINATORS, PRECISIONS, PRESETS, make_config
+from p2p_keras.workdir import saved_run
 
 DOC = """
     p2p-train trains pix2pix: one network that translates pictures, another that judges them.
@@ -48,24 +49,27 @@ flags.DEFINE_list(
 flags.DEFINE_integer(
     "batch_size",
     None,
-    "Pairs per step, over all devices together. Default 1 (the paper's); the demo's is 24.",
+    f"Pairs per step, over all devices together. Default 1 (the paper's); the demo's is {DEMO['batch_size']}.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "epochs", None, "Passes over the training pairs. Default 200 (the paper's); the demo's is 24.", flag_values=FLAGS
+    "epochs",
+    None,
+    f"Passes over the training pairs. Default 200 (the paper's); the demo's is {DEMO['epochs']}.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer("steps", None, "Length in steps, instead of --epochs.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "image_size",
     None,
     "Height and width the networks see: 32, 64, 128, 256 or 512. Default: the data set's own (dataset.json), else 256; "
-    "the demo's is 128.",
+    f"the demo's is {DEMO['image_size']}.",
     flag_values=FLAGS,
 )
 flags.DEFINE_float(
     "learning_rate",
     None,
-    "Adam's, for both networks. Default 2e-4 (the paper's); the demo's is 1e-3.",
+    f"Adam's, for both networks. Default 2e-4 (the paper's); the demo's is {DEMO['learning_rate']}.",
     flag_values=FLAGS,
 )
 flags.DEFINE_float("beta1", None, "Adam's first-moment decay. Default 0.5 (the paper's).", flag_values=FLAGS)
@@ -81,13 +85,13 @@ flags.DEFINE_enum(
     None,
     DISCRIMINATORS,
     "How large a patch the discriminator judges: 70, 16, 1 or 286 pixels; compact is the report's small one. "
-    "Default patch70 (the paper's); the demo's is patch16.",
+    f"Default patch70 (the paper's); the demo's is {DEMO['discriminator']}.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "base_filters",
     None,
-    "Channels of each network's first layer. Default 64 (the paper's); the demo's is 32.",
+    f"Channels of each network's first layer. Default 64 (the paper's); the demo's is {DEMO['base_filters']}.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -123,8 +127,7 @@ def main(values: flags.FlagValues) -> int:
     given["panels"] = tuple(name.strip() for name in given["panels"]) if given["panels"] else None
     if workdir is None:
         workdir = f"runs/{make_config(preset, **given).direction}"
-    settings_file = Path(workdir) / "config.json"
-    saved = read_config(settings_file)[0] if settings_file.exists() else None
+    saved, _ = saved_run(Path(workdir)) or (None, None)
     config = make_config(preset, saved, **given)
 
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow

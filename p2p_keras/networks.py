@@ -1,0 +1,56 @@
+"""What a run trains, built from its settings: both networks, both optimizers, and the checkpoint that holds them."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from p2p_keras import models
+from p2p_keras.config import TrainConfig
+from p2p_keras.trainer import LOSS_NAMES, LinearDecay
+
+
+class Networks(NamedTuple):
+    """What is trained, and the checkpoint that holds all of it."""
+
+    generator: keras.Model
+    discriminator: keras.Model
+    generator_optimizer: keras.optimizers.Optimizer
+    discriminator_optimizer: keras.optimizers.Optimizer
+    step: tf.Variable  # int64: steps done
+    loss_sums: tf.Variable  # float64 (4,): of the epoch so far, so that a resumed epoch reports the same means
+    checkpoint: tf.train.Checkpoint
+
+
+def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_step: int, decaying: int) -> Networks:
+    """Builds models, optimizers and checkpoint in the strategy's scope, with weights drawn from the run's seed."""
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        generator = build_generator(config)
+        discriminator = models.build_discriminator(
+            config.discriminator, config.image_size, base_filters=config.base_filters, dtype=_dtype(config)
+        )
+        rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
+        generator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
+        discriminator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
+        generator_optimizer.build(generator.trainable_variables)
+        discriminator_optimizer.build(discriminator.trainable_variables)
+        step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        loss_sums = tf.Variable(tf.zeros(len(LOSS_NAMES), tf.float64), trainable=False, name="loss_sums")
+    parts = (generator, discriminator, generator_optimizer, discriminator_optimizer, step, loss_sums)
+    names = Networks._fields[: len(parts)]
+    return Networks(*parts, tf.train.Checkpoint(**dict(zip(names, parts, strict=True))))
+
+
+def build_generator(config: TrainConfig) -> keras.Model:
+    """Builds the run's generator, under its inference contract."""
+    return models.build_generator(
+        config.image_size,
+        base_filters=config.base_filters,
+        per_image_statistics=config.statistics == "per_image",
+        dtype=_dtype(config),
+    )
+
+
+def _dtype(config: TrainConfig) -> str:
+    return "mixed_bfloat16" if config.precision == "bfloat16" else "float32"

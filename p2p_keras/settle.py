@@ -1,0 +1,63 @@
+"""Where settings meet the data and the devices: finds the pairs, checks them, fills in what was left open."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from p2p_keras.config import DEMO, TrainConfig
+from p2p_keras.data import check, town
+from p2p_keras.data.pairs import Pairs, find_pairs, select_panels
+from p2p_keras.devices import fast_precision
+from p2p_keras.progress import ProgressLine
+
+
+class Data(NamedTuple):
+    """The checked pairs, and how to read them."""
+
+    pairs: Pairs
+    bad: dict[str, str]  # relative path -> problem, of those left out
+    reading: tuple[int, int, int, int]  # panel_count, input_panel, target_panel, image_size
+
+
+def settle(
+    config: TrainConfig, saved: TrainConfig | None, workdir: Path, report: Callable[[str], None]
+) -> tuple[TrainConfig, Data]:
+    """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices."""
+    if saved:
+        config = dataclasses.replace(
+            config,
+            panels=config.panels or saved.panels,
+            image_size=config.image_size or saved.image_size,
+            precision=saved.precision if config.precision == "auto" else config.precision,
+        )
+    if config.data_dir is None:
+        config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
+        pairs = find_pairs(_town(config.image_size, report), config.panels)
+    else:
+        pairs = find_pairs(Path(config.data_dir), config.panels)
+    config = dataclasses.replace(
+        config,
+        panels=pairs.panels,
+        image_size=config.image_size or pairs.image_size or 256,
+        precision=fast_precision() if config.precision == "auto" else config.precision,
+    )
+    input_panel, target_panel = select_panels(config.direction, config.panels)
+    progress = ProgressLine(sum(map(len, pairs.splits.values())), "files")
+    pairs, bad = check.checked(
+        pairs, config.max_bad_files, workdir / "data_check.json", lambda done: progress.update(done, "checking")
+    )
+    progress.clear()
+    return config, Data(pairs, bad, (pairs.panel_count, input_panel, target_panel, config.image_size))
+
+
+def _town(image_size: int, report: Callable[[str], None]) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "p2p_keras"
+    progress = ProgressLine(sum(town.COUNTS.values()), "pairs")
+    root = town.ensure_town(
+        cache, image_size, on_progress=lambda done, total: progress.update(done, "drawing the demo town")
+    )
+    progress.clear()
+    report(f"The demo data set, a drawn town: {root}")
+    return root
