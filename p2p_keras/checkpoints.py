@@ -6,6 +6,7 @@ were.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,7 @@ def _read(checkpoint: tf.train.Checkpoint, directory: Path, step: int, check: Ca
 
 def _first_line(error: BaseException) -> str:
     text = getattr(error, "message", None) or str(error) or type(error).__name__
+    text = re.sub(r"\{\{.*?\}\} |\[Op:.*?\]", "", text)  # TensorFlow names the graph's node, which helps nobody here
     return text.strip().splitlines()[0]
 
 

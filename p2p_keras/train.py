@@ -62,8 +62,8 @@ def train(
         steps_per_epoch = count // config.batch_size
         last_step = total_steps(config, steps_per_epoch)
 
-        if saved:
-            done = max(checkpoints.list_steps(workdir / "checkpoints"), default=0)
+        done = max(checkpoints.list_steps(workdir / "checkpoints"), default=0)
+        if saved and done:  # before the first checkpoint nothing is bound yet
             _check_data(record, fingerprint(data.pairs), data.pairs.root)
             check_resume(saved, config, done, steps_per_epoch)
         networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
@@ -169,7 +169,9 @@ def _check_finite(losses: np.ndarray, done_steps: int, workdir: Path) -> None:
 
 def _check_batch(batch_size: int, count: int, replicas: int) -> None:
     if batch_size > count:
-        raise UserError(f"--batch_size must not exceed the training pairs. Received: {batch_size}, of {count} pairs.")
+        raise UserError(
+            f"--batch_size must not exceed the number of training pairs, {count}. Received: {batch_size}. Lower it."
+        )
     if batch_size % replicas:
         lower = batch_size // replicas * replicas
         near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"

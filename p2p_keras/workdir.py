@@ -39,15 +39,15 @@ def locked(workdir: Path) -> Iterator[None]:
 
 
 def saved_run(workdir: Path) -> tuple[TrainConfig, dict[str, Any]] | None:
-    """Config and record of the run in a folder; None if none got as far as a checkpoint, so that nothing binds a new
-    one.
+    """Config and record of the run in a folder; None if it holds no run.
 
     Raises:
-        UserError: There are checkpoints, but no readable `config.json`.
+        UserError: There is a run, but no readable `config.json`.
     """
-    if not any(workdir.glob("checkpoints/step_*")):
+    path = workdir / "config.json"
+    if not path.exists() and not any(workdir.glob("checkpoints/step_*")):
         return None
-    return read_config(workdir / "config.json")
+    return read_config(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -69,12 +69,20 @@ def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_pat
     (pairs_dir / "train" / "001.png").write_text("text")
     (pairs_dir / "val" / "000.png").write_bytes(b"")
     pairs = find_pairs(pairs_dir)
-    with pytest.raises(UserError, match=r"2 in .*train/001\.png: it is not a picture.*--max_bad_files=2"):
+    with pytest.raises(
+        UserError, match=r"Of 15 files .* 2 cannot .*train/001\.png: it is not a picture.*--max_bad_files=2"
+    ):
         check.checked(pairs, 1, tmp_path / "memory.json")
     kept, bad = check.checked(pairs, 2, tmp_path / "memory.json")
     assert list(bad) == ["train/001.png", "val/000.png"]
     assert len(kept.splits["train"]) == 11
     assert "train/001.png" not in kept.splits["train"]
+
+
+def test_when_all_are_bad_leaving_them_out_is_no_way_out(pairs_dir, tmp_path):
+    with pytest.raises(UserError, match=r"pictures? of 3 panels.*15 cannot be used.*not divisible by 3") as error:
+        check.checked(find_pairs(pairs_dir, ("a", "b", "c")), 0, tmp_path / "memory.json")
+    assert "--max_bad_files" not in str(error.value)
 
 
 def test_the_same_files_are_decoded_once_and_changed_ones_again(pairs_dir, tmp_path):

@@ -149,7 +149,7 @@ def test_auto_precision_continues_with_the_runs_own(finished, one_device):
 
 
 def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_path):
-    with pytest.raises(UserError, match="Received: 13, of 12 pairs"):
+    with pytest.raises(UserError, match=r"training pairs, 12\. Received: 13"):
         train(_config(pairs_dir, batch_size=13), tmp_path, one_device)
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with pytest.raises(UserError, match=r"2 devices. Received: 5. Take 4 or 6"):

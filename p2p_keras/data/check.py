@@ -92,9 +92,12 @@ def checked(
         memory.write_text(json.dumps({"files": key, "bad": bad}, indent=2) + "\n")
     if len(bad) > max_bad_files:
         first = "; ".join(f"{name}: {problem}" for name, problem in list(bad.items())[:3])
+        total = sum(map(len, pairs.splits.values()))
+        leave_out = f", or leave them out with --max_bad_files={len(bad)}" if len(bad) < total else ""
         raise UserError(
-            f"Every file must be a readable composite; {len(bad)} in {pairs.root} are not: {first}"
-            f"{' ...' if len(bad) > 3 else ''}. Mend or remove them, or leave them out with --max_bad_files={len(bad)}"
+            f"Every file must be a readable picture of {pairs.panel_count} panels side by side. Of {total} files in "
+            f"{pairs.root}, {len(bad)} cannot be used: {first}{'; ...' if len(bad) > 3 else ''}. "
+            f"Mend or remove them{leave_out}."
         )
     return pairs.without(set(bad)), bad
 
