@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=["p2p_keras", "p2p_keras.*"]),
     python_requires=">=3.10,<3.14",
     install_requires=[
-        "tensorflow>=2.20,<2.22",
+        "tensorflow>=2.21,<2.22",
         "keras>=3.12,<4",
         "tensorflow-gan>=2.1,<3",
         "tensorflow-probability>=0.25",  # tensorflow-gan's formulas import it without declaring it
@@ -28,7 +28,7 @@ setup(
         "matplotlib>=3.9",
     ],
     extras_require={
-        "gpu": ["tensorflow[and-cuda]>=2.20,<2.22"],
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "test": ["pytest==9.2.0", "ruff==0.17.6"],  # exact, since ruff's formatting is part of the test
         "bench": ["torch>=2.4"],
     },

@@ -65,9 +65,10 @@ class Recorder:
             if is_due(step, SCALARS_EVERY_STEPS):
                 summaries.write_scalars(self._writer, step, dict(zip(LOSS_NAMES, row, strict=True)))
         self._calls += 1
-        if self._calls > 1:  # the first call also traces the step function
-            self._timed_steps += len(losses)
-            self._timed_secs += secs
+        if self._calls == 1:  # the first call also traces the step function, so its time says nothing
+            return
+        self._timed_steps += len(losses)
+        self._timed_secs += secs
         _, gan, l1, discriminator = losses[-1]
         self._progress.update(
             step * self._batch_size,

@@ -1,0 +1,32 @@
+"""What the README says must exist."""
+
+import re
+from pathlib import Path
+
+from p2p_keras.cli.train import FLAGS
+from p2p_keras.config import PRESETS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_flag_in_the_readme_exists():
+    named = set(re.findall(r"(?<![\w-])--([a-z_0-9]+)", README)) - {"logdir"}  # tensorboard's
+    assert named >= {"data_dir", "direction", "workdir", "preset"}
+    assert named <= set(FLAGS)
+
+
+def test_every_preset_and_command_in_the_readme_exists():
+    assert set(re.findall(r"experiment\d", README)) <= set(PRESETS)
+    for name in set(re.findall(r"bin/([a-z0-9-]+)", README)):
+        assert (ROOT / "bin" / name).exists() or f'"{name} = ' in (ROOT / "setup.py").read_text()
+
+
+def test_it_opens_with_the_two_commands():
+    assert README.index("bin/quickstart") < README.index("bin/test") < 700
+
+
+def test_versions_are_pinned_within_the_ranges_of_setup_py():
+    pinned = re.findall(r"^([a-z-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    ranged = re.findall(r'^        "([a-z-]+)>=', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    assert set(ranged) == set(pinned)
