@@ -11,12 +11,12 @@ PACKAGE = Path(__file__).parents[1] / "p2p_keras"
 
 # Lower floors know nothing of higher ones; rooms on one floor may know each other only where it says so.
 FLOORS = [
-    {"", "errors", "data", "cli"},
+    {"errors", "data", "cli"},
     {"cadence", "config", "progress"},
     {"images", "losses", "models", "devices", "workdir", "data.pairs"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"trainer", "checkpoints", "charts", "summaries", "data.check", "data.pipeline"},
-    {"samples", "recorder", "networks", "settle"},
+    {"", "samples", "recorder", "networks", "settle"},
     {"train"},
     {"cli.command", "cli.train"},
 ]
