@@ -139,7 +139,8 @@ def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_pat
     write_pairs(tmp_path / "data" / "train", 12)
     checkpoints = tmp_path / "run" / "checkpoints"
     flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"]
-    process = _command(*flags, "--epochs=100000", "--checkpoint_every_steps=20", "--keep_checkpoints=0")
+    often = ["--checkpoint_every_steps=20", "--keep_checkpoints=0", "--samples_every_epochs=100000"]
+    process = _command(*flags, "--epochs=100000", *often)
     _wait_for(lambda: list(checkpoints.glob("step_*")), process)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
     _, err = process.communicate(timeout=120)
