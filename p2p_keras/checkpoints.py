@@ -43,18 +43,19 @@ def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int)
         checkpoint.write(str(beside / _PREFIX))
         problem = find_problem(beside)
         if problem:
-            raise OSError(problem)
+            raise UserError(
+                f"The checkpoint of step {step} was not kept: {problem}. {_kept(directory)}"
+                "If training has diverged, begin another --workdir with a lower --learning_rate or --precision=float32."
+            )
         _sync(beside)
         if final.exists():  # a damaged one that a resumed run has overtaken
             shutil.rmtree(final)
         os.rename(beside, final)
         _sync_folder(Path(directory))
     except (OSError, tf.errors.OpError) as error:
-        kept = list_steps(directory)
         raise UserError(
             f"The checkpoint of step {step} could not be saved in {directory}: {_first_line(error)}. "
-            + (f"That of step {kept[-1]} is kept. " if kept else "")
-            + "Make room there, then the same command continues."
+            f"{_kept(directory)}Make room there, then the same command continues."
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -136,6 +137,11 @@ def _read(checkpoint: tf.train.Checkpoint, directory: Path, step: int, check: Ca
             f"{path_of(directory, step)} does not fit these networks: {_first_line(error)}. It was written by another "
             "version of p2p_keras or with other settings. Take another --workdir."
         ) from error
+
+
+def _kept(directory: Path) -> str:
+    steps = list_steps(directory)
+    return f"That of step {steps[-1]} is kept. " if steps else ""
 
 
 def _first_line(error: BaseException) -> str:

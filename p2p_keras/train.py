@@ -98,7 +98,8 @@ def _loop(
     last_step: int,
     report: Callable[[str], None],
 ) -> int | None:
-    step, steps_per_call = int(networks.step.numpy()), 1
+    first_step, steps_per_call = int(networks.step.numpy()), 1
+    step = first_step
     train_steps = make_train_steps(strategy, *networks[:4], config.lambda_l1, networks.step)
     batches = pipeline.training_dataset(
         data.pairs.paths("train"), *data.reading, config.batch_size, config.seed, step, last_step
@@ -106,6 +107,11 @@ def _loop(
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     draw_samples = make_sampler(networks.generator, data.pairs, data.reading, report)
     recorder = Recorder(workdir, config, networks.loss_sums.numpy(), step, steps_per_epoch, last_step, report)
+
+    def save() -> None:
+        networks.loss_sums.assign(recorder.loss_sums)
+        checkpoints.save(networks.checkpoint, workdir / "checkpoints", step, config.keep_checkpoints)
+
     with recorder, _stop_signals() as stop:
         while step < last_step and not stop:
             until = min(
@@ -126,11 +132,12 @@ def _loop(
                 recorder.end_epoch(step)
             if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == last_step:
                 recorder.add_samples(step, draw_samples())
-            if is_due(step, config.checkpoint_every_steps) or step == last_step or stop:
-                networks.loss_sums.assign(recorder.loss_sums)
-                checkpoints.save(networks.checkpoint, workdir / "checkpoints", step, config.keep_checkpoints)
+            if is_due(step, config.checkpoint_every_steps):
+                save()
+        if step > first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped in between
+            save()
     if step < last_step:
-        report(f"Stopped at step {step} of {last_step}; a checkpoint is saved and the same command continues.")
+        report(f"Stopped at step {step} of {last_step}, and saved. The same command continues.")
         return stop[0]
     return None
 

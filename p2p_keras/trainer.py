@@ -61,14 +61,17 @@ def make_train_steps(
         values = (generator_loss, gan_loss, l1_loss, discriminator_loss)
         return dict(zip(LOSS_NAMES, values, strict=True))
 
-    @tf.function
+    @tf.function(autograph=False)  # AutoGraph of TensorFlow 2.21 does not convert loops under Python 3.13
     def train_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> tf.Tensor:
-        taken = tf.TensorArray(tf.float32, size=count, element_shape=(len(LOSS_NAMES),))
-        for i in tf.range(count):
-            per_replica = strategy.run(train_step, args=next(iterator))
+        def take_one(i: tf.Tensor, taken: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            per_replica = strategy.run(train_step, args=iterator.get_next())
             means = [strategy.reduce("MEAN", per_replica[name], axis=None) for name in LOSS_NAMES]
-            taken = taken.write(i, tf.stack(means))
             step.assign_add(1)
+            return i + 1, taken.write(i, tf.stack(means))
+
+        losses_of_steps = tf.TensorArray(tf.float32, size=count, element_shape=(len(LOSS_NAMES),))
+        # One after the other: a step begins with the weights that the one before it left.
+        _, taken = tf.while_loop(lambda i, _: i < count, take_one, (0, losses_of_steps), parallel_iterations=1)
         return taken.stack()
 
     return train_steps

@@ -43,6 +43,10 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         hint = f" See {name} --help." if isinstance(error, flags.Error) else ""
         print(f"{name}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a full disk, a folder taken away: the system's trouble, not a bug of ours
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"{name}: {what}. What was saved before is kept; mend it, then run the same again.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"\n{name}: stopped before anything was changed", file=sys.stderr)
         sys.exit(130)

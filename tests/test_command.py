@@ -1,0 +1,69 @@
+import errno
+import sys
+
+import pytest
+from absl import flags
+
+from p2p_keras.cli import command
+from p2p_keras.errors import UserError
+
+
+def _run(main, monkeypatch, *arguments):
+    values = flags.FlagValues()
+    flags.DEFINE_integer("batch_size", None, "Pairs per step.", flag_values=values)
+    monkeypatch.setattr(sys, "argv", ["p2p-some", *arguments])
+    with pytest.raises(SystemExit) as end:
+        command.run(main, values, "p2p-some does something.")
+    return end.value.code
+
+
+def _raise(error):
+    raise error
+
+
+def test_flags_reach_the_command_and_its_status_is_the_process(monkeypatch):
+    assert _run(lambda values: values["batch_size"].value, monkeypatch, "--batch_size=130") == 130
+    assert _run(lambda values: None, monkeypatch) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("a rule.\nIt was broken."), "p2p-some: a rule. It was broken.\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "runs/a"),
+            "p2p-some: runs/a: No space left on device. "
+            "What was saved before is kept; mend it, then run the same again.\n",
+        ),
+    ],
+)
+def test_trouble_is_one_line_and_status_2(monkeypatch, capsys, error, line):
+    assert _run(lambda values: _raise(error), monkeypatch) == 2
+    assert capsys.readouterr() == ("", line)
+
+
+def test_ctrl_c_before_the_work_is_status_130_without_a_traceback(monkeypatch, capsys):
+    assert _run(lambda values: _raise(KeyboardInterrupt()), monkeypatch) == 130
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    values = flags.FlagValues()
+    monkeypatch.setattr(sys, "argv", ["p2p-some"])
+    with pytest.raises(ZeroDivisionError):
+        command.run(lambda values: 1 // 0, values, "")
+
+
+def test_what_tensorflow_says_at_its_start_is_kept_for_a_failure(monkeypatch, capfd):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with command.quiet_start():
+        print("noise", file=sys.__stderr__, flush=True)
+    assert capfd.readouterr().err == ""
+
+    def fail():
+        print("reason", file=sys.__stderr__, flush=True)
+        raise ImportError
+
+    with pytest.raises(ImportError), command.quiet_start():
+        fail()
+    assert "reason" in capfd.readouterr().err
