@@ -137,7 +137,7 @@ def _loop(
         if step > first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped in between
             save()
     if step < last_step:
-        report(f"Stopped at step {step} of {last_step}, and saved. The same command continues.")
+        report(f"Stopped at step {step} of {last_step}. The same command continues from the checkpoint named below.")
         return stop[0]
     return None
 

@@ -48,7 +48,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         print(f"{name}: {what}. What was saved before is kept; mend it, then run the same again.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"\n{name}: stopped before anything was changed", file=sys.stderr)
+        print(f"\n{name}: stopped; what was saved before is kept", file=sys.stderr)
         sys.exit(130)
 
 
