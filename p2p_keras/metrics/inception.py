@@ -1,0 +1,303 @@
+"""The extractor: pictures in, an Inception network's features and logits out, with the exact preprocessing in front.
+
+Measures such as FID compare the features of one certain network, the Inception v3 of 2015-12-05. Any other network may
+be put in its place, under another name: see `Extractor.label`. A network is a program: load it only from where you
+would take one.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from p2p_keras.errors import UserError
+from p2p_keras.metrics.fetch import RECORD, cache_folder, checksum, fetch, install, is_cached
+
+SIZE = 299
+RESIZING = f"bicubic, antialiased, clipped, to {SIZE}x{SIZE}"  # what `preprocess` does, for the record
+
+# The network of 2015-12-05: TF-GAN's module, where it was, where it has moved and where it lay; TF-GAN's earlier file
+# (it is called v1, but is the same Inception v3); and the file of TensorFlow's tutorials. Links rot.
+KNOWN_PLACES = (
+    "https://tfhub.dev/tensorflow/tfgan/eval/inception/1?tf-hub-format=compressed",
+    "https://www.kaggle.com/api/v1/models/tensorflow/inception/tensorFlow1/tfgan-eval-inception/1/download",
+    "https://storage.googleapis.com/tfhub-modules/tensorflow/tfgan/eval/inception/1.tar.gz",
+    "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",
+    "http://download.tensorflow.org/models/frozen_inception_v1_2015_12_05.tar.gz",
+    "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",
+)
+
+# images float32 (B, 299, 299, 3) -> pool_3, and logits if the network has them; any shapes that begin with B
+_Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+class Extractor(NamedTuple):
+    """A network with its preprocessing, and what must be written beside every number it gives.
+
+    Attributes:
+        run: uint8 (B, H, W, 3) -> features float32 (B, width), and logits float32 (B, classes) or None.
+        source: The path or URL it was loaded from.
+        sha256: Of the SavedModel's folder or the frozen graph's file, so the same wherever that was fetched from.
+        width: Number of features.
+        classes: Number of logits, None without.
+    """
+
+    run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+    source: str
+    sha256: str
+    width: int
+    classes: int | None
+
+    @property
+    def label(self) -> str:
+        """Belongs after a measure's name, as in `fid@768`; empty for the customary 2048 features."""
+        return "" if self.width == 2048 else f"@{self.width}"
+
+
+def preprocess(images: tf.Tensor) -> tf.Tensor:
+    """Resizes and scales pictures for Inception.
+
+    Resized as in clean-fid (Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR
+    2022): bicubic with antialiasing, in float, clipped, not rounded. Then (x - 128) / 128, as in the original graph.
+    Departures: TF-GAN does not resize at all, and the original graph does so bilinearly without antialiasing.
+
+    Args:
+        images: uint8 (B, H, W, 3).
+
+    Returns:
+        float32 (B, 299, 299, 3) in [-1, 127 / 128].
+    """
+    resized = tf.image.resize(images, (SIZE, SIZE), method="bicubic", antialias=True)
+    return (tf.clip_by_value(resized, 0.0, 255.0) - 128.0) / 128.0
+
+
+def load_extractor(source: str, report: Callable[[str], None] = print, cache: Path | None = None) -> Extractor:
+    """Loads a network and tries it on two pictures.
+
+    Args:
+        source: `default` for the network of `KNOWN_PLACES`, downloaded once; or the http(s) URL of an archive; or a
+            folder with a SavedModel or a frozen graph in it, at whatever depth; or a `.pb` file; or an archive.
+        report: Told in one line of every download.
+        cache: Where archives are unpacked; `cache_folder()` without.
+
+    Raises:
+        UserError: There is no network, or none with an output `pool_3` for pictures of (B, 299, 299, 3).
+    """
+    try:
+        path, name = _find(source, report, cache or cache_folder())
+        sha256 = checksum(path)
+        network = _load_saved_model(path) if path.is_dir() else _load_frozen_graph(path)
+    except OSError as error:
+        raise UserError(
+            f"A network's files must be readable. {error.filename or source}: {error.strerror or error}. "
+            "Change the permissions or name another network."
+        ) from error
+    run = _make_run(network, path)
+    width, classes = _probe(run, path)
+    return Extractor(run, name, sha256, width, classes)
+
+
+def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path, str]:
+    """The SavedModel's folder or the frozen graph's file, and what to call its source."""
+    if source == "default":
+        folder = fetch(KNOWN_PLACES, cache / "default", report)
+        return _network_in(folder), json.loads((folder / RECORD).read_text())["url"]
+    if source.startswith(("http://", "https://")):
+        return _network_in(fetch([source], cache / f"url-{_short_hash(source)}", report)), source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise UserError(
+            "A network is a SavedModel's folder, a frozen graph (.pb), an archive of either, or its URL. "
+            f"Received {source}: there is no such file. Correct the path, or take the default network."
+        )
+    if path.is_dir():
+        return _network_in(path), source
+    if path.suffix == ".pb":
+        return path.parent if path.name == "saved_model.pb" else path, source
+    folder = cache / f"archive-{checksum(path)[:16]}"
+    if not is_cached(folder):
+        install(path, folder)
+    return _network_in(folder), source
+
+
+def _network_in(folder: Path) -> Path:
+    """The SavedModel's folder in a folder, or else its frozen graph: the one that lies least deep."""
+    found = [path.parent for path in folder.rglob("saved_model.pb")]
+    found = found or [path for path in folder.rglob("*.pb") if path.name != "fingerprint.pb"]
+    nearest = [path for path in found if len(path.parts) == min(len(other.parts) for other in found)]
+    if len(nearest) != 1:
+        names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in nearest)) or "neither"
+        raise UserError(
+            "A network's folder must hold one saved_model.pb, or else one frozen graph (.pb). "
+            f"Received {folder} with {names}. Name the folder or file of the network itself."
+        )
+    return nearest[0]
+
+
+def _load_saved_model(folder: Path) -> _Network:
+    try:
+        loaded = tf.saved_model.load(str(folder))  # not by tensorflow_hub: it needs pkg_resources, gone of late
+    except Exception as error:  # a foreign file: it may fail in any part of the loader
+        raise UserError(
+            f"A SavedModel must load with tf.saved_model.load. {folder} does not: {_main_line(error)}. "
+            "Fetch it again or name another network."
+        ) from error
+    signatures = getattr(loaded, "signatures", {})
+    for key in ("serving_default", "default"):
+        inputs = list(signatures[key].structured_input_signature[1]) if key in signatures else []
+        # The call goes by way of `loaded`, for a signature alone does not keep its variables alive.
+        if len(inputs) == 1 and "pool_3" in signatures[key].structured_outputs:
+            return lambda images: loaded.signatures[key](**{inputs[0]: images})
+    if callable(loaded):
+        return loaded
+    received = {key: sorted(signatures[key].structured_outputs) for key in signatures}
+    raise UserError(
+        "A SavedModel needs a signature serving_default or default, or else a call, of one input and an output pool_3. "
+        f"{folder} has the signatures and outputs {received or 'none'}. Name another network."
+    )
+
+
+def _load_frozen_graph(path: Path) -> _Network:
+    """Loads an Inception frozen graph from behind its own decoding, resizing and scaling, which know only one picture.
+
+    The logits are the node `logits`; without it they are pool_3 times the weights of `softmax/logits/MatMul`, without
+    the bias, as in the code of the Inception Score (Salimans et al., "Improved Techniques for Training GANs", 2016):
+    so the score agrees with the customary numbers.
+    """
+    graph = tf.compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(path.read_bytes())
+    except DecodeError:
+        graph.Clear()  # what was read before the damage
+    nodes = {node.name: node for node in graph.node}
+    if not {"Mul", "pool_3"} <= nodes.keys():
+        first = ", ".join([*nodes][:3]) + ", ..." if nodes else "none"
+        raise UserError(
+            "A frozen Inception graph has the nodes Mul (its scaled pictures) and pool_3 (its features). "
+            f"Received {path} with {len(nodes)} nodes ({first}). Name another network."
+        )
+    outputs = {"pool_3": "pool_3:0"}
+    if "logits" in nodes:
+        outputs["logits"] = "logits:0"
+    elif "softmax/logits/MatMul" in nodes:
+        outputs["weights"] = nodes["softmax/logits/MatMul"].input[1]
+    _keep_between("Mul", list(outputs.values()), graph)
+
+    def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        names = [name if ":" in name else f"{name}:0" for name in outputs.values()]
+        values = tf.graph_util.import_graph_def(graph, {"Mul:0": images}, names)
+        found = dict(zip(outputs, values, strict=True))
+        if "weights" in found:
+            found["logits"] = tf.matmul(_flatten(found["pool_3"]), found["weights"])
+        return found
+
+    return network
+
+
+def _keep_between(source: str, outputs: list[str], graph: tf.compat.v1.GraphDef) -> None:
+    """Reduces a graph to the nodes that the outputs need, `source` excluded, in a form today's TensorFlow runs."""
+    others = {node.name: node for node in graph.node if node.name != source}
+    needed, waiting = [], list(outputs)
+    while waiting:
+        node = others.pop(waiting.pop().removeprefix("^").split(":")[0], None)
+        if node is not None:  # neither met before nor the source
+            needed.append(node)
+            waiting += node.input
+    kept = [new for node in needed for new in _modernised(node)]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _modernised(node: tf.compat.v1.NodeDef) -> list[tf.compat.v1.NodeDef]:
+    """The node or nodes to import in a node's place."""
+    new = tf.compat.v1.NodeDef()
+    new.CopyFrom(node)
+    new.attr.pop("_output_shapes", None)  # written down for a batch of one picture
+    if node.op != "BatchNormWithGlobalNormalization":
+        return [new]
+    # The graph of 2015 uses this op. It imports (the graph says it was written by version 8), but functions are run as
+    # the present version, which refuses what was removed in version 9. The fused op is the same in inference.
+    ones = tf.compat.v1.NodeDef(name=f"{node.name}/ones", op="OnesLike", input=[node.input[4]])
+    ones.attr["T"].CopyFrom(node.attr["T"])
+    images, mean, variance, beta, gamma = node.input
+    scale = gamma if node.attr["scale_after_normalization"].b else ones.name
+    new = tf.compat.v1.NodeDef(name=node.name, op="FusedBatchNormV3", input=[images, scale, beta, mean, variance])
+    for key in ("T", "U"):
+        new.attr[key].CopyFrom(node.attr["T"])
+    new.attr["epsilon"].CopyFrom(node.attr["variance_epsilon"])
+    new.attr["is_training"].b = False
+    return [ones, new]
+
+
+def _make_run(network: _Network, path: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]:
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)], autograph=False)
+    def compute(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = network(preprocess(images))
+        if not isinstance(outputs, dict) or "pool_3" not in outputs:
+            received = sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+            raise UserError(f"A network needs an output pool_3. {path} gives {received}. Name another network.")
+        return {name: _flatten(outputs[name]) for name in ("pool_3", "logits") if name in outputs}
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        with _plain_float32():
+            outputs = {name: output.numpy() for name, output in compute(images).items()}  # waits for a GPU in here
+        return outputs["pool_3"], outputs.get("logits")
+
+    return run
+
+
+@contextlib.contextmanager
+def _plain_float32() -> Iterator[None]:
+    """No TensorFloat-32 inside: numbers must not depend on the GPU. Training in the same process may want it on."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def _probe(run: Callable, path: Path) -> tuple[int, int | None]:
+    """Numbers of features and of logits (or None)."""
+    batch = 2
+    try:
+        features, logits = run(np.zeros((batch, SIZE, SIZE, 3), np.uint8))
+    except (ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"A network must run on float32 ({batch}, {SIZE}, {SIZE}, 3), {batch} pictures. {path} does not: "
+            f"{_main_line(error)}. Name another network."
+        ) from error
+    for name, values in {"pool_3": features, "logits": logits}.items():
+        if values is not None and len(values) != batch:
+            raise UserError(
+                f"A network must give one row for each picture. {path} gives {name} {values.shape} for {batch} "
+                "pictures. Name another network."
+            )
+        if values is not None and not np.all(np.isfinite(values)):
+            raise UserError(
+                f"A network must give finite numbers. {path} gives a {name} that is not finite for black pictures. "
+                "Fetch it again or name another network."
+            )
+    return features.shape[1], None if logits is None else logits.shape[1]
+
+
+def _flatten(values: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(tf.cast(values, tf.float32), (tf.shape(values)[0], -1))
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _main_line(error: Exception) -> str:
+    """The line that says what is wrong; where a graph fails that is the last, below where in it."""
+    text = re.sub(r"\{\{.*?\}\} |\[\[.*?\]\]|\[Op:.*?\]", "", str(error)) or type(error).__name__
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1 if isinstance(error, tf.errors.OpError) else 0].rstrip(".:")

@@ -1,0 +1,117 @@
+"""How far a generated picture is from its own target: L1, PSNR, SSIM, sharpness difference.
+
+Each function takes uint8 pictures (..., H, W, C) of equal shape and returns float64 (...): one value a picture. They
+are symmetric, but the arguments are named by role all the same.
+
+PSNR and sharpness difference come in two definitions. The cross-view literature (Regmi and Borji 2018, SelectionGAN,
+and the Dayton tables after them) computes both with `my_image_error_measures.lua`, which scales pictures in [0, 1] by
+128 where its formula expects 255: its numbers are 20 log10(255 / 128) = 5.987 dB above the standard ones. Those are the
+`crossview_` functions, for comparing with those tables only.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.errors import UserError
+
+_IMAGE = (-3, -2, -1)
+_FLOOR = 1e-4  # of the cross-view code, below which it does not let an error fall
+
+
+def l1(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Mean absolute difference on the [-1, 1] scale, as the training loss: 0 is equal, 2 is black against white."""
+    generated, reference = _unit(generated, reference)
+    return 2.0 * np.abs(generated - reference).mean(axis=_IMAGE)
+
+
+def psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio in dB, 10 log10(255^2 / MSE) over all channels; infinite for equal pictures."""
+    return _decibels(_squared_error(generated, reference))
+
+
+def crossview_psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """PSNR in dB as in the cross-view tables: 10 log10(255^2 / (128^2 MSE)) with the MSE on [0, 1]."""
+    return _crossview_decibels(_squared_error(generated, reference))
+
+
+def ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Structural similarity, 1 for equal pictures, by `tf.image.ssim`: each channel on its own, then their mean.
+
+    Source: Wang et al. 2004; 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, no padding. The cross-view code
+    differs: luminance only, windows that reach over the border.
+
+    Raises:
+        UserError: A picture is smaller than the window.
+    """
+    _check(generated, reference)
+    if min(generated.shape[-3:-1]) < 11:
+        raise UserError(
+            f"SSIM looks through a window of 11x11 pixels. Received pictures of {generated.shape[-3:]}. Leave it out."
+        )
+    return tf.image.ssim(tf.constant(generated), tf.constant(reference), max_val=255).numpy().astype(np.float64)
+
+
+def sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Sharpness difference in dB: how alike the gradients are; higher is better, infinite for equal gradients.
+
+    Source: Mathieu et al. 2016 (arXiv 1511.05440), section 4: 10 log10(max^2 / mean |(di + dj) - (di' + dj')|), where
+    di and dj are a pixel's absolute differences to the one above and the one to the left. The denominator is not
+    squared, so the value depends on the scale; here pictures are in [0, 1] and max is 1.
+    """
+    generated, reference = _unit(generated, reference)
+    gradients = [sum(_gradients(picture)) for picture in (generated, reference)]
+    return _decibels(np.abs(gradients[0] - gradients[1]).mean(axis=_IMAGE))
+
+
+def crossview_sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Sharpness difference in dB as in the cross-view tables, by their code rather than their formula.
+
+    `computel1difference` adds |di - di'| and |dj - dj'| where the paper takes the difference of sums, leaves out the
+    outermost pixels, but divides by the number of all.
+    """
+    generated, reference = _unit(generated, reference)
+    differences = [
+        np.abs(ours - theirs)[..., :-1, :-1, :]  # rows and columns 1 to -2: `_gradients` starts at 1
+        for ours, theirs in zip(_gradients(generated), _gradients(reference), strict=True)
+    ]
+    return _crossview_decibels(sum(differences).sum(axis=_IMAGE) / np.prod(generated.shape[-3:]))
+
+
+def _squared_error(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    generated, reference = _unit(generated, reference)
+    return np.square(generated - reference).mean(axis=_IMAGE)
+
+
+def _gradients(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute differences to the pixel above and to the one on the left, where both exist: (..., H - 1, W - 1, C)."""
+    here = picture[..., 1:, 1:, :]
+    return np.abs(here - picture[..., :-1, 1:, :]), np.abs(here - picture[..., 1:, :-1, :])
+
+
+def _decibels(error: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return -10.0 * np.log10(error)
+
+
+def _crossview_decibels(error: np.ndarray) -> np.ndarray:
+    return 10.0 * np.log10(255.0**2 / np.maximum(128.0**2 * error, _FLOOR))
+
+
+def _unit(generated: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """To float64 in [0, 1]."""
+    _check(generated, reference)
+    return generated / 255.0, reference / 255.0
+
+
+def _check(generated: np.ndarray, reference: np.ndarray) -> None:
+    for role, picture in (("generated", generated), ("reference", reference)):
+        if picture.dtype != np.uint8 or picture.ndim < 3:
+            raise UserError(
+                f"Pictures are uint8 (..., height, width, channels). Received {role}: {picture.dtype} {picture.shape}. "
+                "p2p_keras.images.to_uint8 brings [-1, 1] there."
+            )
+    if generated.shape != reference.shape:
+        raise UserError(
+            f"Both pictures of a pair have one size. Received: generated {generated.shape}, "
+            f"reference {reference.shape}. Resize one."
+        )

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from p2p_keras.errors import UserError
+from p2p_keras.metrics import paired
+
+ALL = [
+    paired.l1,
+    paired.psnr,
+    paired.crossview_psnr,
+    paired.ssim,
+    paired.sharpness_difference,
+    paired.crossview_sharpness_difference,
+]
+
+
+@pytest.fixture
+def two() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    reference = rng.integers(0, 256, (3, 16, 20, 3)).astype(np.uint8)
+    noise = rng.integers(-30, 31, reference.shape)
+    return np.clip(reference + noise, 0, 255).astype(np.uint8), reference
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_one_value_a_picture_symmetric_and_the_same_alone_or_in_a_batch(metric, two):
+    generated, reference = two
+    values = metric(generated=generated, reference=reference)
+    assert values.shape == (3,)
+    assert values.dtype == np.float64
+    # float64, but SSIM, which TensorFlow computes in float32
+    tolerance = 1e-5 if metric is paired.ssim else 1e-12
+    np.testing.assert_allclose(metric(reference, generated), values, rtol=tolerance)
+    np.testing.assert_allclose(
+        [metric(g, r) for g, r in zip(generated, reference, strict=True)], values, rtol=tolerance
+    )
+
+
+def test_l1_is_on_the_scale_of_the_training_loss():
+    black, white = np.zeros((12, 12, 3), np.uint8), np.full((12, 12, 3), 255, np.uint8)
+    assert paired.l1(black, black) == 0
+    assert paired.l1(black, white) == 2
+    assert paired.l1(black + 51, black) == pytest.approx(0.4, rel=1e-12)  # 51 of 255 levels, of 2
+
+
+def test_psnr_by_hand_and_by_tensorflow(two):
+    zero, ten = np.zeros((12, 12, 3), np.uint8), np.full((12, 12, 3), 10, np.uint8)
+    assert paired.psnr(ten, zero) == pytest.approx(20 * np.log10(255 / 10), rel=1e-12)  # MSE is 10^2
+    assert paired.psnr(zero, zero) == np.inf
+    theirs = tf.image.psnr(*map(tf.constant, two), max_val=255).numpy()
+    np.testing.assert_allclose(paired.psnr(*two), theirs, rtol=1e-5)  # theirs is float32
+
+
+def test_psnr_of_the_cross_view_tables_is_5_987_db_higher(two):
+    np.testing.assert_allclose(paired.crossview_psnr(*two) - paired.psnr(*two), 20 * np.log10(255 / 128), atol=1e-10)
+    assert 20 * np.log10(255 / 128) == pytest.approx(5.987, abs=5e-4)
+    equal = paired.crossview_psnr(two[0], two[0])
+    np.testing.assert_allclose(equal, 10 * np.log10(255**2 / 1e-4))  # their floor
+
+
+def test_ssim_is_the_definition_where_one_window_is_the_whole_picture():
+    rng = np.random.default_rng(1)
+    x, y = rng.integers(0, 256, (2, 11, 11, 1)).astype(np.uint8)
+    axis = np.arange(11) - 5.0
+    window = np.exp(-(axis[:, None] ** 2 + axis**2) / (2 * 1.5**2))
+    window /= window.sum()
+    x1, y1 = x[..., 0].astype(float), y[..., 0].astype(float)
+    mx, my = (window * x1).sum(), (window * y1).sum()
+    vx, vy, cov = (
+        (window * a * b).sum() - ma * mb for a, b, ma, mb in ((x1, x1, mx, mx), (y1, y1, my, my), (x1, y1, mx, my))
+    )
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    expected = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    assert paired.ssim(x, y) == pytest.approx(expected, abs=1e-4)  # float32 variances of squares up to 65025
+    assert paired.ssim(x, x) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_sharpness_difference_by_hand():
+    flat, step = np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4, 1), np.uint8)
+    step[:, 2:] = 255
+    # Of the 3x3 pixels with a neighbour above and to the left, the three right of the edge differ from the left one
+    # by 1, and none from the one above: mean 1/3.
+    assert paired.sharpness_difference(step, flat) == pytest.approx(10 * np.log10(3), rel=1e-12)
+    assert paired.sharpness_difference(flat, flat + 9) == np.inf  # brightness alone makes no gradient
+    # The cross-view code looks at the inner 2x2 pixels, of which two see the edge, and divides by all 16.
+    expected = 10 * np.log10(255**2 / (128**2 * 2 / 16))
+    assert paired.crossview_sharpness_difference(step, flat) == pytest.approx(expected, rel=1e-12)
+
+
+def _crossview_reference(pred: np.ndarray, true: np.ndarray) -> float:
+    """`computel1difference` of the cross-view code, line by line: channels first, shifts by padding, inner slice."""
+    pred, true = (np.moveaxis(p / 255.0, -1, 0) for p in (pred, true))
+
+    def shifted(image: np.ndarray, axis: int) -> np.ndarray:
+        moved = np.zeros_like(image)
+        if axis == 1:
+            moved[:, 1:] = image[:, :-1]
+        else:
+            moved[:, :, 1:] = image[:, :, :-1]
+        return moved
+
+    inner = (slice(None), slice(1, true.shape[1] - 1), slice(1, true.shape[2] - 1))
+    total = sum(
+        np.abs(np.abs(shifted(pred, axis) - pred)[inner] - np.abs(shifted(true, axis) - true)[inner]).sum()
+        for axis in (1, 2)
+    )
+    return 10 * np.log10(255 * 255 / (128 * 128 * total / true.size))
+
+
+def test_sharpness_difference_of_the_cross_view_tables_is_their_code(two):
+    expected = [_crossview_reference(g, r) for g, r in zip(*two, strict=True)]
+    np.testing.assert_allclose(paired.crossview_sharpness_difference(*two), expected, rtol=1e-12)  # float64
+
+
+def test_input_of_another_kind_is_an_error_that_says_what(two):
+    generated, reference = two
+    with pytest.raises(UserError, match=r"Received generated: float32 \(3, 16, 20, 3\)"):
+        paired.psnr(generated.astype(np.float32), reference)
+    with pytest.raises(UserError, match=r"generated \(3, 16, 10, 3\), reference \(3, 16, 20, 3\)"):
+        paired.l1(generated[:, :, :10], reference)
+    with pytest.raises(UserError, match="window of 11x11"):
+        paired.ssim(generated[:, :8], reference[:, :8])
