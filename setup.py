@@ -32,5 +32,10 @@ setup(
         "test": ["pytest==9.2.0", "ruff==0.17.6"],  # exact, since ruff's formatting is part of the test
         "bench": ["torch>=2.4"],
     },
-    entry_points={"console_scripts": ["p2p-train = p2p_keras.cli.train:entry_point"]},
+    entry_points={
+        "console_scripts": [
+            "p2p-train = p2p_keras.cli.train:entry_point",
+            "p2p-eval = p2p_keras.cli.eval:entry_point",
+        ]
+    },
 )

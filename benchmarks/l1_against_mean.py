@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from p2p_keras import checkpoints
 from p2p_keras.config import read_config
 from p2p_keras.data import pipeline
+from p2p_keras.models import make_inference
 from p2p_keras.networks import build_generator
 from p2p_keras.settle import settle
 
@@ -26,7 +26,7 @@ config, data = settle(saved, saved, arguments.workdir, print)
 generator = build_generator(config)
 step = checkpoints.list_steps(arguments.workdir / "checkpoints")[-1]
 checkpoints.restore_generator(generator, arguments.workdir / "checkpoints", step)
-generate = tf.function(lambda image: generator([image, None], training=False))
+generate = make_inference(generator)
 
 
 def targets(split: str) -> list[np.ndarray]:

@@ -30,6 +30,60 @@ def list_steps(directory: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step_")) for path in Path(directory).glob("step_" + "[0-9]" * 8))
 
 
+def best_of(directory: Path) -> Path:
+    """Folder of the best checkpoint, which the rotation of the newest does not touch."""
+    return Path(directory) / "best"
+
+
+def choose(directory: Path, which: str, report: Callable[[str], None] = print) -> list[tuple[int, Path]]:
+    """Finds the checkpoints a command is asked to take, each read through and found whole.
+
+    Args:
+        directory: The run's `checkpoints/`.
+        which: `latest`, `best`, `all`, or a step.
+        report: Told in one line of every damaged one that was passed over.
+
+    Returns:
+        Steps, ascending, and the folder each lies in, for `restore_generator`.
+
+    Raises:
+        UserError: There is no such checkpoint, or none that is whole.
+    """
+    places = {step: best_of(directory) for step in list_steps(best_of(directory))}
+    best = max(places, default=None)
+    places |= {step: Path(directory) for step in list_steps(directory)}
+    if not places:
+        raise UserError(f"A checkpoint is needed. There is none in {directory}. Train first: p2p-train writes them.")
+    steps = sorted(places)
+    if which == "best":
+        if best is None:
+            raise UserError(
+                "--checkpoint=best is the one that p2p-train --eval_every_epochs=N keeps. This run was trained without."
+                f" Take --checkpoint=latest, all, or one of the steps {_list(steps)}."
+            )
+        wanted = [best]
+    elif which in ("latest", "all"):
+        wanted = steps
+    else:
+        wanted = [int(which)] if which.isdecimal() else []
+        if not set(wanted) & set(steps):
+            raise UserError(
+                f"--checkpoint is latest, best, all or a step. Received: {which}. This run has {_list(steps)}."
+            )
+    whole = []
+    for step in reversed(wanted):
+        problem = find_problem(path_of(places[step], step))
+        if problem:
+            report(f"Passing over the checkpoint of step {step}: {problem}")
+        else:
+            whole.insert(0, (step, places[step]))
+            if which == "latest":
+                break
+    if not whole:
+        raise UserError(f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged.")
+    return whole
+
+
 def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> Path:
     """Writes a checkpoint, verifies it, and removes the oldest ones beyond `keep` (0 keeps all).
 
@@ -61,6 +115,19 @@ def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int)
         shutil.rmtree(beside, ignore_errors=True)
     for old in list_steps(directory)[:-keep] if keep else []:
         shutil.rmtree(path_of(directory, old))
+    return final
+
+
+def save_best(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> Path:
+    """Writes and verifies the best checkpoint, out of reach of the rotation, then removes the one before it.
+
+    Raises:
+        UserError: As `save`; the one before it is still there.
+    """
+    final = save(checkpoint, best_of(directory), step, keep=0)
+    for other in list_steps(best_of(directory)):
+        if other != step:
+            shutil.rmtree(path_of(best_of(directory), other))
     return final
 
 
@@ -137,6 +204,11 @@ def _read(checkpoint: tf.train.Checkpoint, directory: Path, step: int, check: Ca
             f"{path_of(directory, step)} does not fit these networks: {_first_line(error)}. It was written by another "
             "version of p2p_keras or with other settings. Take another --workdir."
         ) from error
+
+
+def _list(steps: list[int]) -> str:
+    shown = [str(step) for step in steps]
+    return ", ".join(shown if len(shown) < 12 else [*shown[:5], "...", *shown[-5:]])
 
 
 def _kept(directory: Path) -> str:

@@ -12,6 +12,10 @@ DISCRIMINATORS = ("patch70", "patch16", "pixel", "patch286", "compact")
 PRECISIONS = ("float32", "bfloat16", "auto")
 IMAGE_SIZES = (32, 64, 128, 256, 512)
 
+PAIRED_METRICS = ("l1", "psnr", "ssim", "sharpness_difference")
+INCEPTION_METRICS = ("fid", "kid", "inception_score")
+BEST_METRICS = (*PAIRED_METRICS, *INCEPTION_METRICS)
+
 # Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
 # larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
 DISCRIMINATOR_STRIDED_LAYERS = {"pixel": 0, "patch16": 1, "patch70": 3, "patch286": 5, "compact": 3}
@@ -47,6 +51,12 @@ class TrainConfig:
         statistics: Normalisation at inference (the run's contract): `moving` averages over training, or `per_image`,
             each image's own, which is what the paper's test mode does at batch 1. Empty picks `per_image` at batch size
             1, `moving` otherwise.
+        eval_every_epochs: Epochs between evaluations on `val`; 0 is never.
+        inception: What FID, KID and Inception Score are computed with in those (`metrics.inception.load_extractor`);
+            None leaves them out.
+        best_metric: Which of `BEST_METRICS` decides what the best checkpoint is. Empty picks KID with `inception`, L1
+            without.
+        patience: Evaluations without improvement after which the run ends; 0 is never.
     """
 
     data_dir: str | None = None
@@ -69,6 +79,10 @@ class TrainConfig:
     samples_every_epochs: int = 1
     max_bad_files: int = 0
     statistics: str = ""
+    eval_every_epochs: int = 0
+    inception: str | None = None
+    best_metric: str = ""
+    patience: int = 0
 
     def __post_init__(self) -> None:
         if not self.statistics:
@@ -106,7 +120,16 @@ _FREE_ON_RESUME = {
     "keep_checkpoints",
     "samples_every_epochs",
     "max_bad_files",
+    "eval_every_epochs",
+    "inception",
+    "best_metric",
+    "patience",
 }
+
+
+def best_metric(config: TrainConfig) -> str:
+    """Which metric decides what the best checkpoint is."""
+    return config.best_metric or ("kid" if config.inception else "l1")
 
 
 def make_config(preset: str | None = None, saved: TrainConfig | None = None, **flags: Any) -> TrainConfig:
@@ -212,13 +235,27 @@ def _check(config: TrainConfig) -> None:
     if config.image_size is not None:
         _one_of("image_size", config.image_size, IMAGE_SIZES)
     _one_of("statistics", config.statistics, ("moving", "per_image"))
+    _one_of("best_metric", best_metric(config), BEST_METRICS)
+    if config.best_metric in INCEPTION_METRICS and not config.inception:
+        raise UserError(
+            f"--best_metric={config.best_metric} needs the Inception network. Give --inception=default, or a file."
+        )
+    for name in ("patience", "inception"):
+        if getattr(config, name) and not config.eval_every_epochs:
+            raise UserError(
+                f"--{name} is about evaluations while training, and there are none. Add --eval_every_epochs=1."
+            )
+    if config.epochs is not None and config.eval_every_epochs > config.epochs:
+        raise UserError(
+            f"--eval_every_epochs must not exceed the --epochs, {config.epochs}. Received: {config.eval_every_epochs}"
+        )
     if (config.epochs is None) == (config.steps is None):
         raise UserError(f"A run needs --epochs or --steps. Received: epochs={config.epochs}, steps={config.steps}")
     for name in ("batch_size", "epochs", "steps", "base_filters", "checkpoint_every_steps", "samples_every_epochs"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} must be at least 1. Received: {value}")
-    for name in ("keep_checkpoints", "max_bad_files", "decay_epochs", "lambda_l1"):
+    for name in ("keep_checkpoints", "max_bad_files", "decay_epochs", "lambda_l1", "eval_every_epochs", "patience"):
         if not getattr(config, name) >= 0:
             raise UserError(f"--{name} must not be negative. Received: {getattr(config, name)}")
     if not 0 < config.learning_rate < 1:

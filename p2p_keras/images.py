@@ -35,29 +35,33 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def grid(rows: list[list[np.ndarray]], titles: list[str]) -> np.ndarray:
+def grid(rows: list[list[np.ndarray]], titles: list[str], captions: list[str] | None = None) -> np.ndarray:
     """Lays pictures out in rows under column titles; small ones are enlarged by a whole factor, to be seen at all.
 
     Args:
         rows: Equal-sized uint8 pictures (H, W, 3); every row as long as `titles`.
         titles: One a column.
+        captions: A line of text under each row, if there are any.
 
     Returns:
-        uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the pictures.
+        uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the pictures. With captions each
+        row is a header's height taller.
     """
     zoom = max(1, 128 // rows[0][0].shape[1])
     rows = [[picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in row] for row in rows]
     height, width, _ = rows[0][0].shape
     gap, header = max(2, width // 64), 20
-    sheet = Image.new(
-        "RGB", (len(titles) * (width + gap) + gap, header + len(rows) * (height + gap)), color=(255, 255, 255)
-    )
+    pitch = height + gap + (header if captions else 0)
+    sheet = Image.new("RGB", (len(titles) * (width + gap) + gap, header + len(rows) * pitch), color=(255, 255, 255))
     draw = ImageDraw.Draw(sheet)
+    text = {"fill": (0, 0, 0), "font": ImageFont.load_default(12)}
     for column, title in enumerate(titles):
         left = gap + column * (width + gap)
-        draw.text((left + width // 2, header // 2), title, fill=(0, 0, 0), anchor="mm", font=ImageFont.load_default(12))
+        draw.text((left + width // 2, header // 2), title, anchor="mm", **text)
         for row, pictures in enumerate(rows):
-            sheet.paste(Image.fromarray(pictures[column]), (left, header + row * (height + gap)))
+            sheet.paste(Image.fromarray(pictures[column]), (left, header + row * pitch))
+    for row, caption in enumerate(captions or []):
+        draw.text((gap, header + row * pitch + height + header // 2), caption, anchor="lm", **text)
     return np.asarray(sheet)
 
 

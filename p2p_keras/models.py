@@ -10,6 +10,8 @@ Departures: no bias where batch norm follows and removes it (as in the PyTorch v
 explicit seed for each picture instead of hidden state.
 """
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -146,6 +148,16 @@ def build_generator(
     x = _conv_transpose(output_channels, use_bias=True, dtype=dtype, name="output")(x)  # (B, S, S, output_channels)
     x = keras.layers.Activation("tanh", dtype="float32", name="generated_image")(x)
     return keras.Model([input_image, noise_seed], x, name="generator")
+
+
+def make_inference(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The generator by its inference contract, no noise and `training=False`, as a graph.
+
+    Returns:
+        A function of float32 (B, S, S, C) in [-1, 1], any B, to the generated pictures of the same form.
+    """
+    signature = tf.TensorSpec((None, *generator.inputs[0].shape[1:]), tf.float32)
+    return tf.function(lambda image: generator([image, None], training=False), input_signature=[signature])
 
 
 def build_discriminator(

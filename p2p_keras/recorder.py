@@ -13,7 +13,7 @@ from p2p_keras.cadence import is_due
 from p2p_keras.config import TrainConfig
 from p2p_keras.progress import ProgressLine, duration
 from p2p_keras.trainer import LOSS_NAMES
-from p2p_keras.workdir import append_history, keep_history, read_history
+from p2p_keras.workdir import append_history, read_history
 
 SCALARS_EVERY_STEPS = 20
 
@@ -25,7 +25,7 @@ class Recorder:
         workdir: The run's folder.
         config: The run's settings.
         loss_sums: float64 (4,): sums of the epoch so far, from the checkpoint.
-        first_step: Steps already done; records beyond them are dropped, since they will be made again.
+        first_step: Steps already done.
         steps_per_epoch: Steps in an epoch.
         last_step: Steps in the whole run.
         report: Told one line an epoch.
@@ -47,7 +47,6 @@ class Recorder:
         self._timed_steps, self._timed_secs, self._calls = 0, 0.0, 0
         self._epoch_started = time.monotonic()
         (workdir / "samples").mkdir(exist_ok=True)
-        keep_history(workdir / "history.jsonl", first_step, steps_per_epoch)
         self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
         self._progress = ProgressLine(last_step * config.batch_size, "images", first_step * config.batch_size)
 
@@ -76,8 +75,8 @@ class Recorder:
             rate=len(losses) * self._batch_size / secs,
         )
 
-    def end_epoch(self, step: int) -> None:
-        """Writes the epoch's means, also for a last epoch that the run's length cuts short."""
+    def end_epoch(self, step: int, evaluation: dict | None = None) -> None:
+        """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored."""
         done = (step - 1) % self._steps_per_epoch + 1
         now = time.monotonic()
         record = {
@@ -87,6 +86,11 @@ class Recorder:
             "images_per_sec": self._timed_steps * self._batch_size / self._timed_secs if self._timed_steps else None,
             "secs": now - self._epoch_started,
         }
+        if evaluation:
+            record["evaluation"] = evaluation
+            scalars = {name: value for name, value in evaluation.items() if name not in ("split", "count")}
+            tags = {f"{evaluation['split']}/{name}": value for name, value in scalars.items()}
+            summaries.write_scalars(self._writer, step, tags)
         append_history(self._workdir / "history.jsonl", record)
         self._progress.clear()
         self._report(self._line(record))
@@ -105,4 +109,12 @@ class Recorder:
         rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""
         left = duration(record["secs"] * (self._epochs - record["epoch"]))
         losses = "GAN {gan_loss:.3f}  L1 {l1_loss:.4f}  discriminator {discriminator_loss:.3f}".format(**record)
-        return f"epoch {record['epoch']:g}/{self._epochs:g}  {losses}  {rate}  {left} left"
+        return f"epoch {record['epoch']:g}/{self._epochs:g}  {losses}  {rate}  {left} left{_scores(record)}"
+
+
+def _scores(record: dict) -> str:
+    if "evaluation" not in record:
+        return ""
+    evaluation = record["evaluation"]
+    shown = [name for name in evaluation if name.partition("@")[0] in ("l1", "psnr", "ssim", "fid", "kid")]
+    return f"\n    {evaluation['split']}: " + "  ".join(f"{name.upper()} {evaluation[name]:#.4g}" for name in shown)

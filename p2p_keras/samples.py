@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from p2p_keras import images
 from p2p_keras.data.pairs import Pairs
 from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.models import make_inference
 
 ROWS = 6
 
@@ -32,7 +32,7 @@ def make_sampler(
     paths = pairs.paths(split)
     chosen = [paths[i * len(paths) // ROWS] for i in range(ROWS)] if len(paths) > ROWS else paths
     input_image, target_image = next(iter(inference_dataset(chosen, *reading, batch_size=ROWS)))
-    generate = tf.function(lambda image: generator([image, None], training=False))
+    generate = make_inference(generator)
 
     def draw() -> np.ndarray:
         columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]

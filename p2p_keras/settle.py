@@ -22,9 +22,20 @@ class Data(NamedTuple):
 
 
 def settle(
-    config: TrainConfig, saved: TrainConfig | None, workdir: Path, report: Callable[[str], None]
+    config: TrainConfig, saved: TrainConfig | None, folder: Path, report: Callable[[str], None], needed: str = "train"
 ) -> tuple[TrainConfig, Data]:
-    """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices."""
+    """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices.
+
+    Args:
+        config: What is asked for.
+        saved: What the run in this folder was begun with, if there is one.
+        folder: Gets `data_check.json`, which remembers that the files were read.
+        report: Told where the demo data set is.
+        needed: The split without which nothing can be done.
+
+    Raises:
+        UserError: The data set is not there, or not as it must be.
+    """
     if saved:
         config = dataclasses.replace(
             config,
@@ -34,9 +45,9 @@ def settle(
         )
     if config.data_dir is None:
         config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
-        pairs = find_pairs(_town(config.image_size, report), config.panels)
+        pairs = find_pairs(_town(config.image_size, report), config.panels, needed)
     else:
-        pairs = find_pairs(Path(config.data_dir), config.panels)
+        pairs = find_pairs(Path(config.data_dir), config.panels, needed)
     config = dataclasses.replace(
         config,
         panels=pairs.panels,
@@ -46,7 +57,7 @@ def settle(
     input_panel, target_panel = select_panels(config.direction, config.panels)
     progress = ProgressLine(sum(map(len, pairs.splits.values())), "files")
     pairs, bad = check.checked(
-        pairs, config.max_bad_files, workdir / "data_check.json", lambda done: progress.update(done, "checking")
+        pairs, config.max_bad_files, folder / "data_check.json", lambda done: progress.update(done, "checking")
     )
     progress.clear()
     return config, Data(pairs, bad, (pairs.panel_count, input_panel, target_panel, config.image_size))

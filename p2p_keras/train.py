@@ -2,19 +2,17 @@
 
 import contextlib
 import dataclasses
-import platform
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras import __version__, checkpoints
+from p2p_keras import checkpoints
 from p2p_keras.cadence import is_due, next_due
-from p2p_keras.config import TrainConfig, check_resume, decay_steps, to_json, total_steps
+from p2p_keras.config import TrainConfig, best_metric, check_resume, decay_steps, to_json, total_steps
 from p2p_keras.data import check, pipeline
 from p2p_keras.data.pairs import Pairs, fingerprint
 from p2p_keras.devices import make_strategy
@@ -24,7 +22,9 @@ from p2p_keras.recorder import Recorder
 from p2p_keras.samples import make_sampler
 from p2p_keras.settle import Data, settle
 from p2p_keras.trainer import LOSS_NAMES, make_train_steps
-from p2p_keras.workdir import locked, saved_run, write_text
+from p2p_keras.validation import best_record, is_exhausted, make_validation, value_of
+from p2p_keras.versions import versions
+from p2p_keras.workdir import keep_history, locked, read_history, saved_run, write_text
 
 SECS_PER_CALL = 1.0  # the step function runs about so long before the loop looks at signals and draws its progress
 
@@ -78,12 +78,20 @@ def train(
             report(f"This run is finished: {first_step} of {last_step} steps are done.")
             _report_outcome(workdir, report)
             return None
+        keep_history(workdir / "history.jsonl", first_step, steps_per_epoch)
+        if _is_exhausted(config, workdir):
+            report("This run is finished: " + _exhaustion(config, workdir) + " A higher --patience continues it.")
+            _report_outcome(workdir, report)
+            return None
+        validate = None
+        if config.eval_every_epochs:
+            validate = make_validation(config, networks.generator, data, workdir, steps_per_epoch, report)
         report(
             f"{config.direction}: {count} training pairs at {config.image_size}x{config.image_size}, batch "
             f"{config.batch_size} in {config.precision} on {strategy.num_replicas_in_sync} device(s), "
             f"steps {first_step + 1} to {last_step}, {steps_per_epoch} an epoch"
         )
-        stopped_by = _loop(config, workdir, strategy, networks, data, steps_per_epoch, last_step, report)
+        stopped_by = _loop(config, workdir, strategy, networks, data, validate, steps_per_epoch, last_step, report)
         _report_outcome(workdir, report)
         return stopped_by
 
@@ -94,6 +102,7 @@ def _loop(
     strategy: tf.distribute.Strategy,
     networks: Networks,
     data: Data,
+    validate: Callable[[int], dict] | None,
     steps_per_epoch: int,
     last_step: int,
     report: Callable[[str], None],
@@ -112,8 +121,9 @@ def _loop(
         networks.loss_sums.assign(recorder.loss_sums)
         checkpoints.save(networks.checkpoint, workdir / "checkpoints", step, config.keep_checkpoints)
 
+    exhausted = False
     with recorder, _stop_signals() as stop:
-        while step < last_step and not stop:
+        while step < last_step and not stop and not exhausted:
             until = min(
                 step + steps_per_call,
                 next_due(step, steps_per_epoch),
@@ -128,18 +138,44 @@ def _loop(
             step = until
             steps_per_call = max(1, round(SECS_PER_CALL * len(losses) / secs))
 
+            evaluation = None
+            if validate and is_due(step, config.eval_every_epochs * steps_per_epoch):
+                evaluation = validate(step)
             if is_due(step, steps_per_epoch) or step == last_step:
-                recorder.end_epoch(step)
+                recorder.end_epoch(step, evaluation)
+            if evaluation and _is_best(config, workdir, step):
+                networks.loss_sums.assign(recorder.loss_sums)
+                checkpoints.save_best(networks.checkpoint, workdir / "checkpoints", step)
+            exhausted = bool(evaluation) and _is_exhausted(config, workdir)
             if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == last_step:
                 recorder.add_samples(step, draw_samples())
             if is_due(step, config.checkpoint_every_steps):
                 save()
         if step > first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped in between
             save()
-    if step < last_step:
+    if exhausted:
+        report(f"Finished at step {step}: " + _exhaustion(config, workdir))
+    elif step < last_step:
         report(f"Stopped at step {step} of {last_step}. The same command continues from the checkpoint named below.")
         return stop[0]
     return None
+
+
+def _is_best(config: TrainConfig, workdir: Path, step: int) -> bool:
+    best = best_record(read_history(workdir / "history.jsonl"), best_metric(config))
+    return best is not None and best["step"] == step
+
+
+def _is_exhausted(config: TrainConfig, workdir: Path) -> bool:
+    return is_exhausted(read_history(workdir / "history.jsonl"), best_metric(config), config.patience)
+
+
+def _exhaustion(config: TrainConfig, workdir: Path) -> str:
+    best = best_record(read_history(workdir / "history.jsonl"), best_metric(config))
+    return (
+        f"{best_metric(config)} has not improved in {config.patience} evaluations. "
+        f"It was best at step {best['step']}, {value_of(best, best_metric(config)):.4g}."
+    )
 
 
 def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
@@ -198,18 +234,16 @@ def _check_data(record: dict, found: str, root: Path) -> None:
 
 
 def _record(config: TrainConfig, pairs: Pairs) -> str:
-    data_dir = None if config.data_dir is None else str(Path(config.data_dir).absolute())
+    data_dir, inception = config.data_dir, config.inception
+    if data_dir is not None:
+        data_dir = str(Path(data_dir).absolute())
+    if inception is not None and Path(inception).exists():
+        inception = str(Path(inception).absolute())
     return to_json(
-        dataclasses.replace(config, data_dir=data_dir),
+        dataclasses.replace(config, data_dir=data_dir, inception=inception),
         inference={"statistics": config.statistics, "noise": False},
         data={"fingerprint": fingerprint(pairs), "counts": {split: len(pairs.splits[split]) for split in pairs.splits}},
-        versions={
-            "p2p_keras": __version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        versions=versions(),
     )
 
 
@@ -218,6 +252,9 @@ def _report_outcome(workdir: Path, report: Callable[[str], None]) -> None:
     report(f"Pictures:   {workdir / 'samples'}")
     report(f"Curves:     {workdir / 'curves.png'} (and TensorBoard: {workdir / 'summaries'})")
     report(f"Checkpoint: {checkpoints.path_of(workdir / 'checkpoints', steps[-1]) if steps else 'none yet'}")
+    best = checkpoints.best_of(workdir / "checkpoints")
+    for step in checkpoints.list_steps(best):
+        report(f"Best:       {checkpoints.path_of(best, step)}")
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from p2p_keras.config import TrainConfig
+from p2p_keras.train import train
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -43,6 +46,30 @@ def pairs_dir(tmp_path: Path) -> Path:
     write_pairs(tmp_path / "data" / "train", 12)
     write_pairs(tmp_path / "data" / "val", 3, first_index=100)
     return tmp_path / "data"
+
+
+def small_config(data: Path, **settings) -> TrainConfig:
+    """A run that takes seconds: of 12 pairs in batches of 4, so three steps an epoch."""
+    small = {
+        "image_size": 32,
+        "base_filters": 4,
+        "batch_size": 4,
+        "epochs": 2,
+        "precision": "float32",
+        "direction": "AtoB",
+    }
+    return TrainConfig(**{**small, "data_dir": str(data), **settings})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
+    """A run of two epochs that nothing interrupted, not to be written to: its folder, its data, what it reported."""
+    data = tmp_path_factory.mktemp("pairs")
+    write_pairs(data / "train", 12)
+    write_pairs(data / "val", 3, first_index=100)
+    workdir, told = tmp_path_factory.mktemp("run"), []
+    assert train(small_config(data), workdir, tf.distribute.MirroredStrategy(["CPU:0"]), told.append) is None
+    return workdir, data, told
 
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

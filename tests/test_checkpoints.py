@@ -132,3 +132,41 @@ def test_one_written_by_two_replicas_restores_into_plain_variables(tmp_path):
     plain = _checkpoint(0.0)
     checkpoints.restore(plain, tmp_path, 1)
     assert float(plain.weights[0]) == 7.0
+
+
+def test_the_best_is_out_of_reach_of_the_rotation_and_only_the_newest_best_stays(tmp_path):
+    for step in (1, 2, 3):
+        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=1)
+        if step < 3:
+            checkpoints.save_best(_checkpoint(float(step)), tmp_path, step)
+    assert checkpoints.list_steps(tmp_path) == [3]
+    assert checkpoints.list_steps(checkpoints.best_of(tmp_path)) == [2]
+    assert checkpoints.choose(tmp_path, "best") == [(2, tmp_path / "best")]
+    assert checkpoints.choose(tmp_path, "all") == [(2, tmp_path / "best"), (3, tmp_path)]
+    assert checkpoints.choose(tmp_path, "latest") == checkpoints.choose(tmp_path, "3") == [(3, tmp_path)]
+    checkpoints.save_best(_checkpoint(), tmp_path, 1)  # after a resume from further back
+    assert checkpoints.choose(tmp_path, "best") == [(1, tmp_path / "best")]
+
+
+def test_a_damaged_one_is_never_chosen(tmp_path):
+    for step in (1, 2, 3):
+        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
+    _damage(checkpoints.path_of(tmp_path, 3))
+    told = []
+    assert checkpoints.choose(tmp_path, "latest", told.append) == [(2, tmp_path)]
+    assert checkpoints.choose(tmp_path, "all", told.append) == [(1, tmp_path), (2, tmp_path)]
+    assert len(told) == 2
+    assert "step 3" in told[0]
+    with pytest.raises(UserError, match="--checkpoint=3 means"):
+        checkpoints.choose(tmp_path, "3", told.append)
+
+
+def test_a_choice_that_cannot_be_met_says_what_there_is(tmp_path):
+    with pytest.raises(UserError, match=r"There is none in .*p2p-train writes them"):
+        checkpoints.choose(tmp_path, "latest")
+    checkpoints.save(_checkpoint(), tmp_path, 500, keep=0)
+    with pytest.raises(UserError, match=r"p2p-train --eval_every_epochs=N keeps.*the steps 500"):
+        checkpoints.choose(tmp_path, "best")
+    for which in ("7", "newest", "-500", ""):
+        with pytest.raises(UserError, match=rf"latest, best, all or a step. Received: {which}. This run has 500"):
+            checkpoints.choose(tmp_path, which)

@@ -1,8 +1,11 @@
 """The commands as a user meets them: in processes of their own."""
 
+import copy
+import json
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,9 @@ from conftest import write_pairs
 from test_train import _assert_same_end
 
 from p2p_keras.checkpoints import find_problem
+from p2p_keras.cli import eval as eval_command
+from p2p_keras.errors import UserError
+from p2p_keras.metrics import inception
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filters=4", "--precision=float32"]
@@ -150,3 +156,61 @@ def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_pat
     assert all(re.fullmatch("step_[0-9]{8}", name) for name in kept)
     assert f"step {int(kept[-1].removeprefix('step_'))} is kept" in err
     assert find_problem(checkpoints / kept[-1]) is None
+
+
+def _evaluate(monkeypatch, tmp_path, *flags) -> int:
+    """p2p-eval in this process, where the network's known places can be taken away."""
+    monkeypatch.setattr(inception, "KNOWN_PLACES", ("http://127.0.0.1:1/inception.tgz",))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    values = copy.deepcopy(eval_command.FLAGS)
+    values(["p2p-eval", *flags])
+    return eval_command.main(values)
+
+
+def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(finished, tmp_path, monkeypatch, capfd):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    assert _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"{run}: AtoB, 3 pictures of val/"
+    assert lines[1].split() == ["step", "epoch", "L1", "PSNR", "SSIM", "SD", "PSNR(xv)", "SD(xv)"]
+    (absent,) = [line for line in lines if line.startswith("Absent: fid, kid, inception_score: ")]
+    assert "Connection refused (127.0.0.1:1)" in absent
+    assert absent.endswith("elsewhere and give it with --inception=FILE.")
+    (record,) = json.loads((run / "eval" / "val" / "metrics.json").read_text())["records"]
+    assert set(record["metrics"]) >= {"l1", "psnr", "ssim", "crossview_psnr"}
+    assert not set(record["metrics"]) & {"fid", "kid"}
+    assert "Connection refused" in record["absent"]["fid"]
+    assert {path.name for path in (run / "eval" / "val").iterdir() if path.suffix} == {
+        "metrics.json",
+        "per_image.csv",
+        "curves.png",
+        "sheet.png",
+    }
+
+
+def test_where_the_extractor_is_required_nothing_is_scored_without(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    with pytest.raises(UserError, match="Connection refused"):
+        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", "--require_inception")
+    with pytest.raises(UserError, match="there is no such file"):
+        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", f"--inception={tmp_path / 'none'}")
+    assert not (run / "eval" / "val" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "--workdir names the folder of a run"),
+        (["--workdir=nowhere"], "There is none in nowhere"),
+        (["--workdir=nowhere", "--limit=0"], "--limit must be at least 1. Received: 0"),
+        (["--workdir=nowhere", "--split=dev"], "should be one of <train|val|test>"),
+        (["--workdr=x"], "Did you mean: workdir"),
+    ],
+)
+def test_p2p_eval_says_what_is_wrong_in_one_line(flags, words):
+    process = subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.eval", *flags], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2
+    assert words in process.stderr
+    assert process.stderr.count("\n") == 1

@@ -6,6 +6,7 @@ import pytest
 from p2p_keras.config import (
     PRESETS,
     TrainConfig,
+    best_metric,
     check_resume,
     decay_steps,
     make_config,
@@ -135,3 +136,32 @@ def test_patch_size(kind, size, expected):
 def test_config_json_uses_the_flags_words():
     record = json.loads(to_json(TrainConfig()))
     assert {"data_dir", "direction", "panels", "batch_size", "lambda_l1", "seed"} <= set(record["config"])
+
+
+def test_the_best_is_judged_by_l1_until_there_is_an_extractor():
+    assert best_metric(make_config(data_dir="x", eval_every_epochs=1)) == "l1"
+    assert best_metric(make_config(data_dir="x", eval_every_epochs=1, inception="default")) == "kid"
+    assert best_metric(make_config(data_dir="x", eval_every_epochs=1, inception="x", best_metric="ssim")) == "ssim"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"eval_every_epochs": 1, "best_metric": "kid"}, "--best_metric=kid needs the Inception network"),
+        ({"patience": 3}, "--patience is about evaluations while training"),
+        ({"inception": "default"}, "--inception is about evaluations while training"),
+        ({"eval_every_epochs": 5, "epochs": 4}, "must not exceed the --epochs, 4. Received: 5"),
+        ({"eval_every_epochs": 1, "best_metric": "loss"}, "--best_metric must be one of l1, psnr"),
+        ({"eval_every_epochs": -1}, "--eval_every_epochs must not be negative"),
+    ],
+)
+def test_settings_of_evaluations_that_make_no_sense_are_errors(settings, words):
+    with pytest.raises(UserError, match=words):
+        make_config(data_dir="x", **settings)
+
+
+def test_a_saved_run_can_be_given_an_extractor_later():
+    saved = make_config(data_dir="x", eval_every_epochs=1)
+    later = make_config(saved=saved, inception="default")
+    assert best_metric(later) == "kid"
+    check_resume(saved, later, done_steps=5, steps_per_epoch=2)

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from p2p_keras.cli.train import FLAGS
+from p2p_keras.cli import eval as eval_command
+from p2p_keras.cli import train as train_command
 from p2p_keras.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -12,8 +13,8 @@ README = (ROOT / "README.md").read_text()
 
 def test_every_flag_in_the_readme_exists():
     named = set(re.findall(r"(?<![\w-])--([a-z_0-9]+)", README)) - {"help", "logdir"}  # --logdir is tensorboard's
-    assert named >= {"data_dir", "direction", "workdir", "preset"}
-    assert named <= set(FLAGS)
+    assert named >= {"data_dir", "direction", "workdir", "preset", "checkpoint"}
+    assert named <= set(train_command.FLAGS) | set(eval_command.FLAGS)
 
 
 def test_every_preset_and_command_in_the_readme_exists():

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import DEMO, DIRECTIONS, DISCRIMINATORS, PRECISIONS, PRESETS, make_config
+from p2p_keras.config import BEST_METRICS, DEMO, DIRECTIONS, DISCRIMINATORS, PRECISIONS, PRESETS, make_config
 from p2p_keras.workdir import saved_run
 
 DOC = """
@@ -110,6 +110,28 @@ flags.DEFINE_integer(
     None,
     "Unreadable files that are listed and left out; with more, nothing starts. Default 0.",
     flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "eval_every_epochs",
+    None,
+    "Epochs between evaluations on val/, which keep the best checkpoint apart. Default 0: never.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "inception",
+    None,
+    "Also FID, KID and Inception Score in those evaluations: default (downloaded once), or a network as for p2p-eval.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "best_metric",
+    None,
+    BEST_METRICS,
+    "What the best checkpoint is best at. Default l1, with --inception kid.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "patience", None, "Ends the run after so many evaluations without improvement. Default 0: never.", flag_values=FLAGS
 )
 flags.DEFINE_enum(
     "preset",

@@ -45,32 +45,33 @@ class Pairs:
         return dataclasses.replace(self, splits=kept)
 
 
-def find_pairs(data_dir: Path, panels: tuple[str, ...] = ()) -> Pairs:
+def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "train") -> Pairs:
     """Lists the pairs of a data set.
 
     Args:
         data_dir: Holds `train/`, optionally `val/` and `test/` (folders beneath them are searched too), and optionally
             `dataset.json` with `panels` and `image_size`.
         panels: Names of the panels, left to right; overrides `dataset.json`.
+        needed: The split without which nothing can be done.
 
     Raises:
-        UserError: No such folder, no `train/`, no pictures in it, or an unreadable `dataset.json`.
+        UserError: No such folder, no folder of the needed split, no pictures in it, or an unreadable `dataset.json`.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
-        raise UserError(f"--data_dir must be a folder with train/ in it. There is no folder {data_dir}")
-    if not (data_dir / "train").is_dir():
+        raise UserError(f"--data_dir must be a folder with {needed}/ in it. There is no folder {data_dir}")
+    if not (data_dir / needed).is_dir():
         found = ", ".join(sorted(path.name for path in data_dir.iterdir())[:5]) or "nothing"
-        raise UserError(f"--data_dir must hold a folder train/ of side-by-side pictures. {data_dir} holds {found}")
+        raise UserError(f"--data_dir must hold a folder {needed}/ of side-by-side pictures. {data_dir} holds {found}")
     description = _read_description(data_dir / "dataset.json")
     splits, ignored = {}, []
     for split in SPLITS:
         pictures, others = _list_files(data_dir, split)
         splits[split] = tuple(pictures)
         ignored += others
-    if not splits["train"]:
+    if not splits[needed]:
         raise UserError(
-            f"Pairs are files ending in {', '.join(EXTENSIONS)}. {data_dir / 'train'} holds no such file"
+            f"Pairs are files ending in {', '.join(EXTENSIONS)}. {data_dir / needed} holds no such file"
             + (f", but {len(ignored)} others, {ignored[0]} for one" if ignored else "")
         )
     return Pairs(

@@ -1,0 +1,108 @@
+"""p2p-eval: scores the checkpoints of a run."""
+
+from pathlib import Path
+
+from absl import flags
+
+from p2p_keras.cli import command
+from p2p_keras.data.pairs import SPLITS
+from p2p_keras.errors import UserError
+
+DOC = """
+    p2p-eval scores what a run has learnt: L1, PSNR, SSIM, sharpness difference, FID, KID, Inception Score.
+
+      p2p-eval --workdir=runs/a2s                                      the newest checkpoint, on the test split
+      p2p-eval --workdir=runs/a2s --checkpoint=all --split=val         curves over the epochs
+      p2p-eval --workdir=runs/a2s,runs/s2a --checkpoint=all            both directions in one chart
+
+    It writes metrics.json, per_image.csv, curves.png and sheet.png to RUN/eval/SPLIT. The Inception network is
+    downloaded once; without network the metrics that need it are left out, and the reason stands in their place.
+    """
+
+FLAGS = flags.FlagValues()
+
+flags.DEFINE_list("workdir", None, "The run's folder; several, with commas between, share a chart.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "data_dir", None, "Another data set, or where the run's own lies now. Default: the run's.", flag_values=FLAGS
+)
+flags.DEFINE_list(
+    "panels",
+    None,
+    "What the panels of that data set show, left to right. Default: its dataset.json, else as in the run.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum("split", "test", SPLITS, "Which pairs. Default test.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, all, or a step. Default latest.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "inception",
+    "default",
+    "The network behind FID, KID and Inception Score: a SavedModel with output pool_3 and perhaps logits, a frozen "
+    "graph .pb, an archive, or a URL. Default: the Inception of 2015-12-05 that tensorflow-gan uses, downloaded once.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "require_inception", False, "Fail without that network, before anything is scored.", flag_values=FLAGS
+)
+flags.DEFINE_integer("batch_size", 16, "Pictures at a time. Default 16.", flag_values=FLAGS)
+flags.DEFINE_integer("limit", None, "Only so many pictures, spread evenly over the split.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "save_images", False, "Also write every generated picture, under its source's name.", flag_values=FLAGS
+)
+
+
+def main(values: flags.FlagValues) -> int:
+    """Scores; returns the exit status."""
+    given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
+    if not given["workdir"]:
+        raise UserError("--workdir names the folder of a run, as p2p-train wrote it. Received none. For one: runs/a2s")
+    for name in ("batch_size", "limit"):
+        if given[name] is not None and given[name] < 1:
+            raise UserError(f"--{name} must be at least 1. Received: {given[name]}")
+    workdirs = [Path(name.strip()) for name in given["workdir"]]
+    for workdir in workdirs:
+        if not (workdir / "config.json").is_file():
+            raise UserError(f"--workdir names the folder of a run, with its config.json. There is none in {workdir}")
+
+    with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
+        from p2p_keras import scoreboard
+        from p2p_keras.evaluate import draw_curves, evaluate, open_run
+        from p2p_keras.metrics.inception import load_extractor
+
+    data_dir = Path(given["data_dir"]) if given["data_dir"] else None
+    panels = tuple(name.strip() for name in given["panels"] or ())
+    runs = [
+        open_run(workdir, data_dir, panels, given["split"], given["checkpoint"], given["limit"]) for workdir in workdirs
+    ]
+    extractor, reason = None, ""
+    try:
+        extractor = load_extractor(given["inception"])
+    except UserError as error:
+        if given["require_inception"] or given["inception"] != "default":
+            raise
+        reason = f"there is no Inception network. {error}"
+
+    newest = []
+    for run in runs:
+        records = evaluate(run, extractor, reason, given["batch_size"], given["save_images"])
+        newest.append(records[-1])
+        print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.paths)} pictures of {run.pairs.name}/")
+        print(scoreboard.table(records))
+        for remark in scoreboard.remarks(records[-1]):
+            print(remark)
+    curves = draw_curves(runs, newest)
+    for run, path in zip(runs, curves, strict=True):
+        print(f"Curves:  {path}")
+        print(f"Sheet:   {run.folder / 'sheet.png'}")
+        print(f"Numbers: {run.folder / 'metrics.json'}, {run.folder / 'per_image.csv'}")
+        if given["save_images"]:
+            print(f"Images:  {run.folder / 'images'}")
+    return 0
+
+
+def entry_point() -> None:
+    """`p2p-eval`."""
+    command.run(main, FLAGS, DOC)
+
+
+if __name__ == "__main__":
+    entry_point()

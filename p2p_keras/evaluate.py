@@ -1,0 +1,198 @@
+"""A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of pictures."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras import charts, checkpoints, images, scoreboard, scoring
+from p2p_keras.config import TrainConfig, read_config
+from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.errors import UserError
+from p2p_keras.metrics.inception import Extractor
+from p2p_keras.models import make_inference
+from p2p_keras.networks import build_generator
+from p2p_keras.progress import ProgressLine
+from p2p_keras.settle import Data, settle
+
+SHEET_ROWS = 3  # of the best, of the median, of the worst
+
+
+class Run(NamedTuple):
+    """A run, which of its checkpoints are scored, and on what."""
+
+    workdir: Path
+    config: TrainConfig
+    steps_per_epoch: int
+    chosen: list[tuple[int, Path]]  # steps, and the folders their checkpoints lie in
+    pairs: scoring.Split
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.workdir / "eval" / self.pairs.name
+
+
+def open_run(
+    workdir: Path,
+    data_dir: Path | None = None,
+    panels: tuple[str, ...] = (),
+    split: str = "test",
+    which: str = "latest",
+    limit: int | None = None,
+    report: Callable[[str], None] = print,
+) -> Run:
+    """Finds all that an evaluation needs of a run, so that what is amiss is said before anything is computed.
+
+    Args:
+        workdir: The run's folder.
+        data_dir: Another data set than the run's own.
+        panels: Its panels, left to right; by default what its `dataset.json` says, else as in the run.
+        split: `test`, `val` or `train`.
+        which: `latest`, `best`, `all`, or a step.
+        limit: Only so many pictures, spread evenly over the split.
+        report: Told what was left out or passed over, line by line.
+
+    Raises:
+        UserError: The folder holds no run, or the data or the checkpoint are not there.
+    """
+    config, record = read_config(workdir / "config.json")
+    chosen = checkpoints.choose(workdir / "checkpoints", which, report)
+    (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
+    config, data = _find_data(config, workdir, data_dir, panels, split, report)
+    steps_per_epoch = record["data"]["counts"]["train"] // config.batch_size
+    pairs = scoring.take_split(data.pairs, data.reading, split, limit)
+    return Run(workdir, config, steps_per_epoch, chosen, pairs)
+
+
+def evaluate(
+    run: Run, extractor: Extractor | None, reason: str = "", batch_size: int = 16, save_images: bool = False
+) -> list[dict]:
+    """Scores checkpoints of a run on a split, by the run's inference contract, and writes `eval/<split>/`.
+
+    Args:
+        run: From `open_run`.
+        extractor: For FID, KID and Inception Score; None leaves them out.
+        reason: Why there is no extractor.
+        batch_size: Pictures at a time.
+        save_images: Writes every generated picture to `images/step_<step>/`, under its source's name, as PNG.
+
+    Returns:
+        The new records of `metrics.json`, by step.
+
+    Raises:
+        UserError: A checkpoint does not fit, or a picture cannot be scored.
+    """
+    folder, pairs, chosen = run.folder, run.pairs, run.chosen
+    generator = build_generator(run.config)
+    generate = make_inference(generator)
+    count, records = len(pairs.paths), []
+    progress = ProgressLine((len(chosen) + bool(extractor)) * count, "pictures")
+    reference = None
+    if extractor:
+        reference = scoring.describe_reference(
+            pairs, batch_size, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
+        )
+    for number, (step, place) in enumerate(chosen, start=1 if extractor else 0):
+        write = _image_writer(folder / "images" / f"step_{step:08d}", pairs.names) if save_images else None
+        on_batch = _after_batch(progress, number * count, f"step {step}", write)
+        checkpoints.restore_generator(generator, place, step)
+        scores = scoring.score_pictures(generate, pairs, batch_size, extractor, on_batch)
+        summary = scoring.summarise(scores, reference, extractor, reason)
+        epoch = step / run.steps_per_epoch
+        records.append(scoreboard.make_record(run.config, step, epoch, pairs, summary, extractor))
+        scoreboard.add_record(folder, records[-1])
+        scoreboard.add_per_image(folder, step, pairs.names, scores.per_image)
+    progress.clear()
+    images.write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], chosen[-1][0]))
+    return records
+
+
+def draw_curves(runs: Sequence[Run], newest: Sequence[dict]) -> list[Path]:
+    """Draws `eval/<split>/curves.png` of each run, with the curves of all of them.
+
+    Args:
+        runs: One or several.
+        newest: A record of each: its curve takes those of the same pictures and extractor.
+
+    Returns:
+        The files.
+    """
+    curves = {}
+    for run, record in zip(runs, newest, strict=True):
+        name = run.config.direction
+        name = f"{name} ({run.workdir.name})" if name in curves else name
+        curves[name] = scoreboard.comparable(scoreboard.read_records(run.folder), record)
+    paths = [run.folder / "curves.png" for run in runs]
+    for path in paths:
+        charts.metric_curves(curves, path)
+    return paths
+
+
+def _find_data(
+    config: TrainConfig,
+    workdir: Path,
+    data_dir: Path | None,
+    panels: tuple[str, ...],
+    split: str,
+    report: Callable[[str], None],
+) -> tuple[TrainConfig, Data]:
+    folder = workdir
+    if data_dir is not None:
+        named = panels or find_pairs(data_dir, needed=split).panels or config.panels
+        config = dataclasses.replace(config, data_dir=str(data_dir), panels=named)
+        folder = workdir / "eval"  # so that the run's own memory of its data stays
+    if config.data_dir is not None and not Path(config.data_dir).is_dir():
+        raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
+    config, data = settle(config, config, folder, report, needed=split)
+    for name, problem in data.bad.items():
+        if name.startswith(f"{split}/"):
+            report(f"Left out {name}: {problem}")
+    if not data.pairs.splits[split]:
+        raise UserError(f"Not one file of {data.pairs.root / split} can be read. Mend them, or take another --split.")
+    return config, data
+
+
+def _after_batch(
+    progress: ProgressLine, done: int, text: str, write: Callable[[int, np.ndarray], None] | None
+) -> Callable[[int, np.ndarray], None]:
+    def on_batch(first: int, generated: np.ndarray) -> None:
+        if write:
+            write(first, generated)
+        progress.update(done + first + len(generated), text)
+
+    return on_batch
+
+
+def _image_writer(folder: Path, names: Sequence[str]) -> Callable[[int, np.ndarray], None]:
+    """Writes batches of pictures as PNG under their sources' names; with their extensions where only those differ."""
+    stems = [str(Path(name).with_suffix("")) for name in names]
+    times = collections.Counter(stems)
+    files = [f"{name if times[stem] > 1 else stem}.png" for name, stem in zip(names, stems, strict=True)]
+
+    def write(first: int, generated: np.ndarray) -> None:
+        for file, picture in zip(files[first : first + len(generated)], generated, strict=True):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            images.write_png(folder / file, picture)
+
+    return write
+
+
+def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, step: int) -> np.ndarray:
+    """Input, target and generated picture of the best, median and worst pairs by L1."""
+    order = np.argsort(l1, kind="stable")
+    rows, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
+    ranks = {"best": range(rows), "median": range(max(0, middle), max(0, middle) + rows)}
+    ranks["worst"] = range(len(order) - rows, len(order))
+    shown = {int(order[rank]): name for name, among in ranks.items() for rank in among}  # each pair once
+    chosen = inference_dataset([pairs.paths[i] for i in shown], *pairs.reading, batch_size=len(shown))
+    input_image, target_image = next(iter(chosen))
+    columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]
+    captions = [f"{rank}: {pairs.names[i]}, L1 {l1[i]:.4f}" for i, rank in shown.items()]
+    titles = ["input", "target", f"generated at step {step}"]
+    return images.grid([list(row) for row in zip(*columns, strict=True)], titles, captions)

@@ -1,0 +1,16 @@
+"""Which packages computed something: written beside every run and every number."""
+
+import platform
+from importlib.metadata import version
+
+from p2p_keras import __version__
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of what it computes with, and of Python."""
+    packages = ("tensorflow", "keras", "tensorflow-gan", "numpy")
+    return {
+        "p2p_keras": __version__,
+        **{package: version(package) for package in packages},
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,154 @@
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import write_pairs
+
+from p2p_keras import scoring
+from p2p_keras.data.pairs import find_pairs
+from p2p_keras.errors import UserError
+from p2p_keras.metrics import distribution
+from p2p_keras.metrics.inception import Extractor
+
+READING = (2, 0, 1, 32)  # two panels, left to right, 32x32
+
+
+class Eye:
+    """An extractor whose features are the mean colours of the picture's quarters; counts what it has seen."""
+
+    def __init__(self, classes: int | None = 3, sha256: str = "abc") -> None:
+        self.seen = 0
+        self.extractor = Extractor(self.run, "an eye", sha256, 12, classes)
+
+    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        self.seen += len(pictures)
+        quarters = pictures.reshape(len(pictures), 2, 16, 2, 16, 3).mean(axis=(2, 4)) / 255
+        features = quarters.reshape(len(pictures), 12).astype(np.float32)
+        return features, features[:, :3] * 10 if self.extractor.classes else None
+
+
+@pytest.fixture
+def split(pairs_dir) -> scoring.Split:
+    return scoring.take_split(find_pairs(pairs_dir), READING, "train")
+
+
+def negative(image: tf.Tensor) -> tf.Tensor:
+    """What turns every drawn pair's first picture into its second."""
+    return -image
+
+
+def test_a_perfect_generator_scores_perfectly(split):
+    scores = scoring.score_pictures(negative, split, 5, None)
+    summary = scoring.summarise(scores, None, None, "there is none")
+    assert summary.metrics["l1"] == 0
+    assert summary.metrics["ssim"] == pytest.approx(1, abs=1e-6)  # float32
+    assert summary.absent["psnr"] == "it is infinite for 12 pictures that equal their target"
+    assert {summary.absent[name] for name in ("fid", "kid", "inception_score")} == {"there is none"}
+
+
+def test_pictures_are_quantised_before_they_are_compared(split):
+    # A tenth of a level off: nothing that an 8-bit picture could show.
+    scores = scoring.score_pictures(lambda image: -image + 0.1 / 127.5, split, 5, None)
+    assert scores.per_image["l1"].max() == 0
+
+
+def test_numbers_do_not_depend_on_the_batch_size(split):
+    eye = Eye()
+    all_scores = [scoring.score_pictures(lambda image: image * 0.9, split, size, eye.extractor) for size in (1, 5, 12)]
+    for scores in all_scores[1:]:
+        for name, values in scores.per_image.items():
+            tolerance = 1e-5 if name == "ssim" else 0  # TensorFlow's SSIM is float32, the others are float64
+            np.testing.assert_allclose(values, all_scores[0].per_image[name], rtol=tolerance)
+        np.testing.assert_array_equal(scores.features, all_scores[0].features)
+        np.testing.assert_array_equal(scores.logits, all_scores[0].logits)
+
+
+def test_batches_are_handed_out_with_their_place(split):
+    batches = []
+    scoring.score_pictures(negative, split, 5, None, lambda first, generated: batches.append((first, generated.shape)))
+    assert batches == [(0, (5, 32, 32, 3)), (5, (5, 32, 32, 3)), (10, (2, 32, 32, 3))]
+
+
+def test_a_picture_that_is_not_finite_is_named(split):
+    def broken(image: tf.Tensor) -> tf.Tensor:
+        return tf.where(image == tf.reduce_max(image), np.nan, image) if len(image) == 2 else image
+
+    with pytest.raises(UserError, match=r"generated picture of 010.png has others"):
+        scoring.score_pictures(broken, split, 5, None)
+
+
+def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_path):
+    cache, eye = tmp_path / "reference.npz", Eye()
+    first = scoring.describe_reference(split, 5, eye.extractor, cache)
+    again = scoring.describe_reference(split, 7, eye.extractor, cache)
+    assert eye.seen == 12
+    np.testing.assert_array_equal(first.features, again.features)
+    np.testing.assert_array_equal(first.statistics.sigma, again.statistics.sigma)
+    assert again.statistics.count == 12
+
+    other = Eye(sha256="def")
+    scoring.describe_reference(split, 5, other.extractor, cache)
+    assert other.seen == 12  # another extractor
+    scoring.describe_reference(split, 5, eye.extractor, cache)
+    assert eye.seen == 24
+    scoring.describe_reference(split._replace(reading=(2, 1, 0, 32)), 5, eye.extractor, cache)
+    assert eye.seen == 36  # the other panel
+    scoring.describe_reference(split, 5, eye.extractor, cache)
+    os.utime(split.paths[3], ns=(10**18, 2 * 10**18))
+    scoring.describe_reference(split, 5, eye.extractor, cache)
+    assert eye.seen == 60  # a changed file
+    cache.write_bytes(cache.read_bytes()[:100])
+    scoring.describe_reference(split, 5, eye.extractor, cache)
+    assert eye.seen == 72  # a damaged memory
+    assert [path.name for path in tmp_path.glob("*reference*")] == ["reference.npz"]  # nothing left beside
+
+
+def test_distribution_metrics_are_those_of_the_features(split, tmp_path):
+    eye = Eye()
+    scores = scoring.score_pictures(lambda image: image, split, 5, eye.extractor)
+    reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
+    metrics = scoring.summarise(scores, reference, eye.extractor).metrics
+    assert metrics["fid@12"] == distribution.frechet_distance(scores.features, reference.features)
+    kid = distribution.kernel_distance(scores.features, reference.features)
+    assert (metrics["kid@12"], metrics["kid_std@12"]) == kid
+    score = distribution.inception_score(scores.logits)
+    assert (metrics["inception_score@12"], metrics["inception_score_std@12"]) == score
+
+
+def test_few_pictures_are_cautioned_about_and_what_cannot_be_computed_is_absent(tmp_path):
+    write_pairs(tmp_path / "train", 3)
+    split = scoring.take_split(find_pairs(tmp_path), READING, "train")
+    eye = Eye(classes=None)
+    scores = scoring.score_pictures(negative, split, 5, eye.extractor)
+    reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
+    summary = scoring.summarise(scores, reference, eye.extractor)
+    assert summary.absent["fid@12"] == summary.absent["kid@12"] == "it needs at least 4 pictures, there are 3"
+    assert summary.absent["inception_score@12"] == "the extractor gives no logits"
+    assert "fid@12" not in summary.metrics
+
+    write_pairs(tmp_path / "train", 20)
+    split = scoring.take_split(find_pairs(tmp_path), READING, "train")
+    for count, words in ((5, "5 are fewer than the 12 features"), (20, "20 are under 10,000")):
+        part = split._replace(names=split.names[:count], paths=split.paths[:count])
+        scores = scoring.score_pictures(negative, part, 5, eye.extractor)
+        reference = scoring.describe_reference(part, 5, eye.extractor, tmp_path / "reference.npz")
+        (caution,) = scoring.summarise(scores, reference, eye.extractor).cautions
+        assert words in caution
+
+
+def test_a_limit_spreads_over_the_split(pairs_dir):
+    pairs = find_pairs(pairs_dir)
+    some = scoring.take_split(pairs, READING, "train", limit=4)
+    assert some.names == ("000.png", "003.png", "006.png", "009.png")
+    assert len(some.paths) == 4
+    assert len(scoring.take_split(pairs, READING, "train", limit=99).paths) == 12
+
+
+def test_the_fingerprint_knows_the_pictures_and_not_the_place(pairs_dir, tmp_path):
+    split = scoring.take_split(find_pairs(pairs_dir), READING, "train")
+    before = scoring.fingerprint(split)
+    moved = scoring.take_split(find_pairs(pairs_dir.rename(tmp_path / "elsewhere")), READING, "train")
+    assert scoring.fingerprint(moved) == before
+    assert scoring.fingerprint(moved._replace(names=moved.names[1:], paths=moved.paths[1:])) != before
+    assert scoring.fingerprint(moved._replace(reading=(2, 1, 0, 32))) != before
