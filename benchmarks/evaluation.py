@@ -1,0 +1,83 @@
+"""What an evaluation costs: generating, extracting features, the paired metrics, the distances at 2048 features.
+
+    python benchmarks/evaluation.py [--inception=PATH]
+
+Without --inception the extractor is Keras' Inception v3 with random weights: the same layers, so the same time, and
+numbers that mean nothing. The Frechet distance is timed side by side with tensorflow-gan's formula, which it must equal
+(but for the eigenvalues below 1e-10 that tensorflow-gan drops).
+Every figure is the median of several rounds; the rounds of all alternate, so that a noisy minute hits all of them.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from random_inception import random_inception
+
+from p2p_keras.config import TrainConfig
+from p2p_keras.devices import fast_precision
+from p2p_keras.metrics import _tfgan, distribution, load_extractor
+from p2p_keras.models import make_inference
+from p2p_keras.networks import build_generator
+from p2p_keras.scoring import PAIRED
+
+ROUNDS, BATCH, WIDTH = 5, 16, 2048
+
+
+def drawn_features(count: int, seed: int) -> np.ndarray:
+    """Correlated features with a spectrum that falls as Inception's does."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(0).standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH)
+    return (rng.standard_normal((count, WIDTH)) * np.exp(-np.arange(WIDTH) / 500) @ mixing).astype(np.float32)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--inception", help="a SavedModel, frozen graph, archive or URL")
+parser.add_argument("--features", type=int, default=5000, help="pictures on each side of the distances")
+arguments = parser.parse_args()
+
+with tempfile.TemporaryDirectory() as folder:
+    extractor = load_extractor(arguments.inception or str(random_inception(Path(folder) / "inception")))
+rng = np.random.default_rng(0)
+generated, reference = rng.integers(0, 256, (2, BATCH, 256, 256, 3)).astype(np.uint8)
+work: dict[str, tuple[int, Callable[[], object]]] = {
+    f"features ({extractor.width}, float32)": (BATCH, lambda: extractor.run(generated)),
+    **{
+        f"paired: {name}": (BATCH, lambda metric=metric: metric(generated, reference))
+        for name, metric in PAIRED.items()
+    },
+}
+for precision in dict.fromkeys((fast_precision(), "float32")):
+    generate = make_inference(build_generator(TrainConfig(image_size=256, precision=precision)))
+    noise = tf.random.uniform((BATCH, 256, 256, 3), -1, 1)
+    work[f"generation, {precision}"] = (BATCH, lambda generate=generate, noise=noise: generate(noise).numpy())
+
+one, other = drawn_features(arguments.features, 1), drawn_features(arguments.features, 2) + np.float32(0.01)
+double = [tf.constant(features, tf.float64) for features in (one, other)]
+work |= {
+    "FID": (0, lambda: distribution.frechet_distance(one, other)),
+    "FID, tensorflow-gan's": (0, lambda: _tfgan.frechet_classifier_distance_from_activations(*double)),
+    "KID, 100 subsets of 1000": (0, lambda: distribution.kernel_distance(one, other)),
+    "Inception Score, 1008 classes": (0, lambda: distribution.inception_score(one[:, :1008])),
+}
+for _, call in work.values():
+    call()  # traces and warms up
+rounds = [{name: seconds(call) for name, (_, call) in work.items()} for _ in range(ROUNDS)]
+print(f"256x256, batch {BATCH}; distances over 2 x {arguments.features} pictures of {WIDTH} features; {ROUNDS} rounds")
+for name, (pictures, _) in work.items():
+    median = statistics.median(each[name] for each in rounds)
+    print(f"{name:32s}" + (f"{pictures / median:8.1f} pictures/s" if pictures else f"{median:8.2f} s"))
+ratio = statistics.median(each["FID, tensorflow-gan's"] / each["FID"] for each in rounds)
+theirs, ours = float(work["FID, tensorflow-gan's"][1]()), work["FID"][1]()
+print(f"tensorflow-gan's FID takes {ratio:.1f} times as long. Values: {ours:.6f}, tensorflow-gan's {theirs:.6f}")
