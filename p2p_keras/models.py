@@ -98,6 +98,7 @@ def build_generator(
     base_filters: int = 64,
     per_image_statistics: bool = False,
     dtype: str = "float32",
+    any_size: bool = False,
 ) -> keras.Model:
     """U-Net: as many halvings as lead from `image_size` to 1x1, and back, layer i joined to layer n - i.
 
@@ -111,6 +112,7 @@ def build_generator(
         base_filters: 64 in the paper; the deepest layers have 8 times as many.
         per_image_statistics: See `BatchNorm`.
         dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Weights and output stay float32.
+        any_size: Take pictures whose height and width are any multiples of `image_size`, with the same layers.
 
     Returns:
         `generator([input_image, noise_seed], training=...)`: input_image (B, S, S, input_channels) in [-1, 1];
@@ -121,7 +123,8 @@ def build_generator(
         raise ValueError(f"image_size must be a power of two, at least 8. Received: {image_size}")
     filters = [base_filters * min(2**i, 8) for i in range(depth)]
 
-    input_image = keras.Input((image_size, image_size, input_channels), name="input_image")
+    size = None if any_size else image_size
+    input_image = keras.Input((size, size, input_channels), name="input_image")
     noise_seed = keras.Input((2,), dtype="int32", optional=True, name="noise_seed")
 
     x, skips = input_image, []

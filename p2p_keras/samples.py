@@ -2,26 +2,28 @@
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
+import tensorflow as tf
 
 from p2p_keras import images
 from p2p_keras.data.pairs import Pairs
 from p2p_keras.data.pipeline import inference_dataset
-from p2p_keras.models import make_inference
 
 ROWS = 6
 
 
 def make_sampler(
-    generator: keras.Model, pairs: Pairs, reading: tuple[int, int, int, int], report: Callable[[str], None]
+    generate: Callable[[tf.Tensor], tf.Tensor],
+    pairs: Pairs,
+    reading: tuple[int, int, int, int],
+    report: Callable[[str], None],
 ) -> Callable[[], np.ndarray]:
     """Returns a function that draws the grid with the generator as it is then: uint8 (H, W, 3).
 
     The pairs are spread evenly over `val`; without it over `test`, without that over `train`, which is said.
 
     Args:
-        generator: Called by the inference contract: `training=False`, no noise.
+        generate: From `models.make_inference`.
         pairs: The data set.
         reading: panel_count, input_panel, target_panel, image_size.
         report: Told if the pairs are not of `val`.
@@ -32,7 +34,6 @@ def make_sampler(
     paths = pairs.paths(split)
     chosen = [paths[i * len(paths) // ROWS] for i in range(ROWS)] if len(paths) > ROWS else paths
     input_image, target_image = next(iter(inference_dataset(chosen, *reading, batch_size=ROWS)))
-    generate = make_inference(generator)
 
     def draw() -> np.ndarray:
         columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]

@@ -17,6 +17,7 @@ from p2p_keras.data import check, pipeline
 from p2p_keras.data.pairs import Pairs, fingerprint
 from p2p_keras.devices import make_strategy
 from p2p_keras.errors import UserError
+from p2p_keras.models import make_inference
 from p2p_keras.networks import Networks, build_networks
 from p2p_keras.recorder import Recorder
 from p2p_keras.samples import make_sampler
@@ -83,15 +84,18 @@ def train(
             report("This run is finished: " + _exhaustion(config, workdir) + " A higher --patience continues it.")
             _report_outcome(workdir, report)
             return None
-        validate = None
+        generate, validate = make_inference(networks.generator), None
         if config.eval_every_epochs:
-            validate = make_validation(config, networks.generator, data, workdir, steps_per_epoch, report)
+            validate = make_validation(config, generate, data, workdir, steps_per_epoch, report)
         report(
             f"{config.direction}: {count} training pairs at {config.image_size}x{config.image_size}, batch "
             f"{config.batch_size} in {config.precision} on {strategy.num_replicas_in_sync} device(s), "
             f"steps {first_step + 1} to {last_step}, {steps_per_epoch} an epoch"
         )
-        stopped_by = _loop(config, workdir, strategy, networks, data, validate, steps_per_epoch, last_step, report)
+        draw_samples = make_sampler(generate, data.pairs, data.reading, report)
+        stopped_by = _loop(
+            config, workdir, strategy, networks, data, draw_samples, validate, steps_per_epoch, last_step, report
+        )
         _report_outcome(workdir, report)
         return stopped_by
 
@@ -102,6 +106,7 @@ def _loop(
     strategy: tf.distribute.Strategy,
     networks: Networks,
     data: Data,
+    draw_samples: Callable[[], np.ndarray],
     validate: Callable[[int], dict] | None,
     steps_per_epoch: int,
     last_step: int,
@@ -114,7 +119,6 @@ def _loop(
         data.pairs.paths("train"), *data.reading, config.batch_size, config.seed, step, last_step
     )
     iterator = iter(strategy.experimental_distribute_dataset(batches))
-    draw_samples = make_sampler(networks.generator, data.pairs, data.reading, report)
     recorder = Recorder(workdir, config, networks.loss_sums.numpy(), step, steps_per_epoch, last_step, report)
 
     def save() -> None:

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
+import tensorflow as tf
 
 from p2p_keras import charts, scoreboard, scoring
 from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
 from p2p_keras.metrics.inception import load_extractor
-from p2p_keras.models import make_inference
 from p2p_keras.progress import ProgressLine
 from p2p_keras.settle import Data
 
@@ -18,7 +17,7 @@ BATCH_SIZE = 16  # pictures at a time; no result depends on it
 
 def make_validation(
     config: TrainConfig,
-    generator: keras.Model,
+    generate: Callable[[tf.Tensor], tf.Tensor],
     data: Data,
     workdir: Path,
     steps_per_epoch: int,
@@ -31,7 +30,7 @@ def make_validation(
 
     Args:
         config: The run's settings.
-        generator: Called by the inference contract.
+        generate: From `models.make_inference`.
         data: The data set.
         workdir: The run's folder.
         steps_per_epoch: Steps in an epoch.
@@ -50,7 +49,6 @@ def make_validation(
         report("There is no val/, so the evaluations are of test/, and the best checkpoint is chosen by looking at it")
     pairs = scoring.take_split(data.pairs, data.reading, split)
     extractor = load_extractor(config.inception, report) if config.inception else None
-    generate = make_inference(generator)
     folder = workdir / "eval" / split
     folder.mkdir(parents=True, exist_ok=True)
     reference = None

@@ -211,3 +211,21 @@ def test_bfloat16_computes_close_to_float32_and_returns_float32():
     assert rough.get_layer("down2").kernel.dtype == "float32"
     # bfloat16 has 8 bits: 0.4 % a rounding, over ten layers.
     np.testing.assert_allclose(result, exact([image, None]), atol=0.03)
+
+
+def test_inference_is_without_noise_by_the_moving_statistics_and_takes_any_batch():
+    generator = models.build_generator(32, base_filters=4)
+    generate = models.make_inference(generator)
+    for batch in (1, 3):
+        image = tf.random.stateless_uniform((batch, 32, 32, 3), (1, 2), -1, 1)
+        # The same operations, once as a graph: fused multiplications round differently.
+        np.testing.assert_allclose(generate(image), generator([image, None], training=False), atol=1e-5)
+
+
+def test_a_generator_of_any_size_has_the_same_weights_and_results():
+    fixed, free = models.build_generator(32, base_filters=4), models.build_generator(32, base_filters=4, any_size=True)
+    free.set_weights(fixed.get_weights())
+    image = tf.random.stateless_uniform((2, 32, 32, 3), (1, 2), -1, 1)
+    np.testing.assert_array_equal(fixed([image, None], training=False), free([image, None], training=False))
+    wide = tf.random.stateless_uniform((1, 64, 96, 3), (1, 2), -1, 1)
+    assert free([wide, None], training=False).shape == (1, 64, 96, 3)
