@@ -36,6 +36,8 @@ setup(
         "console_scripts": [
             "p2p-train = p2p_keras.cli.train:entry_point",
             "p2p-eval = p2p_keras.cli.eval:entry_point",
+            "p2p-export = p2p_keras.cli.export:entry_point",
+            "p2p-translate = p2p_keras.cli.translate:entry_point",
         ]
     },
 )

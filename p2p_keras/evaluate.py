@@ -1,6 +1,5 @@
 """A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of pictures."""
 
-import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -170,10 +169,8 @@ def _after_batch(
 
 
 def _image_writer(folder: Path, names: Sequence[str]) -> Callable[[int, np.ndarray], None]:
-    """Writes batches of pictures as PNG under their sources' names; with their extensions where only those differ."""
-    stems = [str(Path(name).with_suffix("")) for name in names]
-    times = collections.Counter(stems)
-    files = [f"{name if times[stem] > 1 else stem}.png" for name, stem in zip(names, stems, strict=True)]
+    """Writes batches of pictures as PNG under their sources' names."""
+    files = images.file_names(names, ".png")
 
     def write(first: int, generated: np.ndarray) -> None:
         for file, picture in zip(files[first : first + len(generated)], generated, strict=True):

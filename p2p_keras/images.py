@@ -1,8 +1,10 @@
 """The one place where uint8 pictures become [-1, 1] tensors and come back; picture grids; PNG files."""
 
+import collections
 import io
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +18,17 @@ def to_unit_range(image: tf.Tensor) -> tf.Tensor:
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Maps [-1, 1] to uint8, rounding to the nearest level; values outside are clipped. Any shape."""
-    levels = (np.asarray(image, np.float32) + 1.0) * 127.5
+    return clip_to_uint8((np.asarray(image, np.float32) + 1.0) * 127.5)
+
+
+def clip_to_uint8(levels: np.ndarray) -> np.ndarray:
+    """Rounds levels in [0, 255] to the nearest; values outside are clipped. Any shape."""
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+
+
+def quantise(image: tf.Tensor) -> tf.Tensor:
+    """`to_uint8` inside a graph: the same levels."""
+    return tf.cast(tf.clip_by_value(tf.round((image + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
 
 
 def decode(encoded: tf.Tensor) -> tf.Tensor:
@@ -65,6 +76,13 @@ def grid(rows: list[list[np.ndarray]], titles: list[str], captions: list[str] | 
     return np.asarray(sheet)
 
 
+def file_names(sources: Sequence[str], suffix: str) -> list[str]:
+    """Names for pictures made from sources, `street/a.jpg` -> `street/a.png`; where two would be one, `a.jpg.png`."""
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in sources]
+    times = collections.Counter(stems)
+    return [f"{name if times[stem] > 1 else stem}{suffix}" for name, stem in zip(sources, stems, strict=True)]
+
+
 def encode_png(image: np.ndarray) -> bytes:
     """PNG file of a uint8 (H, W, 3) picture."""
     buffer = io.BytesIO()
@@ -74,9 +92,20 @@ def encode_png(image: np.ndarray) -> bytes:
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Writes a uint8 (H, W, 3) picture; the final name appears only when the file is whole."""
+    _write_whole(path, encode_png(image))
+
+
+def write_jpeg(path: Path, image: np.ndarray) -> None:
+    """Writes a uint8 (H, W, 3) picture as JPEG of quality 95, colour at full resolution; otherwise as `write_png`."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
+    _write_whole(path, buffer.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.part")
     try:
-        beside.write_bytes(encode_png(image))
+        beside.write_bytes(content)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

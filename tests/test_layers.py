@@ -17,12 +17,12 @@ FLOORS = [
     | {"images", "losses", "models", "devices", "workdir", "data.pairs"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"trainer", "checkpoints", "charts", "summaries", "data.check", "data.pipeline", "metrics.inception"},
-    {"", "samples", "recorder", "networks", "settle", "metrics"},
+    {"", "samples", "recorder", "networks", "settle", "metrics", "serving", "warmup"},
     {"scoring"},
     {"scoreboard"},
     {"validation"},
-    {"train", "evaluate"},
-    {"cli.command", "cli.train", "cli.eval"},
+    {"train", "evaluate", "export", "translate"},
+    {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"},
 ]
 NEIGHBOURS = {
     ("data.town", "data.town.compose"),
@@ -33,6 +33,9 @@ NEIGHBOURS = {
     ("data.town.paint", "data.town.scene"),
     ("cli.train", "cli.command"),
     ("cli.eval", "cli.command"),
+    ("cli.export", "cli.command"),
+    ("cli.translate", "cli.command"),
+    ("translate", "export"),
 }
 
 
@@ -89,7 +92,7 @@ def test_the_trainer_knows_only_the_losses():
     ("library", "allowed"),
     [
         ("matplotlib", {"charts"}),
-        ("absl", {"cli.command", "cli.train", "cli.eval"}),
+        ("absl", {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"}),
         ("tensorflow_gan", {"metrics._tfgan"}),
     ],
 )

@@ -25,7 +25,9 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     """
     name = os.path.basename(sys.argv[0])
     flags.DEFINE_bool("help", False, "Shows this.", short_name="h", flag_values=values)
-    flags.DEFINE_bool("version", False, "Shows the version.", flag_values=values)
+    has_own_version = "version" in values  # p2p-export's is that of the model
+    if not has_own_version:
+        flags.DEFINE_bool("version", False, "Shows the version.", flag_values=values)
     # TensorFlow's own messages about CPU features and absent GPUs are not for the user. Set it to 0 to see them.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -33,7 +35,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         if values["help"].value:
             print(help_text(values, doc))
             sys.exit(0)
-        if values["version"].value:
+        if not has_own_version and values["version"].value:
             print(f"{name} (p2p_keras) {__version__}")
             sys.exit(0)
         if rest:

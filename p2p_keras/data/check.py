@@ -18,11 +18,11 @@ _MODES = {"RGB", "L", "P", "RGBA", "LA", "1"}  # 8 bits a channel or less: what 
 _EXIF_ORIENTATION = 0x0112
 
 
-def file_problem(path: str, panel_count: int) -> str | None:
+def file_problem(path: str, panel_count: int, rotated: bool = False) -> str | None:
     """Why a file cannot be trained on, in a few words; None if it can.
 
     The size is read from the header and refused before anything is decoded. TensorFlow ignores the EXIF orientation, so
-    a rotated picture would be trained on lying on its side.
+    a rotated picture would be trained on lying on its side; `rotated` is for readers that do turn it.
     """
     try:
         with Image.open(path) as image:
@@ -35,7 +35,7 @@ def file_problem(path: str, panel_count: int) -> str | None:
                 return f"its pixels are {image.mode}; 8-bit RGB or grey is needed"
             if width % panel_count:
                 return f"its width {width} is not divisible by {panel_count} panels"
-            if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            if not rotated and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
                 return "its EXIF orientation is not 1; rotate the pixels and remove the tag"
             image.load()
     except Image.DecompressionBombError:

@@ -64,7 +64,7 @@ def inference_dataset(
 
     def example(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pair = read_pair(path, panel_count, input_panel, target_panel)
-        return _split(_resize_and_crop(pair, image_size, image_size, tf.zeros(2, tf.int32)))
+        return _split(resize(pair, image_size))
 
     return (
         tf.data.Dataset.from_tensor_slices(list(paths))
@@ -98,6 +98,11 @@ def random_jitter(pair: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tenso
     offset = tf.cast(draw[:2] * float(size - image_size + 1), tf.int32)
     pair = _resize_and_crop(pair, size, image_size, offset)
     return tf.where(draw[2] < 0.5, pair[:, ::-1], pair)
+
+
+def resize(picture: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Resizes (H, W, C), as at inference, to float32 (S, S, C) in [0, 255]."""
+    return _resize_and_crop(picture, image_size, image_size, tf.zeros(2, tf.int32))
 
 
 def _resize_and_crop(pair: tf.Tensor, size: int, crop: int, offset: tf.Tensor) -> tf.Tensor:

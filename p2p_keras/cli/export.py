@@ -1,0 +1,81 @@
+"""p2p-export: the model out of the trainer."""
+
+from functools import partial
+from pathlib import Path
+
+from absl import flags
+
+from p2p_keras.cli import command
+from p2p_keras.errors import UserError
+
+DOC = """
+    p2p-export writes a run's generator for use elsewhere.
+
+      p2p-export --workdir=runs/a2s --output=models/a2s                  a SavedModel for TF Serving: models/a2s/1
+      p2p-export --workdir=runs/a2s --output=models/a2s --format=tflite  TFLite, float32 and 8-bit: models/a2s/tflite/1
+      p2p-export --workdir=runs/a2s --output=models/a2s --format=keras   models/a2s/keras/1/model.keras
+
+    Each call writes a new version; an existing one is never overwritten. Beside the model lies metadata.json.
+    """
+
+FLAGS = flags.FlagValues()
+
+flags.DEFINE_string("workdir", None, "The run's folder.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "The folder of the versions, as models/a2s.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step. Default latest.", flag_values=FLAGS)
+flags.DEFINE_integer("version", None, "Number of the version. Default: the next free one.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "format",
+    "savedmodel",
+    ("savedmodel", "keras", "tflite"),
+    "What is written. Default savedmodel, which TF Serving loads.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "noise", False, "The SavedModel draws dropout noise from a seed, which each request gives.", flag_values=FLAGS
+)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ("float32", "bfloat16"),
+    "Numbers the SavedModel computes with. Default float32, which every server is good at.",
+    flag_values=FLAGS,
+)
+
+
+def main(values: flags.FlagValues) -> int:
+    """Exports; returns the exit status."""
+    given = {name: values[name].value for name in values if name not in ("help", "h")}
+    for name, example in (("workdir", "runs/a2s"), ("output", "models/a2s")):
+        if not given[name]:
+            raise UserError(f"--{name} is needed, as --{name}={example}")
+    if given["version"] is not None and given["version"] < 1:
+        raise UserError(f"--version must be at least 1. Received: {given['version']}")
+    if given["format"] != "savedmodel" and (given["noise"] or given["precision"] != "float32"):
+        raise UserError(f"--noise and --precision are for --format=savedmodel. Received --format={given['format']}")
+    workdir, output = Path(given["workdir"]), Path(given["output"])
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"--workdir names the folder of a run, with its config.json. There is none in {workdir}")
+
+    with command.quiet_start():
+        from p2p_keras import export
+
+    trained = export.load_trained(workdir, given["checkpoint"], given["precision"])
+    if given["format"] == "savedmodel":
+        write = partial(export.write_saved_model, trained, noise=given["noise"])
+    elif given["format"] == "keras":
+        write, output = partial(export.write_keras, trained), output / "keras"
+    else:
+        write, output = partial(export.write_tflite, trained), output / "tflite"
+    folder = export.publish(trained, output, write, given["version"], format=given["format"], noise=given["noise"])
+    print(f"Step {trained.step} of {workdir}: {folder}")
+    return 0
+
+
+def entry_point() -> None:
+    """`p2p-export`."""
+    command.run(main, FLAGS, DOC)
+
+
+if __name__ == "__main__":
+    entry_point()

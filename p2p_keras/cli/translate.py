@@ -1,0 +1,109 @@
+"""p2p-translate: pictures in, pictures out."""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from p2p_keras.cli import command
+from p2p_keras.config import DIRECTIONS
+from p2p_keras.data.pairs import select_panels
+from p2p_keras.errors import UserError
+
+DOC = """
+    p2p-translate translates pictures with a run, or with anything that p2p-export wrote.
+
+      p2p-translate --model=runs/a2s --input=photos --output=translated
+      p2p-translate --model=models/a2s --input='photos/*.jpg' --output=translated --resize
+      p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       a picture far larger
+      p2p-translate --model=runs/a2s --input=dayton/test --output=out --direction=a2s  composites: their input panel
+
+    A picture comes out in its own size, under its own name. Bad files are named and passed over; exit status 1 then.
+    """
+
+FLAGS = flags.FlagValues()
+
+flags.DEFINE_string(
+    "model", None, "A run's folder, an export's, or a .keras or .tflite file of one.", flag_values=FLAGS
+)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run. Default latest.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "input", None, "A picture, a folder (searched to its depth), or a pattern in quotes.", flag_values=FLAGS
+)
+flags.DEFINE_string("output", None, "Folder for the translated pictures.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "direction", None, DIRECTIONS, "The inputs are composites; translate the panel this begins with.", flag_values=FLAGS
+)
+flags.DEFINE_list(
+    "panels", None, "What the composites show, left to right. Default: as the model was trained.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "resize", False, "Resize to the size trained on first, as training and p2p-eval do.", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "tile", False, "Translate in overlapping tiles of the size trained on: for pictures far larger.", flag_values=FLAGS
+)
+flags.DEFINE_integer(
+    "samples",
+    0,
+    "Draw so many noise samples of each, and their standard deviation (4 levels a level).",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "format", None, ("png", "jpg"), "Format of what is written. Default: the source's.", flag_values=FLAGS
+)
+flags.DEFINE_bool("overwrite", False, "Replace pictures that are there already.", flag_values=FLAGS)
+flags.DEFINE_integer("batch_size", 16, "Pictures of the size trained on at a time. Default 16.", flag_values=FLAGS)
+
+
+def main(values: flags.FlagValues) -> int:
+    """Translates; returns the exit status."""
+    given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
+    for name, example in (("model", "runs/a2s"), ("input", "photos"), ("output", "translated")):
+        if not given[name]:
+            raise UserError(f"--{name} is needed, as --{name}={example}")
+    for name, least in (("samples", 0), ("batch_size", 1)):
+        if given[name] < least:
+            raise UserError(f"--{name} must be at least {least}. Received: {given[name]}")
+    if not Path(given["model"]).exists():
+        raise UserError(f"--model names a run, an export, or a file of one. There is no {given['model']}")
+
+    with command.quiet_start():
+        from p2p_keras import translate
+
+    pictures = translate.find_pictures(given["input"])
+    model = translate.open_model(Path(given["model"]), given["checkpoint"])
+    panel = None
+    if given["direction"] or given["panels"]:
+        panels = tuple(name.strip() for name in given["panels"] or ()) or model.panels
+        panel = (select_panels(given["direction"] or "AtoB", panels)[0], len(panels) or 2)
+    job = translate.Job(
+        panel=panel,
+        resize=given["resize"],
+        tile=given["tile"],
+        samples=given["samples"],
+        suffix=f".{given['format']}" if given["format"] else "",
+        overwrite=given["overwrite"],
+        batch_size=given["batch_size"],
+    )
+    outcome = translate.translate_pictures(
+        model, pictures, Path(given["output"]), job, lambda line: print(line, file=sys.stderr)
+    )
+    print(f"{outcome.written} pictures translated to {given['output']}")
+    if outcome.kept:
+        print(f"{outcome.kept} were there already and are as they were; --overwrite replaces them")
+    if outcome.other_sizes and not given["tile"]:
+        size = model.image_size
+        print(f"{outcome.other_sizes} were not {size}x{size}, the size trained on; --resize brings them there")
+    if outcome.bad:
+        print(f"{len(outcome.bad)} could not be read and were passed over", file=sys.stderr)
+    return 1 if outcome.bad else 0
+
+
+def entry_point() -> None:
+    """`p2p-translate`."""
+    command.run(main, FLAGS, DOC)
+
+
+if __name__ == "__main__":
+    entry_point()
