@@ -1,0 +1,222 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_pair
+from PIL import Image
+
+from p2p_keras.errors import UserError
+from p2p_keras.translate import STD_GAIN, Job, Model, find_pictures, open_model, translate_pictures
+
+ROOT = Path(__file__).parents[1]
+
+
+def _negative(noise: bool = False) -> Model:
+    """Gives the negative; with noise, brightened by the seed."""
+
+    def translate(pictures: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
+        assert pictures.dtype == np.uint8
+        seen.append(pictures.shape)
+        return 255 - pictures if seed is None else (255 - pictures // 2 - seed[:, None, None, None]).astype(np.uint8)
+
+    seen: list[tuple] = []
+    model = Model(translate, lambda pictures, seed: pictures, 32, ("street", "aerial"), noise)
+    translate.seen = seen
+    return model
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(draw_pair(i)[0]).save(folder / f"{i}.png")
+    Image.fromarray(draw_pair(3, size=48)[0]).save(folder / "deep" / "3 ä.jpg", quality=95)
+    return folder
+
+
+def _open(path: Path) -> tuple[np.ndarray, str]:
+    with Image.open(path) as image:
+        return np.asarray(image), image.format
+
+
+def _quiet(line: str) -> None:
+    pass
+
+
+def test_pictures_keep_their_name_place_format_and_size(photos, tmp_path):
+    model, output = _negative(), tmp_path / "out"
+    outcome = translate_pictures(model, find_pictures(str(photos)), output, Job(), _quiet)
+    assert (outcome.written, outcome.kept, outcome.bad, outcome.other_sizes) == (4, 0, {}, 1)
+    for i in range(3):
+        np.testing.assert_array_equal(_open(output / f"{i}.png")[0], 255 - draw_pair(i)[0])
+    with Image.open(output / "deep" / "3 ä.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (48, 48))
+    assert model.translate.seen == [(3, 32, 32, 3), (1, 48, 48, 3)]  # one batch a size
+    assert not list(output.rglob("*.part"))
+
+
+def test_a_batch_has_a_bounded_number_of_pixels(photos, tmp_path):
+    model = _negative()
+    translate_pictures(model, find_pictures(str(photos)), tmp_path / "out", Job(batch_size=2), _quiet)
+    assert model.translate.seen == [(2, 32, 32, 3), (1, 32, 32, 3), (1, 48, 48, 3)]
+
+
+def test_what_is_there_already_stays_unless_told_otherwise(photos, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    Image.fromarray(draw_pair(9)[0]).save(output / "1.png")
+    before = (output / "1.png").read_bytes()
+    outcome = translate_pictures(_negative(), find_pictures(str(photos)), output, Job(), _quiet)
+    assert (outcome.written, outcome.kept) == (3, 1)
+    assert (output / "1.png").read_bytes() == before
+    outcome = translate_pictures(_negative(), find_pictures(str(photos)), output, Job(overwrite=True), _quiet)
+    assert (outcome.written, outcome.kept) == (4, 0)
+    assert (output / "1.png").read_bytes() != before
+
+
+def test_sources_are_never_overwritten(photos):
+    with pytest.raises(UserError, match="--output must not be where the pictures come from"):
+        translate_pictures(_negative(), find_pictures(str(photos)), photos, Job(overwrite=True), _quiet)
+
+
+def test_bad_files_are_named_and_the_others_are_translated(photos, tmp_path):
+    (photos / "a.jpg").write_bytes(b"")
+    (photos / "b.png").write_bytes((photos / "1.png").read_bytes()[:-30])
+    (photos / "c.jpg").write_text("text")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(photos / "d.png")
+    Image.new("CMYK", (8, 8)).save(photos / "e.jpg")
+    Image.fromarray(draw_pair(1)[0]).save(photos / "f.gif.png", format="GIF")
+    told = []
+    outcome = translate_pictures(_negative(), find_pictures(str(photos)), tmp_path / "out", Job(), told.append)
+    assert outcome.written == 4
+    problems = {Path(source).name: problem for source, problem in outcome.bad.items()}
+    assert problems["a.jpg"] == "it is empty"
+    assert "cannot be decoded" in problems["b.png"]
+    assert problems["c.jpg"] == "it is not a picture"
+    assert problems["d.png"].startswith("its pixels are I;16")
+    assert problems["e.jpg"].startswith("its pixels are CMYK")
+    assert problems["f.gif.png"] == "it is a GIF, not a JPEG or PNG"
+    assert len(told) == 6
+
+
+def test_rotated_grey_and_transparent_pictures_come_out_upright_and_in_colour(tmp_path):
+    folder, (picture, _) = tmp_path / "photos", draw_pair(4)
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(picture[:16]).save(folder / "turned.png", exif=exif)
+    Image.fromarray(picture[..., 0]).save(folder / "grey.png")
+    Image.fromarray(np.dstack([picture, picture[..., 0]])).save(folder / "alpha.png")
+    translate_pictures(_negative(), find_pictures(str(folder)), tmp_path / "out", Job(), _quiet)
+    turned, grey, alpha = (_open(tmp_path / "out" / f"{name}.png")[0] for name in ("turned", "grey", "alpha"))
+    np.testing.assert_array_equal(turned, 255 - np.rot90(picture[:16], -1))
+    np.testing.assert_array_equal(grey, 255 - np.repeat(picture[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(alpha, 255 - picture)
+
+
+def test_of_composites_the_input_panel_is_translated(tmp_path):
+    folder, (first, second) = tmp_path / "pairs", draw_pair(4)
+    folder.mkdir()
+    Image.fromarray(np.concatenate([first, second], axis=1)).save(folder / "a.png")
+    Image.fromarray(first[:, :31]).save(folder / "odd.png")
+    outcome = translate_pictures(_negative(), find_pictures(str(folder)), tmp_path / "out", Job(panel=(1, 2)), _quiet)
+    np.testing.assert_array_equal(_open(tmp_path / "out" / "a.png")[0], 255 - second)
+    assert list(outcome.bad.values()) == ["its width 31 is not divisible by 2 panels"]
+
+
+def test_resize_brings_pictures_to_the_size_trained_on(photos, tmp_path):
+    outcome = translate_pictures(_negative(), find_pictures(str(photos)), tmp_path / "out", Job(resize=True), _quiet)
+    assert outcome.other_sizes == 0
+    assert _open(tmp_path / "out" / "deep" / "3 ä.jpg")[0].shape == (32, 32, 3)
+
+
+def test_another_format_keeps_both_of_two_that_differ_only_in_theirs(photos, tmp_path):
+    Image.fromarray(draw_pair(1)[0]).save(photos / "1.jpg")
+    translate_pictures(_negative(), find_pictures(str(photos)), tmp_path / "out", Job(suffix=".png"), _quiet)
+    names = sorted(path.name for path in (tmp_path / "out").rglob("*.png"))
+    assert names == ["0.png", "1.jpg.png", "1.png.png", "2.png", "3 ä.png"]
+    assert all(_open(path)[1] == "PNG" for path in (tmp_path / "out").rglob("*.png"))
+
+
+def test_samples_and_their_standard_deviation(photos, tmp_path):
+    pictures = find_pictures(str(photos / "1.png"))
+    translate_pictures(_negative(noise=True), pictures, tmp_path / "out", Job(samples=3), _quiet)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "1_sample1.png",
+        "1_sample2.png",
+        "1_sample3.png",
+        "1_std.png",
+    ]
+    spread = _open(tmp_path / "out" / "1_std.png")[0]
+    assert set(np.unique(spread)) == {round(STD_GAIN * float(np.std([1, 2, 3])))}
+    assert translate_pictures(_negative(True), pictures, tmp_path / "out", Job(samples=3), _quiet).kept == 1
+    with pytest.raises(UserError, match="--samples needs a model with noise"):
+        translate_pictures(_negative(), pictures, tmp_path / "out", Job(samples=2), _quiet)
+
+
+def test_inputs_are_a_file_a_folder_or_a_pattern(photos):
+    assert [name for _, name in find_pictures(str(photos))] == ["0.png", "1.png", "2.png", "deep/3 ä.jpg"]
+    assert [name for _, name in find_pictures(str(photos / "*.png"))] == ["0.png", "1.png", "2.png"]
+    assert [name for _, name in find_pictures(str(photos / "**" / "*.jpg"))] == ["3 ä.jpg"]
+    with pytest.raises(UserError, match=r"Received: .*nothing\*, where there is none"):
+        find_pictures(str(photos / "nothing*"))
+
+
+def test_a_run_translates_and_draws_samples(finished, photos, tmp_path):
+    model = open_model(finished[0])
+    job = Job(samples=2, tile=True)
+    outcome = translate_pictures(model, find_pictures(str(photos)), tmp_path / "out", job, _quiet)
+    assert outcome.written == 4
+    one, other = (_open(tmp_path / "out" / f"1_sample{i}.png")[0] for i in (1, 2))
+    assert (one != other).any()
+
+
+def test_what_is_no_model_is_an_error(photos, tmp_path):
+    with pytest.raises(UserError, match=r"is none of them\. For one: --model=runs/a2s"):
+        open_model(photos)
+    (tmp_path / "model.tflite").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"metadata\.json beside it, which says what it was trained on"):
+        open_model(tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "words"),
+    [
+        ("translate", [], "--model is needed, as --model=runs/a2s"),
+        ("translate", ["--model=nowhere", "--input=x", "--output=y"], "There is no nowhere"),
+        ("translate", ["--model=tests", "--input=x", "--output=y", "--samples=-1"], "--samples must be at least 0"),
+        ("export", ["--output=x"], "--workdir is needed"),
+        ("export", ["--workdir=nowhere", "--output=x"], "There is none in nowhere"),
+        ("export", ["--workdir=x", "--output=x", "--version=0"], "--version must be at least 1. Received: 0"),
+        ("export", ["--workdir=x", "--output=x", "--format=keras", "--noise"], "are for --format=savedmodel"),
+    ],
+)
+def test_commands_say_what_is_wrong_in_one_line(command, flags, words):
+    process = subprocess.run(
+        [sys.executable, "-m", f"p2p_keras.cli.{command}", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert words in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def test_the_command_exits_with_1_after_a_bad_file(finished, photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"")
+    flags = [f"--model={finished[0]}", f"--input={photos}", f"--output={tmp_path / 'out'}"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.translate", *flags],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert "4 pictures translated" in process.stdout
+    assert "1 were not 32x32, the size trained on; --resize brings them there" in process.stdout
+    assert "bad.png: it is empty" in process.stderr
