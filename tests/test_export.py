@@ -12,6 +12,7 @@ import tensorflow as tf
 from conftest import draw_pair
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from p2p_keras import export, images
 from p2p_keras.errors import UserError
@@ -186,7 +187,6 @@ def test_the_loader_of_tf_serving_gives_the_same_pixels(saved_model, pictures, e
 
 def test_a_real_client_is_understood(saved_model, pictures, expected):
     """gRPC's messages and REST's JSON, through the mapping that TF Serving applies to them."""
-    predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
     signatures = tf.saved_model.load(str(saved_model)).signatures
 
     request = predict_pb2.PredictRequest()
@@ -249,3 +249,20 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path):
 def test_plain_models_have_only_kerass_own_layers(trained):
     modules = {type(layer).__module__.split(".")[0] for layer in export.plain_generator(trained).layers}
     assert modules == {"keras"}
+
+
+@pytest.mark.slow
+def test_the_newest_tf_serving_image_loads_it(saved_model, pictures, expected, tmp_path):
+    """It has TensorFlow 2.20: an environment of its own, from the package index."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "tensorflow-cpu==2.20.0"], check=True)
+    np.save(tmp_path / "in.npy", pictures)
+    code = f"""
+import numpy as np, tensorflow as tf
+assert tf.__version__.startswith("2.20")
+signatures = tf.saved_model.load({str(saved_model)!r}).signatures
+np.save("out.npy", signatures["translate"](image=tf.constant(np.load("in.npy")))["image"])
+"""
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
+    _assert_same_pixels(np.load(tmp_path / "out.npy"), expected)

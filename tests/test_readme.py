@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from p2p_keras.cli import eval as eval_command
+from p2p_keras.cli import export as export_command
 from p2p_keras.cli import train as train_command
+from p2p_keras.cli import translate as translate_command
 from p2p_keras.config import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -12,9 +14,16 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_every_flag_in_the_readme_exists():
-    named = set(re.findall(r"(?<![\w-])--([a-z_0-9]+)", README)) - {"help", "logdir"}  # --logdir is tensorboard's
+    others = {
+        "logdir",
+        "enable_batching",
+        "batching_parameters_file",
+        "model_config_file",
+    }  # TensorBoard's, TF Serving's
+    named = set(re.findall(r"(?<![\w-])--([a-z_0-9]+)", README)) - {"help"} - others
     assert named >= {"data_dir", "direction", "workdir", "preset", "checkpoint"}
-    assert named <= set(train_command.FLAGS) | set(eval_command.FLAGS)
+    commands = (train_command, eval_command, export_command, translate_command)
+    assert named <= {name for command in commands for name in command.FLAGS}
 
 
 def test_every_preset_and_command_in_the_readme_exists():

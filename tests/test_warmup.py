@@ -1,9 +1,8 @@
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from p2p_keras import warmup
-
-prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
 
 
 @pytest.mark.parametrize("noise", [False, True])
