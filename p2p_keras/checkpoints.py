@@ -59,7 +59,7 @@ def choose(directory: Path, which: str, report: Callable[[str], None] = print) -
         if best is None:
             raise UserError(
                 "--checkpoint=best is the one that p2p-train --eval_every_epochs=N keeps. This run was trained without."
-                f" Take --checkpoint=latest, all, or one of the steps {_list(steps)}."
+                f" Take --checkpoint=latest, or one of the steps {_list(steps)}."
             )
         wanted = [best]
     elif which in ("latest", "all"):

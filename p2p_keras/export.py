@@ -1,7 +1,7 @@
 """The model out of the trainer: a SavedModel for TF Serving, a `.keras` file, TFLite files.
 
-Everything is written under a name that no server looks at, read back, and appears with one rename: TF Serving takes a
-numeric folder the moment it is there.
+Everything is written under a name that no server looks at, checked there, and appears with one rename: TF Serving takes
+a numeric folder the moment it is there.
 """
 
 import dataclasses
@@ -157,7 +157,12 @@ def plain_generator(trained: Trained) -> keras.Model:
 
 
 def publish(
-    trained: Trained, output: Path, write: Callable[[Path], None], version: int | None = None, **more: object
+    trained: Trained,
+    output: Path,
+    write: Callable[[Path], None],
+    version: int | None = None,
+    check: Callable[[Path], None] = lambda folder: None,
+    noise: bool = False,
 ) -> Path:
     """Writes a version: beside, under a name that is no number, then with one rename as `<output>/<version>/`.
 
@@ -166,7 +171,8 @@ def publish(
         output: The folder of all versions.
         write: Makes the folder it is given and fills it.
         version: A number that is still free; None takes the next one.
-        **more: What else `metadata.json` is to say.
+        check: Given the finished folder before it gets its name; raises if anything is amiss.
+        noise: Whether it draws noise, for `metadata.json`.
 
     Returns:
         The version's folder.
@@ -184,8 +190,9 @@ def publish(
         ) from error
     try:
         write(beside / "version")
-        metadata = {**_describe(trained), **more, "sha256": _checksums(beside / "version")}
+        metadata = {**_describe(trained, noise), "sha256": _checksums(beside / "version")}
         (beside / "version" / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
+        check(beside / "version")
         _sync(beside / "version")
         while True:
             final = output / str(version or max([*list_versions(output), 0]) + 1)
@@ -218,7 +225,7 @@ def _endpoint(function: Callable, spec: tf.TensorSpec, noise: bool) -> tuple[Cal
     return seeded, [spec, tf.TensorSpec((None,), tf.int32, "seed")]
 
 
-def _describe(trained: Trained) -> dict:
+def _describe(trained: Trained, noise: bool) -> dict:
     """What is known about the model, beside its files."""
     records = [
         record
@@ -230,6 +237,11 @@ def _describe(trained: Trained) -> dict:
     return {
         "config": dataclasses.asdict(trained.config),
         "step": trained.step,
+        "inference": {
+            "statistics": trained.config.statistics,
+            "noise": noise,
+            "precision": trained.config.precision,
+        },
         "evaluations": [{name: record[name] for name in kept} for record in records],
         "versions": versions(),
     }

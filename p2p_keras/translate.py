@@ -67,6 +67,30 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     return _load_tflite(file, config)
 
 
+def check_export(folder: Path, trained: export.Trained) -> int:
+    """Reloads an export and translates a drawn picture with it and with the trainer's own network.
+
+    Returns:
+        By how many of 255 levels they differ at most.
+
+    Raises:
+        UserError: In float32 they differ by more than a level, which rounding alone does not do.
+    """
+    model, size = open_model(folder), trained.config.image_size
+    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
+    seed = np.ones(1, np.int32) if model.noise else None
+    functions = serving.make_functions(export.as_generate(trained.generator), size)
+    expected = _of_functions(functions, trained.config, noise=True).translate(picture, seed)
+    difference = int(np.abs(model.translate(picture, seed).astype(int) - expected).max())
+    if difference > 1 and trained.config.precision == "float32":
+        raise UserError(
+            f"An export must give the trainer's pictures. This one is up to {difference} levels off, so it was not "
+            "published. That is a fault of p2p_keras or of TensorFlow: please report it with the versions in "
+            f"{trained.workdir / 'config.json'}."
+        )
+    return difference
+
+
 class Job(NamedTuple):
     """What is done with each picture."""
 

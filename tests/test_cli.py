@@ -86,14 +86,14 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
     flags = [
         *SMALL,
         f"--data_dir={tmp_path / 'data'}",
-        "--epochs=100",
+        "--epochs=60",
         "--checkpoint_every_steps=13",
         "--keep_checkpoints=2",
         "--samples_every_epochs=10",
     ]
     status, out, err = _run(*flags, f"--workdir={tmp_path / 'whole'}")
     assert (status, err) == (0, "")
-    assert "epoch 100/100" in out
+    assert "epoch 60/60" in out
 
     broken = tmp_path / "broken"
     seed = random.SystemRandom().randrange(10**6)
@@ -109,11 +109,11 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
         assert process.returncode == -signal.SIGKILL
     status, out, err = _run(*flags, f"--workdir={broken}")
     assert (status, err) == (0, "")
-    _assert_same_end(tmp_path / "whole", broken, 300)
+    _assert_same_end(tmp_path / "whole", broken, 180)
 
     status, out, err = _run(f"--workdir={broken}")  # everything else is in config.json
     assert (status, err) == (0, "")
-    assert "finished: 300 of 300" in out
+    assert "finished: 180 of 180" in out
 
 
 def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):

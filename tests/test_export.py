@@ -17,7 +17,7 @@ from tensorflow_serving.apis import predict_pb2
 from p2p_keras import export, images
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
-from p2p_keras.translate import open_model
+from p2p_keras.translate import check_export, open_model
 
 TESTS = Path(__file__).parent
 
@@ -231,6 +231,21 @@ def test_versions_count_up_and_none_is_overwritten(trained, tmp_path):
     assert metadata["sha256"] == {"saved_model.pb": export.checksum(tmp_path / "8" / "saved_model.pb")}
     assert "tensorflow" in metadata["versions"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "7", "8"]
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_an_export_is_compared_with_the_trainer_before_it_is_published(trained, tmp_path, noise):
+    def write(folder: Path) -> None:
+        export.write_saved_model(trained, folder, noise)
+
+    told = []
+    export.publish(trained, tmp_path, write, check=lambda f: told.append(check_export(f, trained)), noise=noise)
+    assert told[0] <= 1
+    other = export.load_trained(trained.workdir, "latest", "float32")  # as it was before it was made lively
+    with pytest.raises(UserError, match=r"levels off, so it was not published"):
+        export.publish(trained, tmp_path, write, check=lambda f: check_export(f, other), noise=noise)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert json.loads((tmp_path / "1" / "metadata.json").read_text())["inference"]["noise"] is noise
 
 
 def test_a_failed_export_leaves_nothing(trained, tmp_path):
