@@ -1,7 +1,6 @@
-"""Pictures in, pictures out, with a run or with anything that was exported from one."""
+"""Pictures in, pictures out: found, read, translated in batches, written under their own names."""
 
 import glob
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -9,86 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps
 
-from p2p_keras import export, images, serving
-from p2p_keras.config import TrainConfig
+from p2p_keras import images
 from p2p_keras.data.check import file_problem
 from p2p_keras.data.pairs import EXTENSIONS
 from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
-from p2p_keras.networks import build_generator
+from p2p_keras.loading import Model
 from p2p_keras.progress import ProgressLine
 
 STD_GAIN = 4  # levels of brightness for one level of standard deviation, so that it can be seen
-
-
-class Model(NamedTuple):
-    """What translates. Both functions take uint8 (B, H, W, 3) and int32 seeds (B,) or None, and give uint8."""
-
-    translate: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    tiled: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    image_size: int  # trained on
-    panels: tuple[str, ...]  # of the composites trained on
-    noise: bool  # whether it takes seeds
-
-
-def open_model(path: Path, which: str = "latest", report: Callable[[str], None] = print) -> Model:
-    """Loads a run, or an export: the folder of its versions (the newest is taken), a version, a `.keras`, a `.tflite`.
-
-    Args:
-        path: Where it is.
-        which: `latest`, `best` or a step, of a run.
-        report: Told of damaged checkpoints that were passed over.
-
-    Raises:
-        UserError: There is nothing of the kind, or it cannot be read.
-    """
-    if (path / "config.json").is_file():
-        trained = export.load_trained(path, which, report=report)
-        functions = serving.make_functions(export.as_generate(trained.generator), trained.config.image_size)
-        return _of_functions(functions, trained.config, noise=True)
-    if path.is_dir() and export.list_versions(path):
-        path = path / str(export.list_versions(path)[-1])
-    file = path
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        file = next((path / name for name in ("model.keras", "model_float32.tflite") if (path / name).is_file()), path)
-    if not file.exists() or (file.is_dir() and not (file / "saved_model.pb").is_file()):
-        raise UserError(
-            "--model is the folder of a run or of an export, or a .keras or .tflite file that p2p-export wrote. "
-            f"{path} is none of them. For one: --model=runs/a2s"
-        )
-    config = _read_metadata((file if file.is_dir() else file.parent) / export.METADATA)
-    if file.is_dir():
-        return _load_saved_model(file, config)
-    if file.suffix == ".keras":
-        return _load_keras(file, config)
-    return _load_tflite(file, config)
-
-
-def check_export(folder: Path, trained: export.Trained) -> int:
-    """Reloads an export and translates a drawn picture with it and with the trainer's own network.
-
-    Returns:
-        By how many of 255 levels they differ at most.
-
-    Raises:
-        UserError: In float32 they differ by more than a level, which rounding alone does not do.
-    """
-    model, size = open_model(folder), trained.config.image_size
-    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
-    seed = np.ones(1, np.int32) if model.noise else None
-    functions = serving.make_functions(export.as_generate(trained.generator), size)
-    expected = _of_functions(functions, trained.config, noise=True).translate(picture, seed)
-    difference = int(np.abs(model.translate(picture, seed).astype(int) - expected).max())
-    if difference > 1 and trained.config.precision == "float32":
-        raise UserError(
-            f"An export must give the trainer's pictures. This one is up to {difference} levels off, so it was not "
-            "published. That is a fault of p2p_keras or of TensorFlow: please report it with the versions in "
-            f"{trained.workdir / 'config.json'}."
-        )
-    return difference
 
 
 class Job(NamedTuple):
@@ -238,76 +168,3 @@ def _write(file: Path, picture: np.ndarray) -> None:
         images.write_png(file, picture)
     else:
         images.write_jpeg(file, picture)
-
-
-def _of_functions(functions: tuple[Callable, Callable, Callable], config: TrainConfig, noise: bool) -> Model:
-    """A model of `serving`'s functions, as graphs."""
-
-    def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        pictures, seeds = tf.TensorSpec((None, None, None, 3), tf.uint8), tf.TensorSpec((None,), tf.int32)
-        plain = tf.function(lambda picture: function(picture, None), input_signature=[pictures])
-        noisy = tf.function(
-            lambda picture, seed: function(picture, serving.seed_pairs(seed)), input_signature=[pictures, seeds]
-        )
-        return lambda picture, seed: (plain(picture) if seed is None else noisy(picture, seed)).numpy()
-
-    translate, _, tiled = functions
-    return Model(as_numpy(translate), as_numpy(tiled), config.image_size, config.panels, noise)
-
-
-def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
-    signatures = tf.saved_model.load(str(folder)).signatures
-    noise = "seed" in signatures["translate"].structured_input_signature[1]
-
-    def as_numpy(name: str) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        def call(picture: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
-            seeds = {"seed": tf.constant(np.zeros(len(picture), np.int32) if seed is None else seed)} if noise else {}
-            return signatures[name](image=tf.constant(picture), **seeds)["image"].numpy()
-
-        return call
-
-    return Model(as_numpy("translate"), as_numpy("tiled"), config.image_size, config.panels, noise)
-
-
-def _load_keras(file: Path, config: TrainConfig) -> Model:
-    """Rebuilds the network and reads the weights alone: nothing that a foreign file says is run."""
-    trained = export.Trained(build_generator(config, any_size=True), config, 0, file.parent)
-    generator = export.plain_generator(trained)
-    generator.load_weights(file)
-    functions = serving.make_functions(lambda image, seed: generator(image, training=False), config.image_size)
-    return _of_functions(functions, config, noise=False)
-
-
-def _load_tflite(file: Path, config: TrainConfig) -> Model:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of tf.lite moving to a package of its own
-        interpreter = tf.lite.Interpreter(model_path=str(file), num_threads=os.cpu_count())
-    runner, size = interpreter.get_signature_runner(), config.image_size
-
-    def one_by_one(pictures: np.ndarray) -> np.ndarray:
-        return np.concatenate([runner(image=picture[None])["image"] for picture in pictures])
-
-    def generate(image: tf.Tensor, seed: None) -> tf.Tensor:
-        return tf.ensure_shape(tf.numpy_function(one_by_one, [image], tf.float32), (None, size, size, 3))
-
-    model = _of_functions(serving.make_functions(generate, size), config, noise=False)
-
-    def translate(pictures: np.ndarray, seed: None) -> np.ndarray:
-        if pictures.shape[1:3] != (size, size):
-            raise UserError(
-                f"A TFLite file takes pictures of {size}x{size}. Received {pictures.shape[2]}x{pictures.shape[1]}. "
-                "Add --resize, or --tile."
-            )
-        return model.translate(pictures, seed)
-
-    return model._replace(translate=translate)
-
-
-def _read_metadata(path: Path) -> TrainConfig:
-    try:
-        settings = json.loads(path.read_text())["config"]
-        return TrainConfig(**{**settings, "panels": tuple(settings["panels"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"An export has a {path.name} beside it, which says what it was trained on. {path} cannot be read: {error}."
-        ) from error

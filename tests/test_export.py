@@ -16,8 +16,8 @@ from tensorflow_serving.apis import predict_pb2
 
 from p2p_keras import export, images
 from p2p_keras.errors import UserError
+from p2p_keras.loading import check_export, open_model
 from p2p_keras.models import make_inference
-from p2p_keras.translate import check_export, open_model
 
 TESTS = Path(__file__).parent
 

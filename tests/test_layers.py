@@ -21,7 +21,9 @@ FLOORS = [
     {"scoring"},
     {"scoreboard"},
     {"validation"},
-    {"train", "evaluate", "export", "translate"},
+    {"train", "evaluate", "export"},
+    {"loading"},
+    {"translate"},
     {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"},
 ]
 NEIGHBOURS = {
@@ -35,7 +37,6 @@ NEIGHBOURS = {
     ("cli.eval", "cli.command"),
     ("cli.export", "cli.command"),
     ("cli.translate", "cli.command"),
-    ("translate", "export"),
 }
 
 

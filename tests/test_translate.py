@@ -9,7 +9,8 @@ from conftest import draw_pair
 from PIL import Image
 
 from p2p_keras.errors import UserError
-from p2p_keras.translate import STD_GAIN, Job, Model, find_pictures, open_model, translate_pictures
+from p2p_keras.loading import Model, open_model
+from p2p_keras.translate import STD_GAIN, Job, find_pictures, translate_pictures
 
 ROOT = Path(__file__).parents[1]
 

@@ -93,4 +93,6 @@ def help_text(values: flags.FlagValues, doc: str) -> str:
 def _placeholder(flag: flags.Flag) -> str:
     if isinstance(flag, flags.EnumFlag):
         return "|".join(flag.parser.enum_values)
+    if flag.flag_type() == "string" and flag.default:
+        return flag.default
     return {"int": "N", "float": "X", "comma separated list of strings": "A,B"}.get(flag.flag_type(), "PATH")

@@ -59,7 +59,7 @@ def main(values: flags.FlagValues) -> int:
 
     with command.quiet_start():
         from p2p_keras import export
-        from p2p_keras.translate import check_export
+        from p2p_keras.loading import check_export
 
     trained = export.load_trained(workdir, given["checkpoint"], given["precision"])
     if given["format"] == "savedmodel":

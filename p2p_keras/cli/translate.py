@@ -70,9 +70,10 @@ def main(values: flags.FlagValues) -> int:
 
     with command.quiet_start():
         from p2p_keras import translate
+        from p2p_keras.loading import open_model
 
     pictures = translate.find_pictures(given["input"])
-    model = translate.open_model(Path(given["model"]), given["checkpoint"])
+    model = open_model(Path(given["model"]), given["checkpoint"])
     panel = None
     if given["direction"] or given["panels"]:
         panels = tuple(name.strip() for name in given["panels"] or ()) or model.panels
