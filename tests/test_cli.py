@@ -111,10 +111,6 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
     assert (status, err) == (0, "")
     _assert_same_end(tmp_path / "whole", broken, 180)
 
-    status, out, err = _run(f"--workdir={broken}")  # everything else is in config.json
-    assert (status, err) == (0, "")
-    assert "finished: 180 of 180" in out
-
 
 def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
     write_pairs(tmp_path / "data" / "train", 12)
