@@ -136,8 +136,6 @@ def plain_generator(trained: Trained) -> keras.Model:
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         common = {"name": layer.name, "dtype": layer.dtype_policy}
-        if isinstance(layer, models.NoiseDropout):
-            return keras.layers.Activation("linear", **common)
         if not isinstance(layer, models.BatchNorm):
             return layer.__class__.from_config(layer.get_config())
         if layer.per_image_statistics:
@@ -145,11 +143,11 @@ def plain_generator(trained: Trained) -> keras.Model:
         return keras.layers.BatchNormalization(epsilon=layer.epsilon, **common)
 
     def call(layer: keras.layers.Layer, x, *_: object, **__: object):
-        return layer(x)  # without the noise's seed
+        return layer(x)  # without the mask, which not every layer takes
 
-    source = trained.generator
-    clones = keras.models.clone_model(source, clone_function=clone, call_function=call)
-    plain = keras.Model(clones.inputs[0], clones.outputs[0], name="generator")
+    source = build_generator(trained.config, any_size=True, noise=False)
+    source.set_weights(trained.generator.get_weights())
+    plain = keras.models.clone_model(source, clone_function=clone, call_function=call)
     for layer in plain.layers:
         weights = source.get_layer(layer.name).get_weights()  # gamma, beta, then the moving statistics
         layer.set_weights(weights[: len(layer.get_weights())])

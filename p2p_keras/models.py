@@ -99,6 +99,7 @@ def build_generator(
     per_image_statistics: bool = False,
     dtype: str = "float32",
     any_size: bool = False,
+    noise: bool = True,
 ) -> keras.Model:
     """U-Net: as many halvings as lead from `image_size` to 1x1, and back, layer i joined to layer n - i.
 
@@ -113,6 +114,7 @@ def build_generator(
         per_image_statistics: See `BatchNorm`.
         dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Weights and output stay float32.
         any_size: Take pictures whose height and width are any multiples of `image_size`, with the same layers.
+        noise: With the layers that draw noise; without, the model takes the input image alone.
 
     Returns:
         `generator([input_image, noise_seed], training=...)`: input_image (B, S, S, input_channels) in [-1, 1];
@@ -125,7 +127,7 @@ def build_generator(
 
     size = None if any_size else image_size
     input_image = keras.Input((size, size, input_channels), name="input_image")
-    noise_seed = keras.Input((2,), dtype="int32", optional=True, name="noise_seed")
+    noise_seed = keras.Input((2,), dtype="int32", optional=True, name="noise_seed") if noise else None
 
     x, skips = input_image, []
     for i, channels in enumerate(filters):
@@ -143,14 +145,14 @@ def build_generator(
         x = keras.layers.ReLU(dtype=dtype)(x)
         x = _conv_transpose(filters[i], use_bias=False, dtype=dtype, name=f"up{i + 1}")(x)  # (B, S / 2^(i+1), ...)
         x = BatchNorm(per_image_statistics, dtype=dtype, name=f"up{i + 1}_norm")(x)
-        if i >= depth - 4:  # the three innermost carry the noise: CD512-CD512-CD512
+        if noise and i >= depth - 4:  # the three innermost carry the noise: CD512-CD512-CD512
             x = NoiseDropout(0.5, salt=i, dtype=dtype, name=f"up{i + 1}_noise")(x, noise_seed)
         x = keras.layers.Concatenate(dtype=dtype)([x, skips[i]])
 
     x = keras.layers.ReLU(dtype=dtype)(x)
     x = _conv_transpose(output_channels, use_bias=True, dtype=dtype, name="output")(x)  # (B, S, S, output_channels)
     x = keras.layers.Activation("tanh", dtype="float32", name="generated_image")(x)
-    return keras.Model([input_image, noise_seed], x, name="generator")
+    return keras.Model([input_image, noise_seed] if noise else input_image, x, name="generator")
 
 
 def make_inference(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

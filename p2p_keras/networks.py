@@ -42,14 +42,15 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
     return Networks(*parts, tf.train.Checkpoint(**dict(zip(names, parts, strict=True))))
 
 
-def build_generator(config: TrainConfig, any_size: bool = False) -> keras.Model:
-    """Builds the run's generator, under its inference contract; `any_size` as in `models.build_generator`."""
+def build_generator(config: TrainConfig, any_size: bool = False, noise: bool = True) -> keras.Model:
+    """Builds the run's generator, under its inference contract; `any_size`, `noise` as in `models.build_generator`."""
     return models.build_generator(
         config.image_size,
         base_filters=config.base_filters,
         per_image_statistics=config.statistics == "per_image",
         dtype=_dtype(config),
         any_size=any_size,
+        noise=noise,
     )
 
 
