@@ -1,5 +1,6 @@
 """Pictures of numbers, by matplotlib."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -32,7 +33,7 @@ def training_curves(history: list[dict], path: Path) -> None:
     """
     epochs = [record["epoch"] for record in history]
     scored = [record for record in history if record.get("evaluation")]
-    seen = [name for base in ("kid", "fid") for name in _names(scored) if name.partition("@")[0] == base]
+    seen = _in_order({name for record in scored for name in record["evaluation"]}, ("kid", "fid"))
     with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(13.5 if seen else 9, 3.2), dpi=120, layout="constrained")
         adversarial, reconstruction, *more = figure.subplots(1, 3 if seen else 2)
@@ -75,7 +76,8 @@ def metric_curves(curves: dict[str, list[dict]], path: Path) -> None:
         curves: For each curve's name the records of `metrics.json` on it, by step.
         path: PNG file to write.
     """
-    names = [name for name in _metric_names(curves) if name.partition("@")[0] in METRIC_TITLES]
+    found = {name for records in curves.values() for record in records for name in record["metrics"]}
+    names = _in_order(found, METRIC_TITLES)
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     epochs = [record["epoch"] for records in curves.values() for record in records]
@@ -109,17 +111,9 @@ def metric_curves(curves: dict[str, list[dict]], path: Path) -> None:
         write_png(path, _pixels(figure))
 
 
-def _names(scored: list[dict]) -> list[str]:
-    return sorted({name for record in scored for name in record["evaluation"]})
-
-
-def _metric_names(curves: dict[str, list[dict]]) -> list[str]:
-    """All metrics of all records, in the order of METRIC_TITLES."""
-    found = {name for records in curves.values() for record in records for name in record["metrics"]}
-    order = list(METRIC_TITLES)
-    return sorted(
-        found, key=lambda name: (order.index(base) if (base := name.partition("@")[0]) in order else 99, name)
-    )
+def _in_order(found: set[str], order: Iterable[str]) -> list[str]:
+    """Of metrics as `kid@768` those that the order names, as `kid`, in its order."""
+    return [name for base in order for name in sorted(found) if name.partition("@")[0] == base]
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.errors import UserError
+from p2p_keras.workdir import sync_folder, sync_tree
 
 _PREFIX = "checkpoint"  # of the files inside a checkpoint's folder
 
@@ -101,11 +102,11 @@ def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int)
                 f"The checkpoint of step {step} was not kept: {problem}. {_kept(directory)}"
                 "If training has diverged, begin another --workdir with a lower --learning_rate or --precision=float32."
             )
-        _sync(beside)
+        sync_tree(beside)
         if final.exists():  # a damaged one that a resumed run has overtaken
             shutil.rmtree(final)
         os.rename(beside, final)
-        _sync_folder(Path(directory))
+        sync_folder(Path(directory))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"The checkpoint of step {step} could not be saved in {directory}: {_first_line(error)}. "
@@ -220,18 +221,3 @@ def _first_line(error: BaseException) -> str:
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     text = re.sub(r"\{\{.*?\}\} |\[Op:.*?\]", "", text)  # TensorFlow names the graph's node, which helps nobody here
     return text.strip().splitlines()[0]
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.metrics.fetch import checksum
 from p2p_keras.networks import build_generator
 from p2p_keras.versions import versions
+from p2p_keras.workdir import sync_folder, sync_tree
 
 METADATA = "metadata.json"
 
@@ -36,7 +37,9 @@ class Trained(NamedTuple):
     workdir: Path
 
 
-def load_trained(workdir: Path, which: str = "latest", precision: str = "", report: Callable[[str], None] = print):
+def load_trained(
+    workdir: Path, which: str = "latest", precision: str = "", report: Callable[[str], None] = print
+) -> Trained:
     """Loads a run's generator.
 
     Args:
@@ -44,9 +47,6 @@ def load_trained(workdir: Path, which: str = "latest", precision: str = "", repo
         which: `latest`, `best`, or a step.
         precision: `float32` or `bfloat16`; empty takes the run's.
         report: Told of damaged checkpoints that were passed over.
-
-    Returns:
-        A `Trained`.
 
     Raises:
         UserError: There is no run, or no such checkpoint.
@@ -191,11 +191,12 @@ def publish(
         metadata = {**_describe(trained, noise), "sha256": _checksums(beside / "version")}
         (beside / "version" / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
         check(beside / "version")
-        _sync(beside / "version")
+        sync_tree(beside / "version")
         while True:
             final = output / str(version or max([*list_versions(output), 0]) + 1)
             try:
                 os.rename(beside / "version", final)  # fails if it exists, for a version is never empty
+                sync_folder(output)
                 return final
             except OSError:
                 _check_free(output, version)
@@ -219,7 +220,10 @@ def _endpoint(function: Callable, spec: tf.TensorSpec, noise: bool) -> tuple[Cal
     """The signature's function, with its seed or without; the output is called as the input."""
     if not noise:
         return (lambda picture: {spec.name: function(picture, None)}), [spec]
-    seeded = lambda picture, seed: {spec.name: function(picture, serving.seed_pairs(seed))}  # noqa: E731
+
+    def seeded(picture: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {spec.name: function(picture, serving.seed_pairs(seed))}
+
     return seeded, [spec, tf.TensorSpec((None,), tf.int32, "seed")]
 
 
@@ -256,12 +260,3 @@ def _check_free(output: Path, version: int | None) -> None:
 def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -23,6 +23,7 @@ class Model(NamedTuple):
     tiled: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     image_size: int  # trained on
     panels: tuple[str, ...]  # of the composites trained on
+    direction: str  # trained in
     noise: bool  # whether it takes seeds
 
 
@@ -59,22 +60,27 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     return _load_tflite(file, config)
 
 
-def check_export(folder: Path, trained: export.Trained) -> int:
+def check_export(path: Path, trained: export.Trained, exact: bool = True) -> int:
     """Reloads an export and translates a drawn picture with it and with the trainer's own network.
+
+    Args:
+        path: A SavedModel's folder, or a `.keras` or `.tflite` file, with its `metadata.json` beside.
+        trained: What it was written from.
+        exact: Whether float32 was kept, so that rounding alone may tell them apart.
 
     Returns:
         By how many of 255 levels they differ at most.
 
     Raises:
-        UserError: In float32 they differ by more than a level, which rounding alone does not do.
+        UserError: They differ by more than a level though it is to be exact.
     """
-    model, size = open_model(folder), trained.config.image_size
+    model, size = open_model(path), trained.config.image_size
     picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
     seed = np.ones(1, np.int32) if model.noise else None
     functions = serving.make_functions(export.as_generate(trained.generator), size)
     expected = _of_functions(functions, trained.config, noise=True).translate(picture, seed)
     difference = int(np.abs(model.translate(picture, seed).astype(int) - expected).max())
-    if difference > 1 and trained.config.precision == "float32":
+    if exact and difference > 1:
         raise UserError(
             f"An export must give the trainer's pictures. This one is up to {difference} levels off, so it was not "
             "published. That is a fault of p2p_keras or of TensorFlow: please report it with the versions in "
@@ -95,7 +101,7 @@ def _of_functions(functions: tuple[Callable, Callable, Callable], config: TrainC
         return lambda picture, seed: (plain(picture) if seed is None else noisy(picture, seed)).numpy()
 
     translate, _, tiled = functions
-    return Model(as_numpy(translate), as_numpy(tiled), config.image_size, config.panels, noise)
+    return Model(as_numpy(translate), as_numpy(tiled), config.image_size, config.panels, config.direction, noise)
 
 
 def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
@@ -109,7 +115,7 @@ def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
 
         return call
 
-    return Model(as_numpy("translate"), as_numpy("tiled"), config.image_size, config.panels, noise)
+    return Model(as_numpy("translate"), as_numpy("tiled"), config.image_size, config.panels, config.direction, noise)
 
 
 def _load_keras(file: Path, config: TrainConfig) -> Model:

@@ -133,22 +133,23 @@ def describe_reference(
     if known:
         on_progress(len(split.paths))
         return known
-    features = []
+    features, first = [], 0
     for _, target_image in inference_dataset(split.paths, *split.reading, batch_size):
-        features.append(extractor.run(images.to_uint8(target_image))[0])
-        first = sum(map(len, features)) - len(features[-1])
-        _check_finite(features[-1], split.names[first : first + len(features[-1])], "features of the target picture")
-        on_progress(first + len(features[-1]))
+        found, _ = extractor.run(images.to_uint8(target_image))
+        _check_finite(found, split.names[first : first + len(found)], "features of the target picture")
+        features.append(found)
+        first += len(found)
+        on_progress(first)
     reference = np.concatenate(features)
-    found = Reference(reference, distribution.statistics(reference))
+    described = Reference(reference, distribution.statistics(reference))
     beside = cache.with_name(f".{cache.name}.part")
     try:
         with open(beside, "wb") as file:
-            np.savez(file, key=key, features=reference, mu=found.statistics.mu, sigma=found.statistics.sigma)
+            np.savez(file, key=key, features=reference, mu=described.statistics.mu, sigma=described.statistics.sigma)
         os.replace(beside, cache)
     finally:
         beside.unlink(missing_ok=True)
-    return found
+    return described
 
 
 def summarise(scores: Scores, reference: Reference | None, extractor: Extractor | None, reason: str = "") -> Summary:

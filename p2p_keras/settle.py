@@ -1,11 +1,11 @@
 """Where settings meet the data and the devices: finds the pairs, checks them, fills in what was left open."""
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from p2p_keras.cache import cache_folder
 from p2p_keras.config import DEMO, TrainConfig
 from p2p_keras.data import check, town
 from p2p_keras.data.pairs import Pairs, find_pairs, select_panels
@@ -64,10 +64,9 @@ def settle(
 
 
 def _town(image_size: int, report: Callable[[str], None]) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "p2p_keras"
     progress = ProgressLine(sum(town.COUNTS.values()), "pairs")
     root = town.ensure_town(
-        cache, image_size, on_progress=lambda done, total: progress.update(done, "drawing the demo town")
+        cache_folder(), image_size, on_progress=lambda done, total: progress.update(done, "drawing the demo town")
     )
     progress.clear()
     report(f"The demo data set, a drawn town: {root}")

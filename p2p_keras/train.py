@@ -69,6 +69,9 @@ def train(
             check_resume(saved, config, done, steps_per_epoch)
         networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
         first_step = checkpoints.restore_newest(networks.checkpoint, workdir / "checkpoints", report) or 0
+        generate, validate = make_inference(networks.generator), None
+        if config.eval_every_epochs and first_step < last_step:
+            validate = make_validation(config, generate, data, workdir, steps_per_epoch, report)
         write_text(workdir / "config.json", _record(config, data.pairs))
 
         for name, problem in data.bad.items():
@@ -84,9 +87,6 @@ def train(
             report("This run is finished: " + _exhaustion(config, workdir) + " A higher --patience continues it.")
             _report_outcome(workdir, report)
             return None
-        generate, validate = make_inference(networks.generator), None
-        if config.eval_every_epochs:
-            validate = make_validation(config, generate, data, workdir, steps_per_epoch, report)
         report(
             f"{config.direction}: {count} training pairs at {config.image_size}x{config.image_size}, batch "
             f"{config.batch_size} in {config.precision} on {strategy.num_replicas_in_sync} device(s), "

@@ -135,7 +135,7 @@ def _read_all(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
         for source, files in todo:
-            problem = file_problem(str(source), count, rotated=True)
+            problem = file_problem(str(source), count, rotated=job.panel is None)
             if problem:
                 bad[str(source)] = problem
                 report(f"Passed over {source}: {problem}")
@@ -145,7 +145,7 @@ def _read_all(
             width = picture.shape[1] // count
             picture = picture[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = np.asarray(images.quantise(images.to_unit_range(resize(picture, image_size))))
+                picture = images.clip_to_uint8(resize(picture, image_size).numpy())
             yield picture, files
 
 

@@ -101,3 +101,18 @@ def read_history(path: Path) -> list[dict]:
             with contextlib.suppress(ValueError):
                 records.append(json.loads(line))
     return records
+
+
+def sync_tree(folder: Path) -> None:
+    """Makes the disk keep a folder and all that is in it."""
+    for path in [*folder.rglob("*"), folder]:
+        sync_folder(path)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the disk keep a file's content, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

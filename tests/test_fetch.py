@@ -252,11 +252,3 @@ def test_a_files_checksum_is_its_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-4's own example
     assert fetch.checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_the_cache_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert fetch.cache_folder() == tmp_path / "p2p_keras" / "inception"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert fetch.cache_folder() == tmp_path / ".cache" / "p2p_keras" / "inception"

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.errors import UserError
-from p2p_keras.metrics import inception
+from p2p_keras.metrics import frozen_graph, inception
 from p2p_keras.metrics.fetch import checksum
 from p2p_keras.metrics.inception import Extractor, load_extractor, preprocess
 
@@ -210,7 +210,7 @@ def test_the_rewritten_op_equals_the_removed_one():
     """TensorFlow still runs it in a session over a graph that says it was written by version 8."""
     graph, new = old_graph(), old_graph()
     images = (pictures(3) - 128.0) / 128.0
-    inception._keep_between("Mul", ["pool_3"], new)
+    frozen_graph._keep_between("Mul", ["pool_3"], new)
     for node in graph.node:
         node.attr.pop("_output_shapes", None)
     with tf.Graph().as_default():

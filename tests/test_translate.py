@@ -24,7 +24,7 @@ def _negative(noise: bool = False) -> Model:
         return 255 - pictures if seed is None else (255 - pictures // 2 - seed[:, None, None, None]).astype(np.uint8)
 
     seen: list[tuple] = []
-    model = Model(translate, lambda pictures, seed: pictures, 32, ("street", "aerial"), noise)
+    model = Model(translate, lambda pictures, seed: pictures, 32, ("street", "aerial"), "s2a", noise)
     translate.seen = seen
     return model
 
@@ -124,9 +124,15 @@ def test_of_composites_the_input_panel_is_translated(tmp_path):
     folder.mkdir()
     Image.fromarray(np.concatenate([first, second], axis=1)).save(folder / "a.png")
     Image.fromarray(first[:, :31]).save(folder / "odd.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.concatenate([first, second], axis=1)).save(folder / "turned.png", exif=exif)
     outcome = translate_pictures(_negative(), find_pictures(str(folder)), tmp_path / "out", Job(panel=(1, 2)), _quiet)
     np.testing.assert_array_equal(_open(tmp_path / "out" / "a.png")[0], 255 - second)
-    assert list(outcome.bad.values()) == ["its width 31 is not divisible by 2 panels"]
+    assert [problem[:31] for problem in outcome.bad.values()] == [
+        "its width 31 is not divisible b",
+        "its EXIF orientation is not 1; ",  # turned, its panels would lie one above the other
+    ]
 
 
 def test_resize_brings_pictures_to_the_size_trained_on(photos, tmp_path):

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -103,6 +105,15 @@ def test_patience_ends_a_run_and_the_same_command_says_so_again(one_device, pair
     assert told[0].startswith("This run is finished: l1 has not improved in 2")
     assert checkpoints.list_steps(workdir / "checkpoints") == [9]
     assert read_config(workdir / "config.json")[0].patience == 2
+
+
+def test_an_extractor_that_is_not_there_leaves_the_runs_settings_as_they_were(finished, one_device, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    before = (run / "config.json").read_text()
+    config = small_config(finished[1], epochs=3, eval_every_epochs=1, inception=str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"there is no such file"):
+        train(config, run, one_device, lambda line: None)
+    assert (run / "config.json").read_text() == before
 
 
 def test_without_pairs_to_score_nothing_starts(one_device, tmp_path):

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from absl import flags
 
@@ -52,6 +53,18 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     except KeyboardInterrupt:
         print(f"\n{name}: stopped; what was saved before is kept", file=sys.stderr)
         sys.exit(130)
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run, known by its config.json before TensorFlow is loaded.
+
+    Raises:
+        UserError: There is no run in it.
+    """
+    folder = Path(name.strip())
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--workdir names the folder of a run, with its config.json. There is none in {folder}")
+    return folder
 
 
 @contextlib.contextmanager

@@ -58,10 +58,7 @@ def main(values: flags.FlagValues) -> int:
     for name in ("batch_size", "limit"):
         if given[name] is not None and given[name] < 1:
             raise UserError(f"--{name} must be at least 1. Received: {given[name]}")
-    workdirs = [Path(name.strip()) for name in given["workdir"]]
-    for workdir in workdirs:
-        if not (workdir / "config.json").is_file():
-            raise UserError(f"--workdir names the folder of a run, with its config.json. There is none in {workdir}")
+    workdirs = [command.run_folder(name) for name in given["workdir"]]
 
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
         from p2p_keras import scoreboard

@@ -53,9 +53,7 @@ def main(values: flags.FlagValues) -> int:
         raise UserError(f"--version must be at least 1. Received: {given['version']}")
     if given["format"] != "savedmodel" and (given["noise"] or given["precision"] != "float32"):
         raise UserError(f"--noise and --precision are for --format=savedmodel. Received --format={given['format']}")
-    workdir, output = Path(given["workdir"]), Path(given["output"])
-    if not (workdir / "config.json").is_file():
-        raise UserError(f"--workdir names the folder of a run, with its config.json. There is none in {workdir}")
+    workdir, output = command.run_folder(given["workdir"]), Path(given["output"])
 
     with command.quiet_start():
         from p2p_keras import export
@@ -68,17 +66,17 @@ def main(values: flags.FlagValues) -> int:
         write, output = partial(export.write_keras, trained), output / "keras"
     else:
         write, output = partial(export.write_tflite, trained), output / "tflite"
-    differences = []
-    folder = export.publish(
-        trained,
-        output,
-        write,
-        given["version"],
-        check=lambda written: differences.append(check_export(written, trained)),
-        noise=given["noise"],
-    )
+    differences = {}
+
+    def check(written: Path) -> None:
+        for path in sorted(written.glob("model*.*")) or [written]:
+            exact = given["precision"] == "float32" and "int8" not in path.name
+            differences[path.name if path != written else "It"] = check_export(path, trained, exact)
+
+    folder = export.publish(trained, output, write, given["version"], check, given["noise"])
     print(f"Step {trained.step} of {workdir}: {folder}")
-    print(f"Reloaded, it gives the trainer's picture to within {differences[0]} of 255 levels")
+    for name, difference in differences.items():
+        print(f"{name}, reloaded, gives the trainer's picture to within {difference} of 255 levels")
     return 0
 
 

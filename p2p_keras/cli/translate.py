@@ -32,7 +32,11 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("output", None, "Folder for the translated pictures.", flag_values=FLAGS)
 flags.DEFINE_enum(
-    "direction", None, DIRECTIONS, "The inputs are composites; translate the panel this begins with.", flag_values=FLAGS
+    "direction",
+    None,
+    DIRECTIONS,
+    "The inputs are composites; translate the panel this begins with. With --panels alone: as trained.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "panels", None, "What the composites show, left to right. Default: as the model was trained.", flag_values=FLAGS
@@ -77,7 +81,7 @@ def main(values: flags.FlagValues) -> int:
     panel = None
     if given["direction"] or given["panels"]:
         panels = tuple(name.strip() for name in given["panels"] or ()) or model.panels
-        panel = (select_panels(given["direction"] or "AtoB", panels)[0], len(panels) or 2)
+        panel = (select_panels(given["direction"] or model.direction, panels)[0], len(panels) or 2)
     job = translate.Job(
         panel=panel,
         resize=given["resize"],

@@ -25,11 +25,6 @@ _TIMEOUT_SECS = 20
 _MB = 1 << 20
 
 
-def cache_folder() -> Path:
-    """Where fetched networks are kept: `p2p_keras/inception` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "p2p_keras" / "inception"
-
-
 def fetch(urls: Sequence[str], folder: Path, report: Callable[[str], None] = print) -> Path:
     """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
 

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 
+from p2p_keras.cache import cache_folder
 from p2p_keras.errors import UserError
-from p2p_keras.metrics.fetch import RECORD, cache_folder, checksum, fetch, install, is_cached
+from p2p_keras.metrics.fetch import RECORD, checksum, fetch, install, is_cached
+from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
 
 SIZE = 299
 RESIZING = f"bicubic, antialiased, clipped, to {SIZE}x{SIZE}"  # what `preprocess` does, for the record
@@ -33,9 +34,6 @@ KNOWN_PLACES = (
     "http://download.tensorflow.org/models/frozen_inception_v1_2015_12_05.tar.gz",
     "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",
 )
-
-# images float32 (B, 299, 299, 3) -> pool_3, and logits if the network has them; any shapes that begin with B
-_Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 class Extractor(NamedTuple):
@@ -85,15 +83,15 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
         source: `default` for the network of `KNOWN_PLACES`, downloaded once; or the http(s) URL of an archive; or a
             folder with a SavedModel or a frozen graph in it, at whatever depth; or a `.pb` file; or an archive.
         report: Told in one line of every download.
-        cache: Where archives are unpacked; `cache_folder()` without.
+        cache: Where archives are unpacked; the user's cache folder without.
 
     Raises:
         UserError: There is no network, or none with an output `pool_3` for pictures of (B, 299, 299, 3).
     """
     try:
-        path, name = _find(source, report, cache or cache_folder())
+        path, name = _find(source, report, cache or cache_folder() / "inception")
         sha256 = checksum(path)
-        network = _load_saved_model(path) if path.is_dir() else _load_frozen_graph(path)
+        network = _load_saved_model(path) if path.is_dir() else load_frozen_graph(path)
     except OSError as error:
         raise UserError(
             f"A network's files must be readable. {error.filename or source}: {error.strerror or error}. "
@@ -141,7 +139,7 @@ def _network_in(folder: Path) -> Path:
     return nearest[0]
 
 
-def _load_saved_model(folder: Path) -> _Network:
+def _load_saved_model(folder: Path) -> Network:
     try:
         loaded = tf.saved_model.load(str(folder))  # not by tensorflow_hub: it needs pkg_resources, gone of late
     except Exception as error:  # a foreign file: it may fail in any part of the loader
@@ -164,86 +162,14 @@ def _load_saved_model(folder: Path) -> _Network:
     )
 
 
-def _load_frozen_graph(path: Path) -> _Network:
-    """Loads an Inception frozen graph from behind its own decoding, resizing and scaling, which know only one picture.
-
-    The logits are the node `logits`; without it they are pool_3 times the weights of `softmax/logits/MatMul`, without
-    the bias, as in the code of the Inception Score (Salimans et al., "Improved Techniques for Training GANs", 2016):
-    so the score agrees with the customary numbers.
-    """
-    graph = tf.compat.v1.GraphDef()
-    try:
-        graph.ParseFromString(path.read_bytes())
-    except DecodeError:
-        graph.Clear()  # what was read before the damage
-    nodes = {node.name: node for node in graph.node}
-    if not {"Mul", "pool_3"} <= nodes.keys():
-        first = ", ".join([*nodes][:3]) + ", ..." if nodes else "none"
-        raise UserError(
-            "A frozen Inception graph has the nodes Mul (its scaled pictures) and pool_3 (its features). "
-            f"Received {path} with {len(nodes)} nodes ({first}). Name another network."
-        )
-    outputs = {"pool_3": "pool_3:0"}
-    if "logits" in nodes:
-        outputs["logits"] = "logits:0"
-    elif "softmax/logits/MatMul" in nodes:
-        outputs["weights"] = nodes["softmax/logits/MatMul"].input[1]
-    _keep_between("Mul", list(outputs.values()), graph)
-
-    def network(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        names = [name if ":" in name else f"{name}:0" for name in outputs.values()]
-        values = tf.graph_util.import_graph_def(graph, {"Mul:0": images}, names)
-        found = dict(zip(outputs, values, strict=True))
-        if "weights" in found:
-            found["logits"] = tf.matmul(_flatten(found["pool_3"]), found["weights"])
-        return found
-
-    return network
-
-
-def _keep_between(source: str, outputs: list[str], graph: tf.compat.v1.GraphDef) -> None:
-    """Reduces a graph to the nodes that the outputs need, `source` excluded, in a form today's TensorFlow runs."""
-    others = {node.name: node for node in graph.node if node.name != source}
-    needed, waiting = [], list(outputs)
-    while waiting:
-        node = others.pop(waiting.pop().removeprefix("^").split(":")[0], None)
-        if node is not None:  # neither met before nor the source
-            needed.append(node)
-            waiting += node.input
-    kept = [new for node in needed for new in _modernised(node)]
-    del graph.node[:]
-    graph.node.extend(kept)
-
-
-def _modernised(node: tf.compat.v1.NodeDef) -> list[tf.compat.v1.NodeDef]:
-    """The node or nodes to import in a node's place."""
-    new = tf.compat.v1.NodeDef()
-    new.CopyFrom(node)
-    new.attr.pop("_output_shapes", None)  # written down for a batch of one picture
-    if node.op != "BatchNormWithGlobalNormalization":
-        return [new]
-    # The graph of 2015 uses this op. It imports (the graph says it was written by version 8), but functions are run as
-    # the present version, which refuses what was removed in version 9. The fused op is the same in inference.
-    ones = tf.compat.v1.NodeDef(name=f"{node.name}/ones", op="OnesLike", input=[node.input[4]])
-    ones.attr["T"].CopyFrom(node.attr["T"])
-    images, mean, variance, beta, gamma = node.input
-    scale = gamma if node.attr["scale_after_normalization"].b else ones.name
-    new = tf.compat.v1.NodeDef(name=node.name, op="FusedBatchNormV3", input=[images, scale, beta, mean, variance])
-    for key in ("T", "U"):
-        new.attr[key].CopyFrom(node.attr["T"])
-    new.attr["epsilon"].CopyFrom(node.attr["variance_epsilon"])
-    new.attr["is_training"].b = False
-    return [ones, new]
-
-
-def _make_run(network: _Network, path: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]:
+def _make_run(network: Network, path: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]:
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)], autograph=False)
     def compute(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = network(preprocess(images))
         if not isinstance(outputs, dict) or "pool_3" not in outputs:
             received = sorted(outputs) if isinstance(outputs, dict) else type(outputs).__name__
             raise UserError(f"A network needs an output pool_3. {path} gives {received}. Name another network.")
-        return {name: _flatten(outputs[name]) for name in ("pool_3", "logits") if name in outputs}
+        return {name: flatten(outputs[name]) for name in ("pool_3", "logits") if name in outputs}
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         with _plain_float32():
@@ -286,10 +212,6 @@ def _probe(run: Callable, path: Path) -> tuple[int, int | None]:
                 "Fetch it again or name another network."
             )
     return features.shape[1], None if logits is None else logits.shape[1]
-
-
-def _flatten(values: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(tf.cast(values, tf.float32), (tf.shape(values)[0], -1))
 
 
 def _short_hash(text: str) -> str:

@@ -5,8 +5,9 @@ are symmetric, but the arguments are named by role all the same.
 
 PSNR and sharpness difference come in two definitions. The cross-view literature (Regmi and Borji 2018, SelectionGAN,
 and the Dayton tables after them) computes both with `my_image_error_measures.lua`, which scales pictures in [0, 1] by
-128 where its formula expects 255: its numbers are 20 log10(255 / 128) = 5.987 dB above the standard ones. Those are the
-`crossview_` functions, for comparing with those tables only.
+128 where its formula expects 255: its PSNR is 20 log10(255 / 128) = 5.987 dB above the standard one. So is its
+sharpness difference, which also departs from its paper's formula. Those are the `crossview_` functions, for comparing
+with those tables only.
 """
 
 import numpy as np
