@@ -30,13 +30,13 @@ generate = make_inference(generator)
 
 
 def targets(split: str) -> list[np.ndarray]:
-    batches = pipeline.inference_dataset(data.pairs.paths(split), *data.reading, batch_size=24)
+    batches = pipeline.inference_dataset(data.pairs.files(split), data.reading, batch_size=24)
     return [target.numpy() for _, target in batches]
 
 
 mean = np.concatenate(targets("train")).mean(axis=0)
 l1, baseline = [], []
-for input_image, target_image in pipeline.inference_dataset(data.pairs.paths("val"), *data.reading, batch_size=24):
+for input_image, target_image in pipeline.inference_dataset(data.pairs.files("val"), data.reading, batch_size=24):
     l1 += np.abs(generate(input_image) - target_image).mean(axis=(1, 2, 3)).tolist()
     baseline += np.abs(mean - target_image).mean(axis=(1, 2, 3)).tolist()
 print(f"step {step}, {len(l1)} val pairs: L1 {np.mean(l1):.4f}, the mean training target {np.mean(baseline):.4f}")

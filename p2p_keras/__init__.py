@@ -3,8 +3,9 @@
 Importing it is quick: TensorFlow is loaded by the modules that need it, as `p2p_keras.models` and `p2p_keras.train`.
 """
 
-from p2p_keras.config import PRESETS, TrainConfig, make_config
+from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
+from p2p_keras.presets import PRESETS, make_config
 
 __version__ = "0.1.0"
 __all__ = ["PRESETS", "TrainConfig", "UserError", "make_config"]

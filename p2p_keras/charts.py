@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from p2p_keras.images import write_png
+from p2p_keras.pictures import write_png
 
 LN2 = 0.6931  # what both adversarial losses are when the discriminator cannot tell real from generated
 

@@ -1,4 +1,4 @@
-"""What a run is: one frozen dataclass, validated, to JSON and back; the report's experiments as presets. No TF."""
+"""What a run is: one frozen dataclass, validated, to JSON and back. No TF."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import Kind
 
 DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
 DISCRIMINATORS = ("patch70", "patch16", "pixel", "patch286", "compact")
@@ -36,6 +37,14 @@ class TrainConfig:
         epochs: Length in passes over the training pairs; None if `steps` gives it.
         steps: Length in steps (one discriminator and one generator update each); None if `epochs` gives it.
         image_size: Height and width of what the networks see, in pixels; None takes the data set's own, else 256.
+        input_channels: Of the input image: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; None takes the data set's own, else
+            3.
+        output_channels: The same of the target image.
+        labels: Classes, if the input image is a label map: an indexed or grey PNG whose numbers are classes from 0. It
+            reaches the networks one-hot, with as many channels. 0 is a picture.
+        output_labels: The same of the target image.
+        input_bits: 8 or 16 of each number in the input's files; None looks at the first training pair.
+        output_bits: The same of the target image.
         learning_rate: Adam's, for both networks.
         beta1: Adam's first-moment decay, for both networks.
         lambda_l1: Weight of the L1 loss in the generator's loss.
@@ -66,6 +75,12 @@ class TrainConfig:
     epochs: int | None = 200
     steps: int | None = None
     image_size: int | None = None
+    input_channels: int | None = None
+    output_channels: int | None = None
+    labels: int = 0
+    output_labels: int = 0
+    input_bits: int | None = None
+    output_bits: int | None = None
     learning_rate: float = 2e-4
     beta1: float = 0.5
     lambda_l1: float = 100.0
@@ -90,27 +105,6 @@ class TrainConfig:
         _check(self)
 
 
-# The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its some 400 steps call
-# for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half, and its small pictures
-# for smaller patches.
-DEMO = {
-    "image_size": 128,
-    "epochs": 16,
-    "batch_size": 24,
-    "base_filters": 32,
-    "discriminator": "patch16",
-    "learning_rate": 1e-3,
-}
-
-# Section 3.5 of the report. It gives no length for experiments 3 and 4; they take the 200 epochs that it aimed for. Its
-# three GPUs cannot share out experiment 1's batch evenly: on three devices, take --batch_size=126 or 129.
-PRESETS: dict[str, dict[str, Any]] = {
-    "experiment1": {"direction": "s2a", "batch_size": 128, "learning_rate": 2e-3, "epochs": 174},
-    "experiment2": {"direction": "a2s", "batch_size": 48, "learning_rate": 2e-3, "epochs": 200},
-    "experiment3": {"direction": "s2a", "batch_size": 24, "learning_rate": 2e-3, "epochs": 200},
-    "experiment4": {"direction": "s2a", "batch_size": 1, "learning_rate": 2e-3, "epochs": 200},
-}
-
 # These change how often a run writes or how long it goes on, never what it has computed so far.
 _FREE_ON_RESUME = {
     "data_dir",  # the pairs themselves are compared, by fingerprint
@@ -127,37 +121,23 @@ _FREE_ON_RESUME = {
 }
 
 
+# What runs were before these settings existed.
+_FIRST_FORMAT = {"input_channels": 3, "output_channels": 3, "input_bits": 8, "output_bits": 8}
+
+
 def best_metric(config: TrainConfig) -> str:
     """Which metric decides what the best checkpoint is."""
     return config.best_metric or ("kid" if config.inception else "l1")
 
 
-def make_config(preset: str | None = None, saved: TrainConfig | None = None, **flags: Any) -> TrainConfig:
-    """Builds a config: defaults, then the demo's, then the preset's, then the settings given (None means not given).
+def input_kind(config: TrainConfig) -> Kind:
+    """What the input image is."""
+    return _kind(config.labels, config.input_channels, config.input_bits)
 
-    Args:
-        preset: One of `PRESETS`.
-        saved: The config of a run that is to continue: what is not given is as it was, instead of the defaults.
-        **flags: Fields of `TrainConfig`.
 
-    Raises:
-        UserError: A value breaks its rule, or both `epochs` and `steps` are given.
-    """
-    given = {name: value for name, value in flags.items() if value is not None}
-    if "epochs" in given and "steps" in given:
-        raise UserError("Give --epochs or --steps, not both. The length of a run is one of them.")
-    defaults = {} if "data_dir" in given else DEMO
-    base = dict(dataclasses.asdict(saved) if saved else defaults)
-    if preset is not None:
-        base.update(PRESETS[_one_of("preset", preset, tuple(PRESETS))], steps=None)
-    if "steps" in given:
-        base["epochs"] = None
-    if "epochs" in given:
-        base["steps"] = None
-    settings = {**base, **given}
-    if not (saved or preset or "data_dir" in given) and settings["epochs"]:
-        settings.setdefault("decay_epochs", settings["epochs"] // 2)  # the demo's
-    return TrainConfig(**settings)
+def target_kind(config: TrainConfig) -> Kind:
+    """What the target image is, and so the generated one."""
+    return _kind(config.output_labels, config.output_channels, config.output_bits)
 
 
 def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
@@ -209,7 +189,7 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         record = json.loads(path.read_text())
         settings = record.pop("config")
         settings["panels"] = tuple(settings["panels"])
-        return TrainConfig(**settings), record
+        return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"A run folder holds a config.json written by p2p-train. {path} cannot be read as one: {error}. "
@@ -217,29 +197,53 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         ) from error
 
 
+def _kind(classes: int, channels: int | None, bits: int | None) -> Kind:
+    return Kind(classes, labels=True) if classes else Kind(channels or 3, bits or 8)
+
+
 def _show(config: TrainConfig, name: str) -> str:
     value = getattr(config, name)
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _one_of(name: str, value: Any, allowed: tuple) -> Any:
+def one_of(name: str, value: Any, allowed: tuple) -> Any:
+    """The value, if it is one of those allowed.
+
+    Raises:
+        UserError: It is not.
+    """
     if value not in allowed:
         raise UserError(f"--{name} must be one of {', '.join(map(str, allowed))}. Received: {value}")
     return value
 
 
 def _check(config: TrainConfig) -> None:
-    _one_of("direction", config.direction, DIRECTIONS)
-    _one_of("discriminator", config.discriminator, DISCRIMINATORS)
-    _one_of("precision", config.precision, PRECISIONS)
+    one_of("direction", config.direction, DIRECTIONS)
+    one_of("discriminator", config.discriminator, DISCRIMINATORS)
+    one_of("precision", config.precision, PRECISIONS)
     if config.image_size is not None:
-        _one_of("image_size", config.image_size, IMAGE_SIZES)
-    _one_of("statistics", config.statistics, ("moving", "per_image"))
-    _one_of("best_metric", best_metric(config), BEST_METRICS)
+        one_of("image_size", config.image_size, IMAGE_SIZES)
+    one_of("statistics", config.statistics, ("moving", "per_image"))
+    one_of("best_metric", best_metric(config), BEST_METRICS)
     if config.best_metric in INCEPTION_METRICS and not config.inception:
         raise UserError(
             f"--best_metric={config.best_metric} needs the Inception network. Give --inception=default, or a file."
         )
+    for name in ("input_channels", "output_channels"):
+        if getattr(config, name) not in (None, 1, 2, 3, 4):
+            raise UserError(
+                f"--{name} are what a JPEG or PNG file holds, 1 to 4. Received: {getattr(config, name)}. "
+                "More come from a label map: --labels=K, --output_labels=K."
+            )
+    for name in ("labels", "output_labels"):
+        if getattr(config, name) not in (0, *range(2, 257)):
+            raise UserError(f"--{name} is the number of classes, 2 to 256. Received: {getattr(config, name)}")
+    for classes, channels in (("labels", "input_channels"), ("output_labels", "output_channels")):
+        if getattr(config, classes) and getattr(config, channels) not in (None, getattr(config, classes)):
+            raise UserError(
+                f"A label map has a channel for each class, so leave --{channels} out with --{classes}. "
+                f"Received: {getattr(config, channels)} and {getattr(config, classes)}"
+            )
     for name in ("patience", "inception"):
         if getattr(config, name) and not config.eval_every_epochs:
             raise UserError(

@@ -16,6 +16,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.models import make_inference
 from p2p_keras.networks import build_generator
+from p2p_keras.pictures import file_names, grid, write_png
 from p2p_keras.progress import ProgressLine
 from p2p_keras.settle import Data, settle
 
@@ -90,7 +91,7 @@ def evaluate(
     folder, pairs, chosen = run.folder, run.pairs, run.chosen
     generator = build_generator(run.config)
     generate = make_inference(generator)
-    count, records = len(pairs.paths), []
+    count, records = len(pairs.files), []
     progress = ProgressLine((len(chosen) + bool(extractor)) * count, "pictures")
     reference = None
     if extractor:
@@ -108,7 +109,7 @@ def evaluate(
         scoreboard.add_record(folder, records[-1])
         scoreboard.add_per_image(folder, step, pairs.names, scores.per_image)
     progress.clear()
-    images.write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], chosen[-1][0]))
+    write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], chosen[-1][0]))
     return records
 
 
@@ -170,12 +171,12 @@ def _after_batch(
 
 def _image_writer(folder: Path, names: Sequence[str]) -> Callable[[int, np.ndarray], None]:
     """Writes batches of pictures as PNG under their sources' names."""
-    files = images.file_names(names, ".png")
+    files = file_names(names, ".png")
 
     def write(first: int, generated: np.ndarray) -> None:
         for file, picture in zip(files[first : first + len(generated)], generated, strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            images.write_png(folder / file, picture)
+            write_png(folder / file, picture)
 
     return write
 
@@ -187,9 +188,9 @@ def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1:
     ranks = {"best": range(rows), "median": range(max(0, middle), max(0, middle) + rows)}
     ranks["worst"] = range(len(order) - rows, len(order))
     shown = {int(order[rank]): name for name, among in ranks.items() for rank in among}  # each pair once
-    chosen = inference_dataset([pairs.paths[i] for i in shown], *pairs.reading, batch_size=len(shown))
+    chosen = inference_dataset(pairs.files.take(list(shown)), pairs.reading, batch_size=len(shown))
     input_image, target_image = next(iter(chosen))
     columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]
     captions = [f"{rank}: {pairs.names[i]}, L1 {l1[i]:.4f}" for i, rank in shown.items()]
     titles = ["input", "target", f"generated at step {step}"]
-    return images.grid([list(row) for row in zip(*columns, strict=True)], titles, captions)
+    return grid([list(row) for row in zip(*columns, strict=True)], titles, captions)

@@ -1,24 +1,44 @@
-"""The one place where uint8 pictures become [-1, 1] tensors and come back; picture grids; PNG files."""
+"""The one place where the numbers of picture files become [-1, 1] tensors and come back."""
 
-import collections
 import io
-import os
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from p2p_keras.kinds import RGB, Kind
 
 
-def to_unit_range(image: tf.Tensor) -> tf.Tensor:
-    """Maps [0, 255] (uint8, or float after resizing) to float32 in [-1, 1]; 127.5 becomes 0. Any shape."""
-    return tf.cast(image, tf.float32) / 127.5 - 1.0
+def to_unit_range(levels: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
+    """Maps what `decode` gave, or that after resizing, to float32 (..., kind.channels) in [-1, 1].
+
+    [0, 255] or [0, 65535] is mapped linearly, the middle to 0; a class (..., 1) becomes 1 in its channel, -1 elsewhere.
+    """
+    if kind.labels:
+        return tf.one_hot(tf.cast(levels[..., 0], tf.int32), kind.channels, on_value=1.0, off_value=-1.0)
+    return tf.cast(levels, tf.float32) / (kind.levels / 2) - 1.0
+
+
+def from_unit_range(image: np.ndarray, kind: Kind = RGB) -> np.ndarray:
+    """Maps [-1, 1] back to what a file of that kind holds, rounding to the nearest level; values outside are clipped.
+
+    Args:
+        image: (..., kind.channels).
+        kind: 8-bit RGB by default.
+
+    Returns:
+        uint8 or, with 16 bits, uint16 (..., kind.channels); of a label map uint8 (..., 1), the class with the highest
+        value.
+    """
+    if kind.labels:
+        return np.argmax(image, axis=-1)[..., None].astype(np.uint8)
+    levels = (np.asarray(image, np.float32) + 1.0) * (kind.levels / 2)
+    return np.clip(np.rint(levels), 0, kind.levels).astype(np.uint8 if kind.bits == 8 else np.uint16)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Maps [-1, 1] to uint8, rounding to the nearest level; values outside are clipped. Any shape."""
-    return clip_to_uint8((np.asarray(image, np.float32) + 1.0) * 127.5)
+    return from_unit_range(image)
 
 
 def clip_to_uint8(levels: np.ndarray) -> np.ndarray:
@@ -26,86 +46,43 @@ def clip_to_uint8(levels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
 
 
-def quantise(image: tf.Tensor) -> tf.Tensor:
-    """`to_uint8` inside a graph: the same levels."""
-    return tf.cast(tf.clip_by_value(tf.round((image + 1.0) * 127.5), 0.0, 255.0), tf.uint8)
+def quantise(image: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
+    """`from_unit_range` inside a graph: the same levels."""
+    if kind.labels:
+        return tf.cast(tf.argmax(image, axis=-1), tf.uint8)[..., tf.newaxis]
+    levels = tf.clip_by_value(tf.round((image + 1.0) * (kind.levels / 2)), 0.0, float(kind.levels))
+    return tf.cast(levels, tf.uint8 if kind.bits == 8 else tf.uint16)
 
 
-def decode(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes JPEG or PNG bytes (scalar string) to uint8 (H, W, 3), bit-exact with Pillow's `convert("RGB")`.
+def decode(encoded: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
+    """Decodes JPEG or PNG bytes (scalar string) to (H, W, kind.channels), uint8 or uint16; classes to uint8 (H, W, 1).
 
-    Grey pictures get three equal channels, palettes their colours; an alpha channel is dropped.
+    8-bit RGB is bit-exact with Pillow's `convert("RGB")`: grey pictures get three equal channels, palettes their
+    colours, an alpha channel is dropped. With one channel colours become their luminance; missing alpha is opaque. Of a
+    file with more bits than asked for the upper ones are taken, 8 bits become 16 by repetition.
 
     TensorFlow's default JPEG transform is up to 3 levels off; INTEGER_ACCURATE is the one Pillow uses.
     """
+    if kind.labels:
+        # Through Pillow, for TensorFlow decodes a palette to its colours and forgets which entry they were.
+        return tf.ensure_shape(tf.numpy_function(_decode_classes, [encoded], tf.uint8), (None, None, 1))
+    dtype = tf.uint8 if kind.bits == 8 else tf.uint16
+
+    def from_jpeg() -> tf.Tensor:
+        colours = 3 if kind.channels > 2 else 1
+        image = tf.io.decode_jpeg(encoded, channels=colours, dct_method="INTEGER_ACCURATE")
+        image = tf.cast(image, dtype) * tf.cast(kind.levels // 255, dtype)
+        if kind.channels == colours:
+            return image
+        opaque = tf.fill(tf.concat([tf.shape(image)[:2], [1]], axis=0), tf.cast(kind.levels, dtype))
+        return tf.concat([image, opaque], axis=-1)
+
     image = tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(encoded, channels=3),
+        tf.io.is_jpeg(encoded), from_jpeg, lambda: tf.io.decode_png(encoded, channels=kind.channels, dtype=dtype)
     )
-    return tf.ensure_shape(image, (None, None, 3))
+    return tf.ensure_shape(image, (None, None, kind.channels))
 
 
-def grid(rows: list[list[np.ndarray]], titles: list[str], captions: list[str] | None = None) -> np.ndarray:
-    """Lays pictures out in rows under column titles; small ones are enlarged by a whole factor, to be seen at all.
-
-    Args:
-        rows: Equal-sized uint8 pictures (H, W, 3); every row as long as `titles`.
-        titles: One a column.
-        captions: A line of text under each row, if there are any.
-
-    Returns:
-        uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the pictures. With captions each
-        row is a header's height taller.
-    """
-    zoom = max(1, 128 // rows[0][0].shape[1])
-    rows = [[picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in row] for row in rows]
-    height, width, _ = rows[0][0].shape
-    gap, header = max(2, width // 64), 20
-    pitch = height + gap + (header if captions else 0)
-    sheet = Image.new("RGB", (len(titles) * (width + gap) + gap, header + len(rows) * pitch), color=(255, 255, 255))
-    draw = ImageDraw.Draw(sheet)
-    text = {"fill": (0, 0, 0), "font": ImageFont.load_default(12)}
-    for column, title in enumerate(titles):
-        left = gap + column * (width + gap)
-        draw.text((left + width // 2, header // 2), title, anchor="mm", **text)
-        for row, pictures in enumerate(rows):
-            sheet.paste(Image.fromarray(pictures[column]), (left, header + row * pitch))
-    for row, caption in enumerate(captions or []):
-        draw.text((gap, header + row * pitch + height + header // 2), caption, anchor="lm", **text)
-    return np.asarray(sheet)
-
-
-def file_names(sources: Sequence[str], suffix: str) -> list[str]:
-    """Names for pictures made from sources, `street/a.jpg` -> `street/a.png`; where two would be one, `a.jpg.png`."""
-    stems = [str(PurePosixPath(name).with_suffix("")) for name in sources]
-    times = collections.Counter(stems)
-    return [f"{name if times[stem] > 1 else stem}{suffix}" for name, stem in zip(sources, stems, strict=True)]
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG file of a uint8 (H, W, 3) picture."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (H, W, 3) picture; the final name appears only when the file is whole."""
-    _write_whole(path, encode_png(image))
-
-
-def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (H, W, 3) picture as JPEG of quality 95, colour at full resolution; otherwise as `write_png`."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
-    _write_whole(path, buffer.getvalue())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def _decode_classes(encoded: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(encoded)) as image:
+        return np.asarray(image if image.mode in ("P", "L") else image.convert("L"))[..., None]

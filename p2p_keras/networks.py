@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from p2p_keras import models
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, input_kind, target_kind
 from p2p_keras.trainer import LOSS_NAMES, LinearDecay
 
 
@@ -28,7 +28,12 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
     with strategy.scope():
         generator = build_generator(config)
         discriminator = models.build_discriminator(
-            config.discriminator, config.image_size, base_filters=config.base_filters, dtype=_dtype(config)
+            config.discriminator,
+            config.image_size,
+            input_kind(config).channels,
+            target_kind(config).channels,
+            config.base_filters,
+            _dtype(config),
         )
         rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
         generator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
@@ -46,7 +51,9 @@ def build_generator(config: TrainConfig, any_size: bool = False, noise: bool = T
     """Builds the run's generator, under its inference contract; `any_size`, `noise` as in `models.build_generator`."""
     return models.build_generator(
         config.image_size,
-        base_filters=config.base_filters,
+        input_kind(config).channels,
+        target_kind(config).channels,
+        config.base_filters,
         per_image_statistics=config.statistics == "per_image",
         dtype=_dtype(config),
         any_size=any_size,

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras import charts, images, summaries
+from p2p_keras import charts, summaries
 from p2p_keras.cadence import is_due
 from p2p_keras.config import TrainConfig
+from p2p_keras.pictures import write_png
 from p2p_keras.progress import ProgressLine, duration
 from p2p_keras.trainer import LOSS_NAMES
 from p2p_keras.workdir import append_history, read_history
@@ -101,7 +102,7 @@ class Recorder:
     def add_samples(self, step: int, picture: np.ndarray) -> None:
         """Writes a grid as `samples/epoch_0001.png` and to TensorBoard, and draws the curves anew."""
         epoch = math.ceil(step / self._steps_per_epoch)
-        images.write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", picture)
+        write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", picture)
         summaries.write_image(self._writer, step, "samples", picture)
         charts.training_curves(read_history(self._workdir / "history.jsonl"), self._workdir / "curves.png")
 

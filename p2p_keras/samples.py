@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras import images
-from p2p_keras.data.pairs import Pairs
+from p2p_keras.data.pairs import Pairs, Reading
 from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.pictures import grid
 
 ROWS = 6
 
@@ -15,7 +16,7 @@ ROWS = 6
 def make_sampler(
     generate: Callable[[tf.Tensor], tf.Tensor],
     pairs: Pairs,
-    reading: tuple[int, int, int, int],
+    reading: Reading,
     report: Callable[[str], None],
 ) -> Callable[[], np.ndarray]:
     """Returns a function that draws the grid with the generator as it is then: uint8 (H, W, 3).
@@ -25,18 +26,19 @@ def make_sampler(
     Args:
         generate: From `models.make_inference`.
         pairs: The data set.
-        reading: panel_count, input_panel, target_panel, image_size.
+        reading: How they are read.
         report: Told if the pairs are not of `val`.
     """
     split = next(split for split in ("val", "test", "train") if pairs.splits[split])
     if split != "val":
         report(f"There is no val/, so the sample pictures are of {split}/")
-    paths = pairs.paths(split)
-    chosen = [paths[i * len(paths) // ROWS] for i in range(ROWS)] if len(paths) > ROWS else paths
-    input_image, target_image = next(iter(inference_dataset(chosen, *reading, batch_size=ROWS)))
+    files = pairs.files(split)
+    if len(files) > ROWS:
+        files = files.take([i * len(files) // ROWS for i in range(ROWS)])
+    input_image, target_image = next(iter(inference_dataset(files, reading, batch_size=ROWS)))
 
     def draw() -> np.ndarray:
         columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]
-        return images.grid([list(row) for row in zip(*columns, strict=True)], ["input", "target", "generated"])
+        return grid([list(row) for row in zip(*columns, strict=True)], ["input", "target", "generated"])
 
     return draw

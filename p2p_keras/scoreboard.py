@@ -26,7 +26,7 @@ def make_record(
     return {
         "step": step,
         "epoch": epoch,
-        "count": len(split.paths),
+        "count": len(split.files),
         **summary._asdict(),
         "extractor": describe_extractor(extractor),
         "pictures": {

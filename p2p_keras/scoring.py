@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras import images
-from p2p_keras.data.pairs import Pairs
+from p2p_keras.data.pairs import Files, Pairs, Reading, byte_sizes
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
 from p2p_keras.metrics import distribution, paired
@@ -28,15 +28,13 @@ PAIRED = {
 LOWER_IS_BETTER = ("l1", "fid", "kid")
 ENOUGH_PICTURES = 10_000  # below, the literature takes no FID at face value
 
-Reading = tuple[int, int, int, int]  # panel_count, input_panel, target_panel, image_size
-
 
 class Split(NamedTuple):
     """The pairs that are scored."""
 
     name: str
     names: tuple[str, ...]  # of the files, below the split's folder
-    paths: list[str]
+    files: Files
     reading: Reading
 
 
@@ -65,11 +63,11 @@ class Summary(NamedTuple):
 
 def take_split(pairs: Pairs, reading: Reading, split: str, limit: int | None = None) -> Split:
     """The pairs of a split, or `limit` of them spread evenly."""
-    names, paths = pairs.splits[split], pairs.paths(split)
-    if limit is not None and limit < len(paths):
-        spread = [i * len(paths) // limit for i in range(limit)]
-        names, paths = [names[i] for i in spread], [paths[i] for i in spread]
-    return Split(split, tuple(name.removeprefix(f"{split}/") for name in names), paths, reading)
+    names, files = pairs.splits[split], pairs.files(split)
+    if limit is not None and limit < len(names):
+        spread = [i * len(names) // limit for i in range(limit)]
+        names, files = [names[i] for i in spread], files.take(spread)
+    return Split(split, tuple(name.removeprefix(f"{split}/") for name in names), files, reading)
 
 
 def score_pictures(
@@ -92,7 +90,7 @@ def score_pictures(
         UserError: A generated picture or its features are not finite; names its file.
     """
     values, features, logits, first = {name: [] for name in PAIRED}, [], [], 0
-    for input_image, target_image in inference_dataset(split.paths, *split.reading, batch_size):
+    for input_image, target_image in inference_dataset(split.files, split.reading, batch_size):
         raw = generate(input_image).numpy()
         _check_finite(raw, split.names[first : first + len(raw)], "generated picture")
         generated, reference = images.to_uint8(raw), images.to_uint8(target_image)
@@ -131,10 +129,10 @@ def describe_reference(
     key = _reference_key(split, extractor)
     known = _recall(cache, key)
     if known:
-        on_progress(len(split.paths))
+        on_progress(len(split.files))
         return known
     features, first = [], 0
-    for _, target_image in inference_dataset(split.paths, *split.reading, batch_size):
+    for _, target_image in inference_dataset(split.files, split.reading, batch_size):
         found, _ = extractor.run(images.to_uint8(target_image))
         _check_finite(found, split.names[first : first + len(found)], "features of the target picture")
         features.append(found)
@@ -210,13 +208,13 @@ def describe_extractor(extractor: Extractor | None) -> dict | None:
 def fingerprint(split: Split) -> str:
     """A checksum over the pairs' names and sizes, and how they are read, wherever they lie."""
     digest = hashlib.sha256(f"{split.reading}\n".encode())
-    for name, path in zip(split.names, split.paths, strict=True):
-        digest.update(f"{name}\0{os.stat(path).st_size}\n".encode())
+    for name, size in zip(split.names, byte_sizes(split.files), strict=True):
+        digest.update(f"{name}\0{size}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def _reference_key(split: Split, extractor: Extractor) -> str:
-    changed = max(os.stat(path).st_mtime_ns for path in split.paths)
+    changed = max(os.stat(path).st_mtime_ns for path in {path for row in split.files.paths for path in row})
     return f"{fingerprint(split)} {changed} {extractor.sha256} {RESIZING}"
 
 

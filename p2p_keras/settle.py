@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.cache import cache_folder
-from p2p_keras.config import DEMO, TrainConfig
+from p2p_keras.config import TrainConfig, input_kind, target_kind
 from p2p_keras.data import check, town
-from p2p_keras.data.pairs import Pairs, find_pairs, select_panels
+from p2p_keras.data.pairs import Pairs, Reading, find_pairs, select_panels
 from p2p_keras.devices import fast_precision
+from p2p_keras.presets import DEMO
 from p2p_keras.progress import ProgressLine
 
 
@@ -18,7 +19,7 @@ class Data(NamedTuple):
 
     pairs: Pairs
     bad: dict[str, str]  # relative path -> problem, of those left out
-    reading: tuple[int, int, int, int]  # panel_count, input_panel, target_panel, image_size
+    reading: Reading
 
 
 def settle(
@@ -41,6 +42,10 @@ def settle(
             config,
             panels=config.panels or saved.panels,
             image_size=config.image_size or saved.image_size,
+            input_channels=config.input_channels or saved.input_channels,
+            output_channels=config.output_channels or saved.output_channels,
+            input_bits=config.input_bits or saved.input_bits,
+            output_bits=config.output_bits or saved.output_bits,
             precision=saved.precision if config.precision == "auto" else config.precision,
         )
     if config.data_dir is None:
@@ -48,19 +53,30 @@ def settle(
         pairs = find_pairs(_town(config.image_size, report), config.panels, needed)
     else:
         pairs = find_pairs(Path(config.data_dir), config.panels, needed)
+    panels = select_panels(config.direction, pairs.panels)
+    bits = check.bit_depths(pairs, needed, panels)
     config = dataclasses.replace(
         config,
         panels=pairs.panels,
         image_size=config.image_size or pairs.image_size or 256,
+        input_channels=config.input_channels or config.labels or pairs.channels or 3,
+        output_channels=config.output_channels or config.output_labels or pairs.channels or 3,
+        input_bits=config.input_bits or bits[0],
+        output_bits=config.output_bits or bits[1],
         precision=fast_precision() if config.precision == "auto" else config.precision,
     )
-    input_panel, target_panel = select_panels(config.direction, config.panels)
-    progress = ProgressLine(sum(map(len, pairs.splits.values())), "files")
-    pairs, bad = check.checked(
-        pairs, config.max_bad_files, folder / "data_check.json", lambda done: progress.update(done, "checking")
-    )
-    progress.clear()
-    return config, Data(pairs, bad, (pairs.panel_count, input_panel, target_panel, config.image_size))
+    reading = Reading(pairs.panel_count, *panels, config.image_size, input_kind(config), target_kind(config))
+    progress = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or ProgressLine(total, "pairs")
+        progress.update(done, "checking")
+
+    pairs, bad = check.checked(pairs, reading, config.max_bad_files, folder / "data_check.json", show)
+    if progress:
+        progress.clear()
+    return config, Data(pairs, bad, reading)
 
 
 def _town(image_size: int, report: Callable[[str], None]) -> Path:

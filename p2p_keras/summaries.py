@@ -5,7 +5,7 @@
 
 import tensorflow as tf
 
-from p2p_keras.images import encode_png
+from p2p_keras.pictures import encode_png
 
 _Metadata = tf.compat.v1.SummaryMetadata
 _SCALAR, _IMAGES = 1, 3  # DataClass DATA_CLASS_SCALAR and DATA_CLASS_BLOB_SEQUENCE of TensorBoard's summary.proto

@@ -1,5 +1,6 @@
 """The run: what is wired to what, and what happens when. The computing itself is in `trainer`."""
 
+import collections
 import contextlib
 import dataclasses
 import signal
@@ -76,8 +77,9 @@ def train(
 
         for name, problem in data.bad.items():
             report(f"Left out {name}: {problem}")
-        if data.pairs.ignored:
-            report(f"Left out {len(data.pairs.ignored)} files that are not .jpg or .png, as {data.pairs.ignored[0]}")
+        for why, count in collections.Counter(data.pairs.ignored.values()).items():
+            first = next(name for name, reason in data.pairs.ignored.items() if reason == why)
+            report(f"Left out {count} file{'s' if count > 1 else ''}, as {first}: {why}")
         if first_step >= last_step:
             report(f"This run is finished: {first_step} of {last_step} steps are done.")
             _report_outcome(workdir, report)
@@ -115,9 +117,8 @@ def _loop(
     first_step, steps_per_call = int(networks.step.numpy()), 1
     step = first_step
     train_steps = make_train_steps(strategy, *networks[:4], config.lambda_l1, networks.step)
-    batches = pipeline.training_dataset(
-        data.pairs.paths("train"), *data.reading, config.batch_size, config.seed, step, last_step
-    )
+    files = data.pairs.files("train")
+    batches = pipeline.training_dataset(files, data.reading, config.batch_size, config.seed, step, last_step)
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     recorder = Recorder(workdir, config, networks.loss_sums.numpy(), step, steps_per_epoch, last_step, report)
 
@@ -191,12 +192,18 @@ def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, d
         ) from error
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
-        bad = check.find_bad_files(data.pairs.paths("train"), data.pairs.panel_count)
-        if not bad:
+        bad = {} if data.pairs.shards else check.find_bad_pairs(data.pairs.files("train").paths, data.reading)
+        if not bad and not data.pairs.shards:
             raise
-        path, problem = next(iter(bad.items()))
+        if not bad:
+            raise UserError(
+                f"A record of the shards in {data.pairs.root} cannot be read: {str(error).splitlines()[0]}. "
+                "Copy them again; the same command continues."
+            ) from error
+        number, problem = next(iter(bad.items()))
+        name = data.pairs.root / data.pairs.splits["train"][number]
         raise UserError(
-            f"A file has changed since the run began: {path}: {problem}. Put it back; the same command continues."
+            f"A file has changed since the run began: {name}: {problem}. Put it back; the same command continues."
         ) from error
 
 

@@ -16,6 +16,7 @@ from p2p_keras.data.pairs import EXTENSIONS
 from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
 from p2p_keras.loading import Model
+from p2p_keras.pictures import file_names, write_jpeg, write_png
 from p2p_keras.progress import ProgressLine
 
 STD_GAIN = 4  # levels of brightness for one level of standard deviation, so that it can be seen
@@ -84,7 +85,7 @@ def translate_pictures(
     if job.samples and not model.noise:
         raise UserError("--samples needs a model with noise: a run, or an export made with --noise. This one has none.")
     names = [name for _, name in pictures]
-    names = images.file_names(names, job.suffix) if job.suffix else names
+    names = file_names(names, job.suffix) if job.suffix else names
     todo = []
     for (source, _), name in zip(pictures, names, strict=True):
         files = _files(output / name, job.samples)
@@ -165,6 +166,6 @@ def _batches(pictures: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int
 def _write(file: Path, picture: np.ndarray) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix.lower() == ".png":
-        images.write_png(file, picture)
+        write_png(file, picture)
     else:
-        images.write_jpeg(file, picture)
+        write_jpeg(file, picture)

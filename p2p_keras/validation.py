@@ -53,14 +53,14 @@ def make_validation(
     folder.mkdir(parents=True, exist_ok=True)
     reference = None
     if extractor:
-        progress = ProgressLine(len(pairs.paths), "pictures")
+        progress = ProgressLine(len(pairs.files), "pictures")
         reference = scoring.describe_reference(
             pairs, BATCH_SIZE, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
         )
         progress.clear()
 
     def validate(step: int) -> dict:
-        progress = ProgressLine(len(pairs.paths), "pictures")
+        progress = ProgressLine(len(pairs.files), "pictures")
         scores = scoring.score_pictures(
             generate,
             pairs,

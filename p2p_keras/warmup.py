@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.images import encode_png
+from p2p_keras.pictures import encode_png
 
 BATCHES = (1, 8)
 

@@ -4,7 +4,7 @@ from conftest import write_pairs
 from PIL import Image
 
 from p2p_keras.data import check
-from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.pairs import Reading, find_pairs
 from p2p_keras.errors import UserError
 
 
@@ -44,25 +44,23 @@ def _bomb(path):
         ("a.jpg", _rotated, "EXIF orientation"),
         ("a.png", _bomb, "13000x13000 is more than 64 megapixels"),
         ("a.jpg", lambda path: _save(path, mode="CMYK", format="JPEG"), "CMYK"),
-        ("a.png", lambda path: _save(path, mode="I;16", format="PNG"), "8-bit"),
         ("a.png", lambda path: _save(path, format="GIF"), "GIF"),
     ],
 )
 def test_each_kind_of_bad_file_is_told_by_its_problem(tmp_path, name, make, problem):
     make(tmp_path / name)
-    bad = check.find_bad_files([str(tmp_path / name)], panel_count=2)
-    assert problem in bad[str(tmp_path / name)]
+    assert problem in check.find_bad_pairs([(str(tmp_path / name),)], Reading())[0]
 
 
 def test_a_truncated_png_is_found(tmp_path):
     write_pairs(tmp_path, 1)
     content = (tmp_path / "000.png").read_bytes()
     (tmp_path / "000.png").write_bytes(content[: len(content) // 2])
-    assert check.find_bad_files([str(tmp_path / "000.png")], 2)
+    assert check.find_bad_pairs([(str(tmp_path / "000.png"),)], Reading())
 
 
 def test_good_files_have_no_problem(pairs_dir):
-    assert check.find_bad_files(find_pairs(pairs_dir).paths("train"), 2) == {}
+    assert check.find_bad_pairs(find_pairs(pairs_dir).files("train").paths, Reading()) == {}
 
 
 def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_path):
@@ -70,10 +68,10 @@ def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_pat
     (pairs_dir / "val" / "000.png").write_bytes(b"")
     pairs = find_pairs(pairs_dir)
     with pytest.raises(
-        UserError, match=r"Of 15 files .* 2 cannot .*train/001\.png: it is not a picture.*--max_bad_files=2"
+        UserError, match=r"Of 15 pairs .* 2 cannot .*train/001\.png: it is not a picture.*--max_bad_files=2"
     ):
-        check.checked(pairs, 1, tmp_path / "memory.json")
-    kept, bad = check.checked(pairs, 2, tmp_path / "memory.json")
+        check.checked(pairs, Reading(), 1, tmp_path / "memory.json")
+    kept, bad = check.checked(pairs, Reading(), 2, tmp_path / "memory.json")
     assert list(bad) == ["train/001.png", "val/000.png"]
     assert len(kept.splits["train"]) == 11
     assert "train/001.png" not in kept.splits["train"]
@@ -81,17 +79,17 @@ def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_pat
 
 def test_when_all_are_bad_leaving_them_out_is_no_way_out(pairs_dir, tmp_path):
     with pytest.raises(UserError, match=r"pictures? of 3 panels.*15 cannot be used.*not divisible by 3") as error:
-        check.checked(find_pairs(pairs_dir, ("a", "b", "c")), 0, tmp_path / "memory.json")
+        check.checked(find_pairs(pairs_dir, ("a", "b", "c")), Reading(3), 0, tmp_path / "memory.json")
     assert "--max_bad_files" not in str(error.value)
 
 
 def test_the_same_files_are_decoded_once_and_changed_ones_again(pairs_dir, tmp_path):
     read = []
     memory = tmp_path / "memory.json"
-    check.checked(find_pairs(pairs_dir), 0, memory, read.append)
+    check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))
     assert read == list(range(1, 16))
-    check.checked(find_pairs(pairs_dir), 0, memory, read.append)
+    check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))
     assert len(read) == 15
     (pairs_dir / "train" / "000.png").write_text("changed")
     with pytest.raises(UserError, match=r"000\.png"):
-        check.checked(find_pairs(pairs_dir), 0, memory, read.append)
+        check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))

@@ -4,18 +4,17 @@ import json
 import pytest
 
 from p2p_keras.config import (
-    PRESETS,
     TrainConfig,
     best_metric,
     check_resume,
     decay_steps,
-    make_config,
     patch_size,
     read_config,
     to_json,
     total_steps,
 )
 from p2p_keras.errors import UserError
+from p2p_keras.presets import PRESETS, make_config
 
 
 def test_defaults_are_the_papers():

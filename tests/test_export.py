@@ -18,6 +18,7 @@ from p2p_keras import export, images
 from p2p_keras.errors import UserError
 from p2p_keras.loading import check_export, open_model
 from p2p_keras.models import make_inference
+from p2p_keras.pictures import encode_png
 
 TESTS = Path(__file__).parent
 
@@ -95,7 +96,7 @@ def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, pict
     _assert_same_pixels(signatures["translate"](image=tf.constant(pictures))["image"], expected)
     floats = signatures["translate_float"](image=images.to_unit_range(pictures))["image"]
     _assert_same_pixels(images.to_uint8(floats.numpy()), expected)
-    files = tf.constant([images.encode_png(picture) for picture in pictures])
+    files = tf.constant([encode_png(picture) for picture in pictures])
     encoded = signatures["serving_default"](image_bytes=files)["image_bytes"]
     _assert_same_pixels([np.asarray(Image.open(io.BytesIO(one))) for one in encoded.numpy()], expected)
     wide = signatures["translate"](image=tf.zeros((1, 20, 45, 3), tf.uint8))["image"]
@@ -206,7 +207,7 @@ def test_a_real_client_is_understood(saved_model, pictures, expected):
     _assert_same_pixels(tf.make_ndarray(parsed.outputs["image"]), expected)
 
     # "instances" lists rows, "inputs" columns; bytes travel as {"b64": ...}, and come back so from names in _bytes.
-    coded = [{"b64": base64.b64encode(images.encode_png(picture)).decode()} for picture in pictures]
+    coded = [{"b64": base64.b64encode(encode_png(picture)).decode()} for picture in pictures]
     for body in ({"instances": [{"image_bytes": one} for one in coded]}, {"inputs": {"image_bytes": coded}}):
         sent = json.loads(json.dumps(body))
         rows = (

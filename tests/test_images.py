@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras import images
+from p2p_keras.pictures import grid, write_png
 
 
 def test_every_level_survives_the_way_there_and_back():
@@ -58,7 +59,7 @@ def test_png_is_bit_exact_with_pillow(mode):
 
 def test_grid_shows_each_picture_whole_in_its_place():
     rows = [[np.full((8, 8, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
-    sheet = images.grid(rows, ["a", "b", "c"])
+    sheet = grid(rows, ["a", "b", "c"])
     for value in range(0, 60, 10):
         # 8x8 enlarged to 128x128; black title letters add to value 0
         assert (sheet == value).all(axis=-1).sum() >= 128 * 128
@@ -67,13 +68,13 @@ def test_grid_shows_each_picture_whole_in_its_place():
 
 def test_grid_leaves_pictures_that_are_large_enough_as_they_are():
     picture = np.random.RandomState(0).randint(0, 256, (200, 130, 3), dtype=np.uint8)
-    sheet = images.grid([[picture, picture]], ["a", "b"])
+    sheet = grid([[picture, picture]], ["a", "b"])
     np.testing.assert_array_equal(sheet[20:220, 2:132], picture)
     np.testing.assert_array_equal(sheet[20:220, 134:264], picture)
 
 
 def test_write_png_round_trips_and_leaves_nothing_beside(tmp_path):
     picture = np.random.RandomState(1).randint(0, 256, (5, 7, 3), dtype=np.uint8)
-    images.write_png(tmp_path / "a.png", picture)
+    write_png(tmp_path / "a.png", picture)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -12,11 +12,13 @@ PACKAGE = Path(__file__).parents[1] / "p2p_keras"
 # Lower floors know nothing of higher ones; rooms on one floor may know each other only where it says so.
 FLOORS = [
     {"errors", "data", "cli"},
-    {"cadence", "config", "progress", "metrics._tfgan", "versions", "cache"},
+    {"cadence", "kinds", "progress", "metrics._tfgan", "versions", "cache", "data.manifest", "pictures"},
+    {"config"},
     {"metrics.distribution", "metrics.paired", "metrics.fetch", "metrics.frozen_graph"}
-    | {"images", "losses", "models", "devices", "workdir", "data.pairs"}
+    | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
-    {"trainer", "checkpoints", "charts", "summaries", "data.check", "data.pipeline", "metrics.inception"},
+    {"data.check"},
+    {"trainer", "checkpoints", "charts", "summaries", "data.pipeline", "metrics.inception"},
     {"", "samples", "recorder", "networks", "settle", "metrics", "serving", "warmup"},
     {"scoring"},
     {"scoreboard"},

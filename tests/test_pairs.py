@@ -6,7 +6,7 @@ from conftest import write_pairs
 from PIL import Image
 
 from p2p_keras.data import pipeline
-from p2p_keras.data.pairs import find_pairs, fingerprint, select_panels
+from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, select_panels
 from p2p_keras.errors import UserError
 
 
@@ -20,7 +20,7 @@ def test_lists_pictures_sorted_with_folders_beneath_and_says_what_it_left_out(pa
     assert pairs.splits["train"][-1] == "train/more/000.png"
     assert list(pairs.splits["train"]) == sorted(pairs.splits["train"])
     assert [len(pairs.splits[split]) for split in ("train", "val", "test")] == [14, 3, 0]
-    assert pairs.ignored == ("train/notes.txt",)
+    assert pairs.ignored == {"train/notes.txt": "it is no .jpg or .png"}
 
 
 def test_dataset_json_names_the_panels_and_the_flag_overrides_it(pairs_dir):
@@ -88,7 +88,7 @@ def test_both_dayton_composites_come_out_the_right_way_round(shared_data, tmp_pa
         (tmp_path / folder / "train").symlink_to(shared_data / "dayton" / folder)
         pairs = find_pairs(tmp_path / folder, panels)
         input_panel, target_panel = select_panels("a2s", panels)
-        dataset = pipeline.inference_dataset(pairs.paths("train"), 4, input_panel, target_panel, 256, 8)
+        dataset = pipeline.inference_dataset(pairs.files("train"), Reading(4, input_panel, target_panel), 8)
         aerial, street = (batch.numpy() for batch in next(iter(dataset)))
         assert aerial.shape == street.shape == (8, 256, 256, 3)
 
@@ -97,6 +97,6 @@ def test_both_dayton_composites_come_out_the_right_way_round(shared_data, tmp_pa
 
         assert sky_over_ground(street) > 0.2
         assert abs(sky_over_ground(aerial)) < 0.15
-        composite = np.asarray(Image.open(pairs.paths("train")[0]).convert("RGB"))
+        composite = np.asarray(Image.open(pairs.files("train").paths[0][0]).convert("RGB"))
         left = panels.index("aerial") * 256
         np.testing.assert_allclose((aerial[0] + 1) * 127.5, composite[:, left : left + 256], atol=1e-3)

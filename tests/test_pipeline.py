@@ -5,14 +5,14 @@ from conftest import draw_pair
 from PIL import Image
 
 from p2p_keras.data import pipeline
-from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.pairs import Files, Reading, find_pairs
 
-READING = (2, 0, 1, 32)  # panel_count, input_panel, target_panel, image_size
+READING = Reading(image_size=32)
 
 
 def _batches(pairs_dir, first=0, last=6, batch_size=4, seed=3):
-    paths = find_pairs(pairs_dir).paths("train")
-    return list(pipeline.training_dataset(paths, *READING, batch_size, seed, first, last).as_numpy_iterator())
+    files = find_pairs(pairs_dir).files("train")
+    return list(pipeline.training_dataset(files, READING, batch_size, seed, first, last).as_numpy_iterator())
 
 
 @pytest.mark.parametrize(("size", "load"), [(32, 36), (64, 72), (128, 143), (256, 286), (512, 572)])
@@ -31,11 +31,11 @@ def test_a_run_that_starts_later_sees_what_it_would_have_seen(pairs_dir):
 def test_each_epoch_is_another_permutation_and_the_seed_decides_it(tmp_path):
     paths = []
     for i in range(12):  # plain panels of level 10 i: the picture tells its number
-        paths.append(str(tmp_path / f"{i}.png"))
-        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1])
+        paths.append((str(tmp_path / f"{i}.png"),))
+        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
 
     def order(seed):
-        dataset = pipeline.training_dataset(paths, *READING, 4, seed, 0, 9)
+        dataset = pipeline.training_dataset(Files(paths), READING, 4, seed, 0, 9)
         levels = [np.rint((batch[0][:, 0, 0, 0] + 1) * 127.5 / 10).astype(int) for batch in dataset.as_numpy_iterator()]
         return np.concatenate(levels).reshape(3, 12)
 
@@ -49,9 +49,9 @@ def test_each_epoch_is_another_permutation_and_the_seed_decides_it(tmp_path):
 def test_what_does_not_fill_a_batch_is_left_out_of_its_epoch_only(tmp_path):
     paths = []
     for i in range(5):
-        paths.append(str(tmp_path / f"{i}.png"))
-        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1])
-    dataset = pipeline.training_dataset(paths, *READING, 4, 0, 0, 20)
+        paths.append((str(tmp_path / f"{i}.png"),))
+        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
+    dataset = pipeline.training_dataset(Files(paths), READING, 4, 0, 0, 20)
     epochs = [set(np.rint((b[0][:, 0, 0, 0] + 1) * 12.75).astype(int)) for b in dataset.as_numpy_iterator()]
     assert all(len(epoch) == 4 for epoch in epochs)
     assert set.union(*epochs) == set(range(5))
@@ -74,11 +74,12 @@ def test_both_images_get_the_same_draw(pairs_dir):
         np.testing.assert_allclose(target_image, -input_image, atol=1e-5)
 
 
-def test_jitter_equals_resize_crop_mirror_of_tensorflow():
-    pair = tf.constant(np.random.RandomState(0).randint(0, 256, (50, 40, 6), dtype=np.uint8))
+@pytest.mark.parametrize("shape", [(50, 40, 3), (30, 36, 3), (32, 32, 1), (20, 50, 4)])  # shrunk, enlarged, both
+def test_jitter_equals_resize_crop_mirror_of_tensorflow(shape):
+    pair = tf.constant(np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8))
     mirrored, offsets = set(), set()
     for i in range(40):
-        ours = pipeline.random_jitter(pair, tf.constant([i, 5]), 32).numpy()
+        ours = pipeline.random_jitter(pair, pipeline.draw_jitter(tf.constant([i, 5]), 32), 32).numpy()
         draw = tf.random.stateless_uniform((3,), [i, 5]).numpy()
         top, left = (draw[:2] * 5).astype(int)
         resized = tf.image.resize(pair, (36, 36), "bilinear", antialias=True).numpy()
@@ -94,13 +95,13 @@ def test_jitter_equals_resize_crop_mirror_of_tensorflow():
 def test_inference_keeps_a_picture_of_the_right_size_as_it_is_and_resizes_others_like_pillow(tmp_path):
     first, second = draw_pair(0)
     Image.fromarray(np.concatenate([first, second], axis=1)).save(tmp_path / "a.png")
-    input_image, target_image = next(iter(pipeline.inference_dataset([str(tmp_path / "a.png")], *READING, 1)))
+    input_image, target_image = next(iter(pipeline.inference_dataset(Files([(str(tmp_path / "a.png"),)]), READING, 1)))
     np.testing.assert_array_equal(np.rint((input_image[0] + 1) * 127.5), first)
     np.testing.assert_array_equal(np.rint((target_image[0] + 1) * 127.5), second)
 
     large = np.random.RandomState(0).randint(0, 256, (100, 140, 3), dtype=np.uint8)
     Image.fromarray(large).save(tmp_path / "b.png")
-    input_image, _ = next(iter(pipeline.inference_dataset([str(tmp_path / "b.png")], *READING, 1)))
+    input_image, _ = next(iter(pipeline.inference_dataset(Files([(str(tmp_path / "b.png"),)]), READING, 1)))
     expected = np.asarray(Image.fromarray(large[:, :70]).resize((32, 32), Image.Resampling.BILINEAR), np.float32)
     assert np.abs((input_image[0] + 1) * 127.5 - expected).max() <= 1.01  # Pillow rounds after each of its two passes
 
@@ -108,6 +109,7 @@ def test_inference_keeps_a_picture_of_the_right_size_as_it_is_and_resizes_others
 def test_panels_are_cut_by_position(tmp_path):
     levels = [10, 80, 150, 220]
     Image.fromarray(np.concatenate([np.full((8, 8, 3), x, np.uint8) for x in levels], axis=1)).save(tmp_path / "a.png")
-    pair = pipeline.read_pair(tf.constant(str(tmp_path / "a.png")), 4, 2, 1).numpy()
-    assert pair.shape == (8, 8, 6)
-    assert (np.unique(pair[..., :3]), np.unique(pair[..., 3:])) == (150, 80)
+    read_pair = pipeline.make_reader(Files([(str(tmp_path / "a.png"),)]), Reading(4, 2, 1, 32))
+    input_image, target_image = read_pair(tf.constant(0, tf.int64))
+    assert input_image.shape == target_image.shape == (8, 8, 3)
+    assert (np.unique(input_image), np.unique(target_image)) == (150, 80)

@@ -7,7 +7,7 @@ from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.cli import train as train_command
 from p2p_keras.cli import translate as translate_command
-from p2p_keras.config import PRESETS
+from p2p_keras.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

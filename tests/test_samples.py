@@ -2,10 +2,10 @@ import numpy as np
 import tensorflow as tf
 from conftest import draw_pair, write_pairs
 
-from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.pairs import Reading, find_pairs
 from p2p_keras.samples import make_sampler
 
-READING = (2, 0, 1, 32)
+READING = Reading(image_size=32)
 
 
 def negative(image: tf.Tensor) -> tf.Tensor:

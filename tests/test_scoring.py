@@ -6,12 +6,13 @@ import tensorflow as tf
 from conftest import write_pairs
 
 from p2p_keras import scoring
-from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.pairs import Reading, find_pairs
 from p2p_keras.errors import UserError
 from p2p_keras.metrics import distribution
 from p2p_keras.metrics.inception import Extractor
 
-READING = (2, 0, 1, 32)  # two panels, left to right, 32x32
+READING = Reading(image_size=32)  # two panels, left to right
+SWAPPED = READING._replace(input_panel=1, target_panel=0)
 
 
 class Eye:
@@ -92,10 +93,10 @@ def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_p
     assert other.seen == 12  # another extractor
     scoring.describe_reference(split, 5, eye.extractor, cache)
     assert eye.seen == 24
-    scoring.describe_reference(split._replace(reading=(2, 1, 0, 32)), 5, eye.extractor, cache)
+    scoring.describe_reference(split._replace(reading=SWAPPED), 5, eye.extractor, cache)
     assert eye.seen == 36  # the other panel
     scoring.describe_reference(split, 5, eye.extractor, cache)
-    os.utime(split.paths[3], ns=(10**18, 2 * 10**18))
+    os.utime(split.files.paths[3][0], ns=(10**18, 2 * 10**18))
     scoring.describe_reference(split, 5, eye.extractor, cache)
     assert eye.seen == 60  # a changed file
     cache.write_bytes(cache.read_bytes()[:100])
@@ -130,7 +131,7 @@ def test_few_pictures_are_cautioned_about_and_what_cannot_be_computed_is_absent(
     write_pairs(tmp_path / "train", 20)
     split = scoring.take_split(find_pairs(tmp_path), READING, "train")
     for count, words in ((5, "5 are fewer than the 12 features"), (20, "20 are under 10,000")):
-        part = split._replace(names=split.names[:count], paths=split.paths[:count])
+        part = split._replace(names=split.names[:count], files=split.files.take(range(count)))
         scores = scoring.score_pictures(negative, part, 5, eye.extractor)
         reference = scoring.describe_reference(part, 5, eye.extractor, tmp_path / "reference.npz")
         (caution,) = scoring.summarise(scores, reference, eye.extractor).cautions
@@ -141,8 +142,8 @@ def test_a_limit_spreads_over_the_split(pairs_dir):
     pairs = find_pairs(pairs_dir)
     some = scoring.take_split(pairs, READING, "train", limit=4)
     assert some.names == ("000.png", "003.png", "006.png", "009.png")
-    assert len(some.paths) == 4
-    assert len(scoring.take_split(pairs, READING, "train", limit=99).paths) == 12
+    assert len(some.files) == 4
+    assert len(scoring.take_split(pairs, READING, "train", limit=99).files) == 12
 
 
 def test_the_fingerprint_knows_the_pictures_and_not_the_place(pairs_dir, tmp_path):
@@ -150,5 +151,8 @@ def test_the_fingerprint_knows_the_pictures_and_not_the_place(pairs_dir, tmp_pat
     before = scoring.fingerprint(split)
     moved = scoring.take_split(find_pairs(pairs_dir.rename(tmp_path / "elsewhere")), READING, "train")
     assert scoring.fingerprint(moved) == before
-    assert scoring.fingerprint(moved._replace(names=moved.names[1:], paths=moved.paths[1:])) != before
-    assert scoring.fingerprint(moved._replace(reading=(2, 1, 0, 32))) != before
+    assert (
+        scoring.fingerprint(moved._replace(names=moved.names[1:], files=moved.files.take(range(1, len(moved.files)))))
+        != before
+    )
+    assert scoring.fingerprint(moved._replace(reading=SWAPPED)) != before

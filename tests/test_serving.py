@@ -9,6 +9,7 @@ from conftest import draw_pair
 from PIL import Image
 
 from p2p_keras import images, serving
+from p2p_keras.data.pairs import Files, Reading
 from p2p_keras.data.pipeline import inference_dataset
 
 
@@ -98,7 +99,7 @@ def test_files_are_decoded_and_resized_as_in_evaluation(tmp_path):
     path = tmp_path / "pair.jpg"
     both = np.concatenate(draw_pair(5, size=100), axis=1)
     path.write_bytes(_encoded(both, "JPEG", quality=95))
-    expected, _ = next(iter(inference_dataset([str(path)], 2, 0, 1, 32, 1)))
+    expected, _ = next(iter(inference_dataset(Files([(str(path),)]), Reading(image_size=32), 1)))
     with Image.open(path) as image:
         left = _encoded(np.asarray(image)[:, :100])
     np.testing.assert_array_equal(serving.decode_pictures(tf.constant([left]), 32), expected)

@@ -82,7 +82,7 @@ def main(values: flags.FlagValues) -> int:
     for run in runs:
         records = evaluate(run, extractor, reason, given["batch_size"], given["save_images"])
         newest.append(records[-1])
-        print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.paths)} pictures of {run.pairs.name}/")
+        print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.files)} pictures of {run.pairs.name}/")
         print(scoreboard.table(records))
         for remark in scoreboard.remarks(records[-1]):
             print(remark)

@@ -5,7 +5,8 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import BEST_METRICS, DEMO, DIRECTIONS, DISCRIMINATORS, PRECISIONS, PRESETS, make_config
+from p2p_keras.config import BEST_METRICS, DIRECTIONS, DISCRIMINATORS, PRECISIONS
+from p2p_keras.presets import DEMO, PRESETS, make_config
 from p2p_keras.workdir import saved_run
 
 DOC = """

@@ -1,6 +1,7 @@
 """Reads every file once before training starts, so that a bad one is named now and not hours later."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -8,106 +9,212 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from p2p_keras.data.pairs import SPLITS, Pairs
+from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
 
 MAX_PIXELS = 64_000_000
-_MODES = {"RGB", "L", "P", "RGBA", "LA", "1"}  # 8 bits a channel or less: what TensorFlow and Pillow decode alike
+# What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
+_MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I"}
 _EXIF_ORIENTATION = 0x0112
 
 
-def file_problem(path: str, panel_count: int, rotated: bool = False) -> str | None:
-    """Why a file cannot be trained on, in a few words; None if it can.
+class PictureError(Exception):
+    """A file that cannot be used; the message says why in a few words."""
+
+
+def open_picture(path: str, panel_count: int = 1, rotated: bool = False) -> Image.Image:
+    """Opens and decodes a picture file that is as it should be.
 
     The size is read from the header and refused before anything is decoded. TensorFlow ignores the EXIF orientation, so
     a rotated picture would be trained on lying on its side; `rotated` is for readers that do turn it.
+
+    Raises:
+        PictureError: It is not.
     """
     try:
-        with Image.open(path) as image:
+        with contextlib.ExitStack() as opened:
+            image = opened.enter_context(Image.open(path))
             width, height = image.size
             if width * height > MAX_PIXELS:
-                return f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels"
+                raise PictureError(f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels")
             if image.format not in ("JPEG", "PNG"):
-                return f"it is a {image.format}, not a JPEG or PNG"
+                raise PictureError(f"it is a {image.format}, not a JPEG or PNG")
             if image.mode not in _MODES:
-                return f"its pixels are {image.mode}; 8-bit RGB or grey is needed"
+                raise PictureError(f"its pixels are {image.mode}; RGB or grey is needed")
             if width % panel_count:
-                return f"its width {width} is not divisible by {panel_count} panels"
+                raise PictureError(f"its width {width} is not divisible by {panel_count} panels")
             if not rotated and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-                return "its EXIF orientation is not 1; rotate the pixels and remove the tag"
+                raise PictureError("its EXIF orientation is not 1; rotate the pixels and remove the tag")
             image.load()
-    except Image.DecompressionBombError:
-        return f"it has more than {MAX_PIXELS // 10**6} megapixels"
-    except Image.UnidentifiedImageError:
-        return "it is empty" if os.path.getsize(path) == 0 else "it is not a picture"
-    except FileNotFoundError:
-        return "it is not there"
+            opened.pop_all()
+            return image
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} megapixels") from error
+    except Image.UnidentifiedImageError as error:
+        raise PictureError("it is empty" if os.path.getsize(path) == 0 else "it is not a picture") from error
+    except FileNotFoundError as error:
+        raise PictureError("it is not there") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three
-        return f"it cannot be decoded ({error})"
+        raise PictureError(f"it cannot be decoded ({error})") from error
+
+
+def bit_depths(pairs: Pairs, split: str, panels: tuple[int, int]) -> tuple[int, int]:
+    """8 or 16, of the input and the target panel: as the data set says, else as the header of a split's first pair."""
+    if pairs.bits:
+        return pairs.bits, pairs.bits
+    first = pairs.files(split).paths[0]
+    return tuple(_bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
+
+
+def file_problem(path: str, panel_count: int = 1, rotated: bool = False) -> str | None:
+    """Why a file cannot be used, in a few words; None if it can. Arguments as of `open_picture`."""
+    try:
+        open_picture(path, panel_count, rotated).close()
+    except PictureError as problem:
+        return str(problem)
     return None
 
 
-def find_bad_files(
-    paths: Iterable[str], panel_count: int, on_progress: Callable[[int], None] = lambda done: None
-) -> dict[str, str]:
-    """Decodes every file once, in threads. Returns path -> problem for the bad ones, in order."""
-    bad, paths = {}, list(paths)
+def pair_problem(files: tuple[str, ...], reading: Reading) -> str | None:
+    """Why a pair of loose files cannot be trained on; None if it can."""
+    for panel, path in enumerate(files):
+        try:
+            with open_picture(path, reading.panel_count if len(files) == 1 else 1) as image:
+                _check_classes(image, panel if len(files) > 1 else None, reading)
+        except PictureError as problem:
+            return str(problem) if len(files) == 1 else f"{path}: {problem}"
+    return None
+
+
+def find_bad_pairs(
+    rows: Iterable[tuple[str, ...]], reading: Reading, on_progress: Callable[[int], None] = lambda done: None
+) -> dict[int, str]:
+    """Decodes every file once, in threads. Returns number of the pair -> problem for the bad ones, in order."""
+    bad = {}
     # Filters are the whole process's, so they are set here and not in the threads. Our own limit is below Pillow's.
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        problems = threads.map(lambda path: file_problem(path, panel_count), paths)
-        for done, (path, problem) in enumerate(zip(paths, problems, strict=True), start=1):
+        problems = threads.map(lambda files: pair_problem(files, reading), rows)
+        for number, problem in enumerate(problems):
             if problem:
-                bad[path] = problem
-            on_progress(done)
+                bad[number] = problem
+            on_progress(number + 1)
     return bad
 
 
 def checked(
-    pairs: Pairs, max_bad_files: int, memory: Path, on_progress: Callable[[int], None] = lambda done: None
+    pairs: Pairs,
+    reading: Reading,
+    max_bad_files: int,
+    memory: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Pairs, dict[str, str]]:
-    """Leaves out the files that cannot be read, if they are few enough.
+    """Leaves out the pairs that cannot be read, if they are few enough.
+
+    What `p2p-prepare` has checked and written, and what still has the size that it wrote down, is not decoded again.
 
     Args:
         pairs: As found on disk.
+        reading: How they are read.
         max_bad_files: How many may be left out.
         memory: A file that remembers the result for these very files (names, sizes, times of change), so that a second
             start does not decode them all again.
-        on_progress: Called with the number of files read.
+        on_progress: Called with the number of pairs read, and how many are to be.
 
     Returns:
-        The pairs without the bad files, and relative path -> problem for those.
+        The pairs without the bad ones, and name -> problem for those.
 
     Raises:
-        UserError: There are more bad files than `max_bad_files`; names the first ones.
+        UserError: There are more bad ones than `max_bad_files`, and names the first; or a shard has changed.
     """
-    key = _state(pairs)
-    bad = _recall(memory, key)
-    if bad is None:
-        names = [name for split in SPLITS for name in pairs.splits[split]]
-        found = find_bad_files([str(pairs.root / name) for name in names], pairs.panel_count, on_progress)
-        bad = {Path(path).relative_to(pairs.root).as_posix(): problem for path, problem in found.items()}
-        memory.write_text(json.dumps({"files": key, "bad": bad}, indent=2) + "\n")
+    rows = _unchecked(pairs, reading)
+    bad = {}
+    if rows:
+        key = _state(rows, reading)
+        bad = _recall(memory, key)
+        if bad is None:
+            names = list(rows)
+            found = find_bad_pairs(rows.values(), reading, lambda done: on_progress(done, len(rows)))
+            bad = {names[number]: problem for number, problem in found.items()}
+            memory.write_text(json.dumps({"files": key, "bad": bad}, indent=2) + "\n")
     if len(bad) > max_bad_files:
         first = "; ".join(f"{name}: {problem}" for name, problem in list(bad.items())[:3])
         total = sum(map(len, pairs.splits.values()))
         leave_out = f", or leave them out with --max_bad_files={len(bad)}" if len(bad) < total else ""
+        form = "" if pairs.rows else f" of {pairs.panel_count} panels side by side"
         raise UserError(
-            f"Every file must be a readable picture of {pairs.panel_count} panels side by side. Of {total} files in "
-            f"{pairs.root}, {len(bad)} cannot be used: {first}{'; ...' if len(bad) > 3 else ''}. "
+            f"Every file must be a readable picture{form}. "
+            f"Of {total} pairs in {pairs.root}, {len(bad)} cannot be used: {first}{'; ...' if len(bad) > 3 else ''}. "
             f"Mend or remove them{leave_out}."
         )
     return pairs.without(set(bad)), bad
 
 
-def _state(pairs: Pairs) -> str:
-    digest = hashlib.sha256(f"{MAX_PIXELS} {pairs.panel_count}\n".encode())
+def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
+    """Name -> files of the pairs that nobody has vouched for."""
+    for shard, size in pairs.shards.items():
+        path = pairs.root / shard
+        found = path.stat().st_size if path.is_file() else 0
+        if found != size:
+            raise UserError(
+                f"A shard must be as p2p-prepare wrote it. {path} has {found} bytes, dataset.json says {size}. "
+                "Copy it again, or prepare the data set again."
+            )
+    if pairs.shards:
+        return {}
+    rows, labels = {}, reading.input_kind.labels or reading.target_kind.labels
     for split in SPLITS:
-        for name in pairs.splits[split]:
-            status = os.stat(pairs.root / name)
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        for name, files in zip(pairs.splits[split], pairs.files(split).paths, strict=True):
+            entry = pairs.entries.get(name)
+            if entry is None or labels or entry.width % reading.panel_count or _size(files[0]) != entry.bytes:
+                rows[name] = files
+    return rows
+
+
+def _bit_depth(path: str) -> int:
+    with open(path, "rb") as file:
+        head = file.read(25)
+    return 16 if head.startswith(b"\x89PNG") and head[24:] == b"\x10" else 8
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> None:
+    """Refuses a label map with other classes than there are channels. `panel` is None for a composite."""
+    for number, kind in ((reading.input_panel, reading.input_kind), (reading.target_panel, reading.target_kind)):
+        if not kind.labels or panel not in (None, number):
+            continue
+        if image.mode not in ("P", "L"):
+            raise PictureError(f"its pixels are {image.mode}; a label map is an indexed or grey PNG of class numbers")
+        if image.format != "PNG":
+            raise PictureError(f"it is a {image.format}; a label map is a PNG, for JPEG changes class numbers")
+        classes, width = np.asarray(image), image.width // reading.panel_count
+        if panel is None:
+            classes = classes[:, number * width : (number + 1) * width]
+        if classes.size and classes.max() >= kind.channels:
+            raise PictureError(
+                f"it has class {classes.max()}; with {kind.channels} classes the highest is {kind.channels - 1}"
+            )
+
+
+def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
+    kinds = (reading.panel_count, *(kind for kind in (reading.input_kind, reading.target_kind) if kind.labels))
+    digest = hashlib.sha256(f"{MAX_PIXELS} {kinds}\n".encode())
+    for name, files in rows.items():
+        for path in files:
+            try:
+                status = os.stat(path)
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(f"{name}\0gone\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -1,46 +1,101 @@
-"""Where the pairs lie: a folder of side-by-side composites -> an ordered list of files, and which panel is which."""
+"""Where the pairs lie: the layouts of a data set -> an ordered list of pairs, their files, and which panel is which."""
 
 import dataclasses
 import hashlib
-import json
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from p2p_keras.data import manifest
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import RGB, Kind
 
 SPLITS = ("train", "val", "test")
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 
+# Where a folder for each panel may lie: p2p_keras' and pix2pix's A/train, then train/A, pix2pixHD's train_A, CycleGAN's
+# trainA.
+_FOLDERS = ("{panel}/{split}", "{split}/{panel}", "{split}_{panel}", "{split}{panel}")
+
+
+class Reading(NamedTuple):
+    """How the input and the target picture are taken out of a pair's files."""
+
+    panel_count: int = 2
+    input_panel: int = 0  # counted from 0 at the left
+    target_panel: int = 1
+    image_size: int = 256  # height and width of what the networks see, pixels
+    input_kind: Kind = RGB
+    target_kind: Kind = RGB
+
+
+class Files(NamedTuple):
+    """Where the bytes of some pairs are, a row for each pair, in order."""
+
+    paths: list[tuple[str, ...]]  # one file that holds all panels, or one file for each panel, left to right
+    offsets: list[int] | None = None  # of the pair's record in its file, if that is a shard
+    sizes: list[int] | None = None  # of the pair in bytes, if the manifest says so
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, rows: Sequence[int]) -> "Files":
+        """Some of the pairs, by their numbers."""
+        return Files(*([column[i] for i in rows] if column else None for column in self))
+
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """A data set of composites: pictures of the same thing in equal panels, side by side in one file.
+    """A data set of pairs: pictures of the same thing, side by side in one file or in a folder for each panel.
 
     Attributes:
         root: The folder given as `--data_dir`.
         panels: Names of the panels, left to right; empty if nobody named them (then there are two).
         image_size: What `dataset.json` says, or None.
-        splits: For `train`, `val`, `test`: the files, as paths relative to `root` with "/" between folders, sorted.
-        ignored: Files whose extension is not one of a picture that can be read here.
+        channels: What `dataset.json` says of every panel, or None.
+        bits: The same.
+        splits: For `train`, `val`, `test`: the pairs' names, in order. A name is the path of the pair's file relative
+            to `root`, with "/" between folders; with a folder for each panel it is `split/` and the first panel's path.
+        rows: Name -> files relative to `root`, where they are not just the name.
+        ignored: File -> why it is left out.
+        entries: What the manifest of a prepared data set says of each pair, by name; empty if there is none.
+        shards: Shard -> its size in bytes; empty if the files lie loose.
     """
 
     root: Path
     panels: tuple[str, ...]
     image_size: int | None
     splits: dict[str, tuple[str, ...]]
-    ignored: tuple[str, ...]
+    channels: int | None = None
+    bits: int | None = None
+    rows: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    ignored: dict[str, str] = dataclasses.field(default_factory=dict)
+    entries: dict[str, manifest.Entry] = dataclasses.field(default_factory=dict)
+    shards: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def panel_count(self) -> int:
-        """Panels in every composite."""
+        """Panels of every pair."""
         return len(self.panels) or 2
 
-    def paths(self, split: str) -> list[str]:
-        """Full paths of a split's files, in order."""
-        return [str(self.root / name) for name in self.splits[split]]
+    def files(self, split: str) -> Files:
+        """Where a split's pairs are, in order."""
+        names = self.splits[split]
+        if self.shards:
+            entries = [self.entries[name] for name in names]
+            paths = {shard: (str(self.root / shard),) for shard in self.shards}  # one object for all of a shard's pairs
+            return Files(
+                [paths[entry.shard] for entry in entries],
+                [entry.offset for entry in entries],
+                [entry.bytes for entry in entries],
+            )
+        root = f"{self.root}/"
+        paths = [tuple(root + file for file in self.rows.get(name, (name,))) for name in names]
+        return Files(paths, None, [self.entries[name].bytes for name in names] if self.entries else None)
 
     def without(self, bad: set[str]) -> "Pairs":
-        """The same pairs less the relative paths in `bad`."""
+        """The same pairs less those whose names are in `bad`."""
         kept = {split: tuple(name for name in names if name not in bad) for split, names in self.splits.items()}
         return dataclasses.replace(self, splits=kept)
 
@@ -49,8 +104,12 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     """Lists the pairs of a data set.
 
     Args:
-        data_dir: Holds `train/`, optionally `val/` and `test/` (folders beneath them are searched too), and optionally
-            `dataset.json` with `panels` and `image_size`.
+        data_dir: One of
+            what `p2p-prepare` wrote, known by its `manifest.csv`;
+            `train/` and optionally `val/` and `test/` of side-by-side pictures (folders beneath them are searched too);
+            a folder for each panel, `A/train` and `B/train` (also `train/A`, `train_A`, `trainA`), whose files make a
+            pair if their paths are equal but for the extension. The panels' names, if given, stand in place of A and B.
+            `dataset.json` may say `panels` and `image_size`.
         panels: Names of the panels, left to right; overrides `dataset.json`.
         needed: The split without which nothing can be done.
 
@@ -60,27 +119,39 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise UserError(f"--data_dir must be a folder with {needed}/ in it. There is no folder {data_dir}")
-    if not (data_dir / needed).is_dir():
-        found = ", ".join(sorted(path.name for path in data_dir.iterdir())[:5]) or "nothing"
-        raise UserError(f"--data_dir must hold a folder {needed}/ of side-by-side pictures. {data_dir} holds {found}")
-    description = _read_description(data_dir / "dataset.json")
-    splits, ignored = {}, []
-    for split in SPLITS:
-        pictures, others = _list_files(data_dir, split)
-        splits[split] = tuple(pictures)
-        ignored += others
-    if not splits[needed]:
+    described = manifest.read_description(data_dir / manifest.DESCRIPTION)
+    panels = panels or tuple(described.get("panels", ()))
+    common = {
+        "root": data_dir,
+        "panels": panels,
+        "image_size": described.get("image_size"),
+        "channels": described.get("channels"),
+        "bits": described.get("bits"),
+    }
+    if (data_dir / manifest.MANIFEST).is_file():
+        entries = manifest.read(data_dir / manifest.MANIFEST)
+        names = {split: [name for name in entries if name.startswith(f"{split}/")] for split in SPLITS}
+        found = Pairs(**common, splits=_sorted(names), entries=entries, shards=described.get("shards", {}))
+    elif folders := _panel_folders(data_dir, panels or ("A", "B"), needed):
+        found = Pairs(**common, **_match_folders(data_dir, folders))
+    else:
+        if not (data_dir / needed).is_dir():
+            there = ", ".join(sorted(path.name for path in data_dir.iterdir())[:5]) or "nothing"
+            raise UserError(
+                f"--data_dir must hold a folder {needed}/ of side-by-side pictures, or A/{needed}/ and B/{needed}/ of "
+                f"single ones (--panels names other folders than A and B). {data_dir} holds {there}"
+            )
+        names, ignored = {}, {}
+        for split in SPLITS:
+            names[split], others = list_pictures(data_dir, split)
+            ignored |= others
+        found = Pairs(**common, splits=_sorted(names), ignored=ignored)
+    if not found.splits[needed]:
+        others = f", but {len(found.ignored)} others, {next(iter(found.ignored))} for one" if found.ignored else ""
         raise UserError(
-            f"Pairs are files ending in {', '.join(EXTENSIONS)}. {data_dir / needed} holds no such file"
-            + (f", but {len(ignored)} others, {ignored[0]} for one" if ignored else "")
+            f"Pairs are files ending in {', '.join(EXTENSIONS)}. {data_dir} holds no such file of {needed}{others}"
         )
-    return Pairs(
-        root=data_dir,
-        panels=panels or tuple(description.get("panels", ())),
-        image_size=description.get("image_size"),
-        splits=splits,
-        ignored=tuple(ignored),
-    )
+    return found
 
 
 def select_panels(direction: str, panels: tuple[str, ...]) -> tuple[int, int]:
@@ -108,32 +179,99 @@ def select_panels(direction: str, panels: tuple[str, ...]) -> tuple[int, int]:
 
 
 def fingerprint(pairs: Pairs) -> str:
-    """A checksum over the training files' names, sizes and order: what a run's result depends on, wherever they lie."""
+    """A checksum over the training pairs' names, sizes and order: what a run's result depends on, wherever they lie.
+
+    Loose files and shards of the same pairs have the same.
+    """
     digest = hashlib.sha256()
-    for name in pairs.splits["train"]:
-        digest.update(f"{name.removeprefix('train/')}\0{os.stat(pairs.root / name).st_size}\n".encode())
+    for name, size in zip(pairs.splits["train"], byte_sizes(pairs.files("train")), strict=True):
+        digest.update(f"{name.removeprefix('train/')}\0{size}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _read_description(path: Path) -> dict:
-    if not path.exists():
-        return {}
-    try:
-        description = json.loads(path.read_text())
-        panels = description.get("panels", [])
-        if not all(isinstance(name, str) for name in panels):
-            raise ValueError(f"panels must be a list of names, is {panels}")
-        return description
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UserError(f"dataset.json must be a JSON object. {path} cannot be read: {error}") from error
+def byte_sizes(files: Files) -> list[int]:
+    """Bytes of each pair: as the manifest says, else what the file system says of its files together."""
+    return files.sizes or [sum(os.stat(path).st_size for path in row) for row in files.paths]
 
 
-def _list_files(root: Path, split: str) -> tuple[list[str], list[str]]:
-    pictures, others = [], []
-    for folder, _, names in os.walk(root / split, followlinks=True):
+def list_pictures(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
+    """Pictures in a folder and beneath it, hidden ones aside.
+
+    Returns:
+        Their paths relative to `root`, sorted; and of other files path -> why they are none.
+    """
+    pictures, others = [], {}
+    for place, _, names in os.walk(root / folder, followlinks=True):
+        prefix = Path(place).relative_to(root).as_posix()
         for name in names:
-            if name.startswith("."):
-                continue
-            relative = (Path(folder) / name).relative_to(root).as_posix()
-            (pictures if name.lower().endswith(EXTENSIONS) else others).append(relative)
-    return sorted(pictures), sorted(others)
+            relative = name if prefix == "." else f"{prefix}/{name}"
+            if name.lower().endswith(EXTENSIONS):
+                if not name.startswith("."):
+                    pictures.append(relative)
+            elif not name.startswith("."):
+                others[relative] = "it is no .jpg or .png"
+    return sorted(pictures), dict(sorted(others.items()))
+
+
+def match_stems(listings: Sequence[Iterable[str]]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Pairs up files by their paths without the extension.
+
+    Args:
+        listings: For each panel, paths relative to its own folder.
+
+    Returns:
+        Stem -> the panels' paths, sorted; and (number of the listing, path) -> why it has no place in any pair.
+    """
+    by_stem: list[dict[str, list[str]]] = [{} for _ in listings]
+    for found, listing in zip(by_stem, listings, strict=True):
+        for path in listing:
+            found.setdefault(stem(path), []).append(path)
+    matched, left = {}, {}
+    for name in sorted(set().union(*by_stem)):
+        row = [found.get(name, []) for found in by_stem]
+        if all(len(paths) == 1 for paths in row):
+            matched[name] = tuple(paths[0] for paths in row)
+            continue
+        why = "it has no partner" if not all(row) else "several files have that name"
+        left |= {(number, path): why for number, paths in enumerate(row) for path in paths}
+    return matched, left
+
+
+def stem(path: str) -> str:
+    """A picture's path without its extension, and no more than that: Dayton's names are full of dots."""
+    for extension in EXTENSIONS:
+        if path.lower().endswith(extension):
+            return path[: -len(extension)]
+    return path
+
+
+def _sorted(names: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {split: tuple(sorted(names[split])) for split in SPLITS}
+
+
+def _panel_folders(root: Path, panels: tuple[str, ...], needed: str) -> dict[str, list[str]] | None:
+    """For each split that is there, the panels' folders, left to right; None if there are none of the needed split."""
+    for pattern in _FOLDERS:
+        folders = {split: [pattern.format(panel=panel, split=split) for panel in panels] for split in SPLITS}
+        there = {split: names for split, names in folders.items() if all((root / name).is_dir() for name in names)}
+        if needed in there:
+            return there
+    return None
+
+
+def _match_folders(root: Path, folders: dict[str, list[str]]) -> dict:
+    """The fields of `Pairs` that follow from a folder for each panel."""
+    splits, rows, ignored = dict.fromkeys(SPLITS, ()), {}, {}
+    for split, places in folders.items():
+        listings = []
+        for place in places:
+            pictures, others = list_pictures(root / place, "")
+            listings.append(pictures)
+            ignored |= {f"{place}/{name}": why for name, why in others.items()}
+        matched, left = match_stems(listings)
+        ignored |= {f"{places[number]}/{path}": why for (number, path), why in left.items()}
+        named = {f"{split}/{paths[0]}": paths for paths in matched.values()}
+        splits[split] = tuple(sorted(named))
+        for name, paths in named.items():
+            rows[name] = tuple(f"{place}/{path}" for place, path in zip(places, paths, strict=True))
+    return {"splits": splits, "rows": rows, "ignored": ignored}

@@ -5,14 +5,25 @@ The n-th example of a run (n counts over all steps and epochs) is always the sam
 same noise seed, so a run can start at any step, on any number of replicas, and see what an uninterrupted one saw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from p2p_keras import images
+from p2p_keras.data.pairs import Files, Reading
+from p2p_keras.kinds import Kind
 
 # First numbers of the derived seeds, so that order, jitter and noise never share a stream.
 _ORDER, _JITTER, _NOISE = 1, 2, 3
+
+
+class Jitter(NamedTuple):
+    """One draw of the random jitter, the same for both pictures of a pair."""
+
+    top: tf.Tensor  # int32 (): where the crop begins, in pixels of the load size
+    left: tf.Tensor
+    mirrored: tf.Tensor  # bool ()
 
 
 def load_size(image_size: int) -> int:
@@ -21,33 +32,28 @@ def load_size(image_size: int) -> int:
 
 
 def training_dataset(
-    paths: Sequence[str],
-    panel_count: int,
-    input_panel: int,
-    target_panel: int,
-    image_size: int,
-    batch_size: int,
-    seed: int,
-    first_step: int,
-    last_step: int,
+    files: Files, reading: Reading, batch_size: int, seed: int, first_step: int, last_step: int
 ) -> tf.data.Dataset:
     """Batches of a training run, from step `first_step` up to but without `last_step`.
 
     Each epoch is a new permutation of the pairs; what does not fill its last batch is left out of that epoch.
 
     Returns:
-        A data set of (input_image, target_image, noise_seed): float32 (B, S, S, 3) in [-1, 1] twice, int32 (B, 2).
+        A data set of (input_image, target_image, noise_seed): float32 (B, S, S, C) in [-1, 1] twice, int32 (B, 2).
     """
-    steps_per_epoch = len(paths) // batch_size
-    used = steps_per_epoch * batch_size
-    table = tf.constant(list(paths))
+    count = len(files)
+    used = count // batch_size * batch_size
+    read_pair = make_reader(files, reading)
 
     def example(n: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         epoch, position = n // used, n % used
-        index = tf.random.experimental.index_shuffle(position, _seed_of(seed, _ORDER, epoch), len(paths) - 1)
-        pair = read_pair(table[index], panel_count, input_panel, target_panel)
-        pair = random_jitter(pair, _seed_of(seed, _JITTER, n), image_size)
-        return *_split(pair), _seed_of(seed, _NOISE, n)
+        index = tf.random.experimental.index_shuffle(position, _seed_of(seed, _ORDER, epoch), count - 1)
+        draw = draw_jitter(_seed_of(seed, _JITTER, n), reading.image_size)
+        input_image, target_image = (
+            images.to_unit_range(random_jitter(picture, draw, reading.image_size, kind), kind)
+            for picture, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
+        )
+        return input_image, target_image, _seed_of(seed, _NOISE, n)
 
     return (
         tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
@@ -57,75 +63,135 @@ def training_dataset(
     )
 
 
-def inference_dataset(
-    paths: Sequence[str], panel_count: int, input_panel: int, target_panel: int, image_size: int, batch_size: int
-) -> tf.data.Dataset:
-    """Every pair once, in order, resized, not jittered: (input_image, target_image), float32 (<=B, S, S, 3)."""
+def inference_dataset(files: Files, reading: Reading, batch_size: int) -> tf.data.Dataset:
+    """Every pair once, in order, resized, not jittered: (input_image, target_image), float32 (<=B, S, S, C)."""
+    read_pair = make_reader(files, reading)
 
-    def example(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pair = read_pair(path, panel_count, input_panel, target_panel)
-        return _split(resize(pair, image_size))
+    def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        input_image, target_image = (
+            images.to_unit_range(resize(picture, reading.image_size, kind), kind)
+            for picture, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
+        )
+        return input_image, target_image
 
     return (
-        tf.data.Dataset.from_tensor_slices(list(paths))
+        tf.data.Dataset.range(len(files))
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
-def read_pair(path: tf.Tensor, panel_count: int, input_panel: int, target_panel: int) -> tf.Tensor:
-    """Reads one composite: uint8 (H, W, 6), the input's channels before the target's, so that both share every draw."""
-    composite = images.decode(tf.io.read_file(path))  # (H, panel_count * W, 3)
-    width = tf.shape(composite)[1] // panel_count
-    panels = [composite[:, i * width : (i + 1) * width] for i in (input_panel, target_panel)]
-    return tf.concat(panels, axis=-1)
+def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns a function of a pair's number (int64 scalar) to its input and target picture.
+
+    They are as `images.decode` gives them, (H, W, C) each of its own size.
+    """
+    paths = tf.constant(files.paths)  # (N, 1) or (N, panels)
+    offsets = None if files.offsets is None else tf.constant(files.offsets, tf.int64)
+    sizes = None if files.offsets is None else tf.constant(files.sizes, tf.int64)
+    panels, kinds = (reading.input_panel, reading.target_panel), (reading.input_kind, reading.target_kind)
+
+    def from_composite(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        path = paths[index, 0]
+        encoded = tf.io.read_file(path) if offsets is None else read_record(path, offsets[index], sizes[index])
+        decoded = {kind: images.decode(encoded, kind) for kind in set(kinds)}  # once, if both are of one kind
+        cut = []
+        for panel, kind in zip(panels, kinds, strict=True):
+            width = tf.shape(decoded[kind])[1] // reading.panel_count
+            cut.append(decoded[kind][:, panel * width : (panel + 1) * width])
+        return tuple(cut)
+
+    def from_folders(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        encoded = [tf.io.read_file(paths[index, panel]) for panel in panels]
+        return tuple(images.decode(content, kind) for content, kind in zip(encoded, kinds, strict=True))
+
+    return from_composite if paths.shape[1] == 1 else from_folders
 
 
-def random_jitter(pair: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Resizes to the load size, crops at random, mirrors every second picture (paper, section 6.2).
+def read_record(shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Reads one record of a TFRecord file, and no more than that: a string scalar.
+
+    tf.data has no public way to begin in the middle of a file; the raw op has.
 
     Args:
-        pair: uint8 (H, W, C), any size.
-        seed: int32 (2,); the draw is a function of it alone.
+        shard: Its path, string scalar.
+        offset: Where the record begins, int64 scalar.
+        size: Bytes of its content, int64 scalar.
+    """
+    record = {"output_types": [tf.string], "output_shapes": [tf.TensorShape(())]}
+    records = tf.raw_ops.TFRecordDatasetV2(
+        filenames=shard[tf.newaxis],
+        compression_type="",
+        buffer_size=size + 16,  # with the record's length and two checksums
+        byte_offsets=offset[tf.newaxis],
+    )
+    first = tf.raw_ops.TakeDataset(input_dataset=records, count=1, **record)
+    return tf.raw_ops.DatasetToSingleElement(dataset=first, **record)[0]
+
+
+def draw_jitter(seed: tf.Tensor, image_size: int) -> Jitter:
+    """Draws where to crop, and whether to mirror (every second pair): a function of the seed, int32 (2,), alone."""
+    draw = tf.random.stateless_uniform((3,), seed)
+    offset = tf.cast(draw[:2] * float(load_size(image_size) - image_size + 1), tf.int32)
+    return Jitter(offset[0], offset[1], draw[2] < 0.5)
+
+
+def random_jitter(picture: tf.Tensor, draw: Jitter, image_size: int, kind: Kind = images.RGB) -> tf.Tensor:
+    """Resizes to the load size, crops, and mirrors if the draw says so (paper, section 6.2).
+
+    Args:
+        picture: (H, W, C), any size, as decoded.
+        draw: From `draw_jitter`.
         image_size: S.
+        kind: What it shows.
 
     Returns:
-        float32 (S, S, C) in [0, 255].
+        (S, S, C) of the same range: float32, or of a label map its own type.
     """
     size = load_size(image_size)
-    draw = tf.random.stateless_uniform((3,), seed)
-    offset = tf.cast(draw[:2] * float(size - image_size + 1), tf.int32)
-    pair = _resize_and_crop(pair, size, image_size, offset)
-    return tf.where(draw[2] < 0.5, pair[:, ::-1], pair)
+    # Mirrored first, as bytes, and cropped from the other side then: the same picture for a quarter of the work.
+    picture = tf.cond(draw.mirrored, lambda: tf.reverse(picture, [1]), lambda: picture)
+    left = tf.where(draw.mirrored, size - image_size - draw.left, draw.left)
+    return _resize_and_crop(picture, size, image_size, draw.top, left, kind)
 
 
-def resize(picture: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Resizes (H, W, C), as at inference, to float32 (S, S, C) in [0, 255]."""
-    return _resize_and_crop(picture, image_size, image_size, tf.zeros(2, tf.int32))
+def resize(picture: tf.Tensor, image_size: int, kind: Kind = images.RGB) -> tf.Tensor:
+    """Resizes (H, W, C), as at inference, to (S, S, C) of the same range: float32, or of a label map its own type."""
+    return _resize_and_crop(picture, image_size, image_size, 0, 0, kind)
 
 
-def _resize_and_crop(pair: tf.Tensor, size: int, crop: int, offset: tf.Tensor) -> tf.Tensor:
-    """Resizes (H, W, C) to (size, size) and cuts (crop, crop) from `offset` (y, x), in one pass.
+def _resize_and_crop(
+    picture: tf.Tensor, size: int, crop: int, top: tf.Tensor | int, left: tf.Tensor | int, kind: Kind
+) -> tf.Tensor:
+    """`tf.image.resize(..., "bilinear", antialias=True)` to (size, size), then a crop to (crop, crop).
 
-    It is `tf.image.resize(..., "bilinear", antialias=True)` followed by a crop, without computing what the crop throws
-    away. Bilinear as in the original's `image.scale`; the antialiasing, which matters only when shrinking, is ours.
+    Bilinear as in the original's `image.scale`; the antialiasing, which matters only when shrinking, is ours. Classes
+    are not mixed: of a label map the nearest pixel is taken.
     """
-    scale = tf.cast(size, tf.float32) / tf.cast(tf.shape(pair)[:2], tf.float32)
-    pair = tf.raw_ops.ScaleAndTranslate(
-        images=pair[tf.newaxis],
-        size=(crop, crop),
-        scale=scale,
-        translation=-tf.cast(offset, tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )
-    return pair[0]
+    batch = picture[tf.newaxis]
 
+    def cropped(resized: tf.Tensor) -> tf.Tensor:
+        return resized[:, top : top + crop, left : left + crop]
 
-def _split(pair: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    pair = images.to_unit_range(pair)
-    return pair[..., :3], pair[..., 3:]
+    def enlarged() -> tf.Tensor:  # the same numbers, in a third of the time
+        return cropped(tf.raw_ops.ResizeBilinear(images=batch, size=(size, size), half_pixel_centers=True))
+
+    def shrunk() -> tf.Tensor:
+        return tf.raw_ops.ScaleAndTranslate(
+            images=batch,
+            size=(crop, crop),
+            scale=tf.cast(size, tf.float32) / tf.cast(tf.shape(picture)[:2], tf.float32),
+            translation=-tf.cast(tf.stack([top, left]), tf.float32),
+            kernel_type="triangle",
+            antialias=True,
+        )
+
+    if kind.labels:
+        resized = cropped(tf.raw_ops.ResizeNearestNeighbor(images=batch, size=(size, size), half_pixel_centers=True))
+    else:
+        resized = tf.cond(tf.reduce_all(tf.shape(picture)[:2] <= size), enlarged, shrunk)
+    return tf.ensure_shape(resized[0], (crop, crop, picture.shape[-1]))
 
 
 def _seed_of(seed: int, stream: int, n: tf.Tensor) -> tf.Tensor:
