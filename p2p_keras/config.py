@@ -229,20 +229,19 @@ def _check(config: TrainConfig) -> None:
         raise UserError(
             f"--best_metric={config.best_metric} needs the Inception network. Give --inception=default, or a file."
         )
-    for name in ("input_channels", "output_channels"):
-        if getattr(config, name) not in (None, 1, 2, 3, 4):
-            raise UserError(
-                f"--{name} are what a JPEG or PNG file holds, 1 to 4. Received: {getattr(config, name)}. "
-                "More come from a label map: --labels=K, --output_labels=K."
-            )
-    for name in ("labels", "output_labels"):
-        if getattr(config, name) not in (0, *range(2, 257)):
-            raise UserError(f"--{name} is the number of classes, 2 to 256. Received: {getattr(config, name)}")
     for classes, channels in (("labels", "input_channels"), ("output_labels", "output_channels")):
-        if getattr(config, classes) and getattr(config, channels) not in (None, getattr(config, classes)):
+        count, given = getattr(config, classes), getattr(config, channels)
+        if count not in (0, *range(2, 257)):
+            raise UserError(f"--{classes} is the number of classes, 2 to 256. Received: {count}")
+        if count and given not in (None, count):
             raise UserError(
                 f"A label map has a channel for each class, so leave --{channels} out with --{classes}. "
-                f"Received: {getattr(config, channels)} and {getattr(config, classes)}"
+                f"Received: {given} and {count}"
+            )
+        if not count and given not in (None, 1, 2, 3, 4):
+            raise UserError(
+                f"--{channels} are what a JPEG or PNG file holds, 1 to 4. Received: {given}. "
+                f"More come from a label map: --{classes}=K."
             )
     for name in ("patience", "inception"):
         if getattr(config, name) and not config.eval_every_epochs:

@@ -8,12 +8,15 @@ from p2p_keras.config import (
     best_metric,
     check_resume,
     decay_steps,
+    input_kind,
     patch_size,
     read_config,
+    target_kind,
     to_json,
     total_steps,
 )
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import Kind
 from p2p_keras.presets import PRESETS, make_config
 
 
@@ -157,6 +160,21 @@ def test_the_best_is_judged_by_l1_until_there_is_an_extractor():
 def test_settings_of_evaluations_that_make_no_sense_are_errors(settings, words):
     with pytest.raises(UserError, match=words):
         make_config(data_dir="x", **settings)
+
+
+def test_channels_are_those_of_a_file_or_the_classes_of_a_label_map():
+    settled = make_config(data_dir="x", labels=12, input_channels=12)  # as a run writes it down
+    assert input_kind(settled) == Kind(12, labels=True)
+    assert target_kind(make_config(data_dir="x", output_channels=1, output_bits=16)) == Kind(1, bits=16)
+    for settings, words in (
+        ({"input_channels": 12}, "--input_channels are what a JPEG or PNG file holds, 1 to 4. Received: 12"),
+        ({"output_channels": 0}, "--output_channels are what a JPEG or PNG file holds"),
+        ({"labels": 12, "input_channels": 3}, "leave --input_channels out with --labels. Received: 3 and 12"),
+        ({"labels": 257}, "--labels is the number of classes, 2 to 256. Received: 257"),
+        ({"output_labels": 1}, "--output_labels is the number of classes, 2 to 256. Received: 1"),
+    ):
+        with pytest.raises(UserError, match=words):
+            make_config(data_dir="x", **settings)
 
 
 def test_a_saved_run_can_be_given_an_extractor_later():
