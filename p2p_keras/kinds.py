@@ -21,5 +21,20 @@ class Kind(NamedTuple):
         """The highest number in a file, 255 or 65535."""
         return 2**self.bits - 1
 
+    @property
+    def depth(self) -> int:
+        """Numbers for each pixel in a file: the channels, or the one class."""
+        return 1 if self.labels else self.channels
+
+    @property
+    def dtype(self) -> str:
+        """What holds a number of a file, `uint8` or `uint16`."""
+        return f"uint{self.bits}"
+
+    @property
+    def fits_jpeg(self) -> bool:
+        """Whether a JPEG can hold it: grey or RGB of 8 bits. All else needs a PNG."""
+        return self.channels in (1, 3) and self.bits == 8 and not self.labels
+
 
 RGB = Kind()

@@ -1,6 +1,7 @@
 """Picture files, and sheets of many pictures for the eye. No TensorFlow."""
 
 import collections
+import functools
 import io
 import os
 from collections.abc import Sequence
@@ -47,26 +48,74 @@ def file_names(sources: Sequence[str], suffix: str) -> list[str]:
     return [f"{name if times[stem] > 1 else stem}{suffix}" for name, stem in zip(sources, stems, strict=True)]
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG file of a uint8 (H, W, 3) picture."""
+def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns (H, W, C) as its EXIF orientation says, 1 to 8: the array that `ImageOps.exif_transpose` gives."""
+    if orientation in (5, 6, 7, 8):  # lying on its side
+        picture = picture.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return picture
+
+
+@functools.cache
+def class_colours() -> np.ndarray:
+    """The colours in which classes are shown: uint8 (256, 3), class 0 black, class 1 white, all different.
+
+    Each is the one of 16 x 16 x 16 colours that is farthest from all before it, so that the first K are well apart
+    whatever K is. The distance is "redmean", a weighted RGB distance near to the eye's (compuphase.com/cmetric.htm), in
+    integers, so that no rounding can change the colours.
+    """
+    levels = np.arange(0, 256, 17)
+    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    colours, nearest = [np.zeros(3, np.int64)], np.full(len(candidates), np.iinfo(np.int64).max)
+    for _ in range(255):
+        red, green, blue = (candidates - colours[-1]).T
+        twice_mean = candidates[:, 0] + colours[-1][0]
+        distance = (1024 + twice_mean) * red**2 + 2048 * green**2 + (1534 - twice_mean) * blue**2
+        nearest = np.minimum(nearest, distance)
+        colours.append(candidates[np.argmax(nearest)])
+    return np.array(colours, np.uint8)
+
+
+def palette_of(path: str | Path) -> np.ndarray | None:
+    """The colours of an indexed PNG, uint8 (256, 3), black where it has none; None of any other file."""
+    with Image.open(path) as image:
+        if image.mode != "P":
+            return None
+        found = np.frombuffer(bytes(image.getpalette()), np.uint8).reshape(-1, 3)
+    return np.concatenate([found, np.zeros((256 - len(found), 3), np.uint8)])
+
+
+def encode_png(image: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """PNG file of a uint8 (H, W, C) picture: C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+
+    With a palette, uint8 (256, 3), the numbers of (H, W, 1) are its entries, and the file is an indexed one.
+    """
+    shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if palette is not None:
+        shown.putpalette(palette.tobytes())  # keeps the numbers, and makes them entries
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
+    shown.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (H, W, 3) picture; the final name appears only when the file is whole."""
-    _write_whole(path, encode_png(image))
+    """Writes a uint8 (H, W, C) picture, see `encode_png`; the final name appears only when the file is whole."""
+    write_whole(path, encode_png(image))
 
 
 def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (H, W, 3) picture as JPEG of quality 95, colour at full resolution; otherwise as `write_png`."""
+    """Writes a uint8 (H, W, 1 or 3) picture as JPEG of quality 95, colour at full resolution; as `write_png` else."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
-    _write_whole(path, buffer.getvalue())
+    shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    shown.save(buffer, format="JPEG", quality=95, subsampling=0)
+    write_whole(path, buffer.getvalue())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file beside its name, and gives it the name when it is whole."""
     beside = path.with_name(f".{path.name}.part")
     try:
         beside.write_bytes(content)

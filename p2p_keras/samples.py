@@ -19,7 +19,7 @@ def make_sampler(
     reading: Reading,
     report: Callable[[str], None],
 ) -> Callable[[], np.ndarray]:
-    """Returns a function that draws the grid with the generator as it is then: uint8 (H, W, 3).
+    """Returns a function that draws the grid with the generator as it is then: uint8 (H, W, 3), see `images.visible`.
 
     The pairs are spread evenly over `val`; without it over `test`, without that over `train`, which is said.
 
@@ -38,7 +38,7 @@ def make_sampler(
     input_image, target_image = next(iter(inference_dataset(files, reading, batch_size=ROWS)))
 
     def draw() -> np.ndarray:
-        columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]
-        return grid([list(row) for row in zip(*columns, strict=True)], ["input", "target", "generated"])
+        columns, kinds = (input_image, target_image, generate(input_image)), (reading.input_kind, reading.target_kind)
+        return grid(images.visible_rows(columns, (*kinds, kinds[1])), ["input", "target", "generated"])
 
     return draw

@@ -117,7 +117,7 @@ def _translate(model: Model, stack: np.ndarray, job: Job) -> list[list[np.ndarra
         return [[picture] for picture in run(stack, None)]
     samples = [run(stack, np.full(len(stack), number, np.int32)) for number in range(1, job.samples + 1)]
     deviation = np.std(np.stack(samples).astype(np.float32), axis=0).mean(axis=-1, keepdims=True)  # (B, H, W, 1)
-    spread = images.clip_to_uint8(STD_GAIN * deviation).repeat(3, axis=-1)
+    spread = images.round_levels(STD_GAIN * deviation).repeat(3, axis=-1)
     return [list(each) for each in zip(*samples, spread, strict=True)]
 
 
@@ -146,7 +146,7 @@ def _read_all(
             width = picture.shape[1] // count
             picture = picture[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = images.clip_to_uint8(resize(picture, image_size).numpy())
+                picture = images.round_levels(resize(picture, image_size).numpy())
             yield picture, files
 
 

@@ -3,10 +3,18 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from p2p_keras import images
-from p2p_keras.pictures import grid, write_png
+from p2p_keras.kinds import Kind
+from p2p_keras.pictures import class_colours, grid, palette_of, upright, write_png
+
+KINDS = [Kind(1), Kind(2), Kind(4), Kind(1, 16), Kind(2, 16), Kind(3, 16), Kind(4, 16), Kind(12, labels=True)]
+
+
+def _levels(kind: Kind, shape=(9, 7)) -> np.ndarray:
+    top = kind.channels if kind.labels else kind.levels + 1
+    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
 
 
 def test_every_level_survives_the_way_there_and_back():
@@ -55,6 +63,102 @@ def test_png_is_bit_exact_with_pillow(mode):
     encoded = _encode(image, format="PNG")
     expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     np.testing.assert_array_equal(images.decode(tf.constant(encoded)), expected)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, Kind(256, labels=True)], ids=str)
+def test_every_kind_survives_the_way_through_a_file_and_the_range_of_the_networks(kind):
+    levels = _levels(kind)
+    for palette in [None, class_colours()] if kind.labels else [None]:
+        decoded = images.decode(tf.constant(images.encode(levels, palette)), kind)
+        np.testing.assert_array_equal(decoded, levels)
+        assert decoded.dtype == levels.dtype
+    unit = images.to_unit_range(decoded, kind)
+    assert unit.shape == (9, 7, kind.channels)
+    assert (float(tf.reduce_min(unit)), float(tf.reduce_max(unit))) == pytest.approx((-1, 1), abs=0.1)
+    for back in (images.from_unit_range(unit.numpy(), kind), images.quantise(unit, kind).numpy()):
+        np.testing.assert_array_equal(back, levels)
+        assert back.dtype == levels.dtype
+
+
+def test_all_levels_of_16_bits_survive():
+    levels = np.arange(65536, dtype=np.uint16)
+    unit = images.to_unit_range(levels, Kind(1, 16))
+    np.testing.assert_array_equal(images.from_unit_range(unit.numpy(), Kind(1, 16)), levels)
+    np.testing.assert_array_equal(images.quantise(unit, Kind(1, 16)), levels)
+
+
+def test_a_file_of_another_kind_is_converted():
+    grey, colours = _levels(Kind(1)), _levels(Kind(3))
+    deep = images.decode(images.encode(grey), Kind(3, 16)).numpy()
+    np.testing.assert_array_equal(deep, np.repeat(grey, 3, axis=-1).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(images.decode(images.encode(deep), Kind(1)), grey)
+    np.testing.assert_array_equal(images.decode(images.encode(grey), Kind(2))[..., 1], np.full((9, 7), 255))
+    luminance = colours @ np.array([0.299, 0.587, 0.114])
+    for encoded in (
+        images.encode(colours),
+        _encode(Image.fromarray(colours), format="JPEG", subsampling=0, quality=100),
+    ):
+        with_alpha = images.decode(encoded, Kind(2)).numpy()
+        assert np.abs(with_alpha[..., 0] - luminance).max() < 3  # JPEG's own loss; PNG rounds
+        assert (with_alpha[..., 1] == 255).all()
+
+
+def test_pictures_of_every_kind_are_made_visible():
+    grey = _levels(Kind(1))
+    np.testing.assert_array_equal(images.visible(grey, Kind(1)), np.repeat(grey, 3, axis=-1))
+    deep = _levels(Kind(3, 16))
+    np.testing.assert_array_equal(images.visible(deep, Kind(3, 16)), deep >> 8)
+    classes = _levels(Kind(12, labels=True))
+    np.testing.assert_array_equal(images.visible(classes, Kind(12, labels=True)), class_colours()[classes[..., 0]])
+    colours = _levels(Kind(3))
+    np.testing.assert_array_equal(images.visible(colours), colours)
+
+    half = np.zeros((16, 16, 4), np.uint8)
+    half[..., 3] = 51  # black, of which a fifth is there
+    board = images.visible(half, Kind(4))
+    assert (board[:8, :8] == 204).all()  # 255 * 4 / 5
+    assert (board[:8, 8:] == 163).all()  # 204 * 4 / 5
+    np.testing.assert_array_equal(board[8:], board[:8, ::-1])
+    opaque = np.dstack([colours, np.full((9, 7), 255, np.uint8)])
+    np.testing.assert_array_equal(images.visible(opaque, Kind(4)), colours)
+    np.testing.assert_array_equal(images.to_rgb(half, Kind(4)), half[..., :3])  # for a network: without its board
+
+
+def test_rows_of_a_sheet_are_the_first_of_each_column_then_the_second():
+    grey, colours = _levels(Kind(1), (2, 9, 7)), _levels(Kind(3), (2, 9, 7))
+    columns = [images.to_unit_range(grey, Kind(1)).numpy(), images.to_unit_range(colours).numpy()]
+    rows = images.visible_rows(columns, (Kind(1), Kind(3)))
+    np.testing.assert_array_equal(rows[1], [np.repeat(grey[1], 3, axis=-1), colours[1]])
+
+
+def test_colours_of_classes_are_fixed_and_well_apart():
+    colours = class_colours()
+    assert colours.shape == (256, 3)
+    assert len(np.unique(colours, axis=0)) == 256
+    golden = [[0, 0, 0], [255, 255, 255], [204, 0, 255], [0, 255, 51], [255, 119, 0], [0, 136, 255]]
+    assert colours[:6].tolist() == golden
+    first = colours[:20].astype(int)
+    apart = np.abs(first[:, None] - first[None]).sum(axis=-1) + 1000 * np.eye(20, dtype=int)
+    assert apart.min() >= 85
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_is_what_pillow_makes_of_the_orientation(orientation):
+    picture, exif = _levels(Kind(3)), Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(io.BytesIO(_encode(Image.fromarray(picture), format="PNG", exif=exif))) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(upright(picture, orientation), expected)
+
+
+def test_an_indexed_file_tells_its_palette(tmp_path):
+    indexed = Image.fromarray(_levels(Kind(3, labels=True))[..., 0])
+    indexed.putpalette([7, 8, 9, 0, 0, 255])
+    indexed.save(tmp_path / "a.png")
+    assert palette_of(tmp_path / "a.png")[:3].tolist() == [[7, 8, 9], [0, 0, 255], [0, 0, 0]]
+    assert palette_of(tmp_path / "a.png").shape == (256, 3)
+    write_png(tmp_path / "b.png", _levels(Kind(1)))
+    assert palette_of(tmp_path / "b.png") is None
 
 
 def test_grid_shows_each_picture_whole_in_its_place():

@@ -2,7 +2,10 @@ import numpy as np
 import tensorflow as tf
 from conftest import draw_pair, write_pairs
 
+from p2p_keras import images
 from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.kinds import Kind
+from p2p_keras.pictures import class_colours
 from p2p_keras.samples import make_sampler
 
 READING = Reading(image_size=32)
@@ -34,6 +37,26 @@ def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
     np.testing.assert_array_equal(picture, draw())
     for row, index in enumerate(range(0, 60, 10)):
         np.testing.assert_array_equal(_cell(picture, row, 0), draw_pair(200 + index)[0])
+
+
+def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
+    classes = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32, 1) % 5
+    deep = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32, 1)
+    for panel, levels in (("A", classes), ("B", deep)):
+        (tmp_path / panel / "train").mkdir(parents=True)
+        (tmp_path / panel / "train" / "0.png").write_bytes(images.encode(levels))
+    reading = READING._replace(input_kind=Kind(5, labels=True), target_kind=Kind(1, 16))
+    shapes = []
+
+    def generate(image: tf.Tensor) -> tf.Tensor:
+        shapes.append(tuple(image.shape))
+        return -tf.ones((1, 32, 32, 1))
+
+    picture = make_sampler(generate, find_pairs(tmp_path), reading, lambda line: None)()
+    assert shapes == [(1, 32, 32, 5)]
+    grey = np.repeat((deep >> 8).astype(np.uint8), 3, axis=-1)
+    for column, expected in enumerate((class_colours()[classes[..., 0]], grey, np.zeros((32, 32, 3)))):
+        np.testing.assert_array_equal(_cell(picture, 0, column), expected)
 
 
 def test_without_val_it_says_where_the_pictures_are_from(pairs_dir):
