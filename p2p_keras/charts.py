@@ -18,6 +18,8 @@ METRIC_TITLES = {  # what the panel is called, and which way is up
     "psnr": ("PSNR, dB", "higher"),
     "ssim": ("SSIM", "higher"),
     "sharpness_difference": ("Sharpness diff., dB", "higher"),
+    "pixel_accuracy": ("Pixel accuracy", "higher"),
+    "mean_iou": ("Mean IoU", "higher"),
     "fid": ("FID", "lower"),
     "kid": ("KID", "lower"),
     "inception_score": ("Inception Score", "higher"),

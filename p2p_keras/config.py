@@ -14,8 +14,9 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 IMAGE_SIZES = (32, 64, 128, 256, 512)
 
 PAIRED_METRICS = ("l1", "psnr", "ssim", "sharpness_difference")
+LABEL_METRICS = ("pixel_accuracy", "mean_iou")  # with L1, of targets that are label maps
 INCEPTION_METRICS = ("fid", "kid", "inception_score")
-BEST_METRICS = (*PAIRED_METRICS, *INCEPTION_METRICS)
+BEST_METRICS = (*PAIRED_METRICS, *LABEL_METRICS, *INCEPTION_METRICS)
 
 # Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
 # larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
@@ -64,7 +65,7 @@ class TrainConfig:
         inception: What FID, KID and Inception Score are computed with in those (`metrics.inception.load_extractor`);
             None leaves them out.
         best_metric: Which of `BEST_METRICS` decides what the best checkpoint is. Empty picks KID with `inception`, L1
-            without.
+            without. Of `output_labels` it is L1 or one of `LABEL_METRICS`, of pictures any other.
         patience: Evaluations without improvement after which the run ends; 0 is never.
     """
 
@@ -225,10 +226,7 @@ def _check(config: TrainConfig) -> None:
         one_of("image_size", config.image_size, IMAGE_SIZES)
     one_of("statistics", config.statistics, ("moving", "per_image"))
     one_of("best_metric", best_metric(config), BEST_METRICS)
-    if config.best_metric in INCEPTION_METRICS and not config.inception:
-        raise UserError(
-            f"--best_metric={config.best_metric} needs the Inception network. Give --inception=default, or a file."
-        )
+    _check_metric(config)
     for classes, channels in (("labels", "input_channels"), ("output_labels", "output_channels")):
         count, given = getattr(config, classes), getattr(config, channels)
         if count not in (0, *range(2, 257)):
@@ -281,6 +279,19 @@ def _check(config: TrainConfig) -> None:
             f"--discriminator={config.discriminator} needs pictures larger than --image_size={config.image_size}: "
             "its last map would have no pixel. Take a larger --image_size, or --discriminator=patch70 or patch16."
         )
+
+
+def _check_metric(config: TrainConfig) -> None:
+    """Refuses what cannot be computed: of a target that is a label map, or of one that is none, or without network."""
+    asked, labels = config.best_metric, bool(config.output_labels)
+    if labels and config.inception:
+        raise UserError("--inception is a network for pictures; of --output_labels it can tell nothing. Leave it out.")
+    if asked in INCEPTION_METRICS and not config.inception and not labels:
+        raise UserError(f"--best_metric={asked} needs the Inception network. Give --inception=default, or a file.")
+    if asked and asked != "l1" and labels != (asked in LABEL_METRICS):
+        fitting = ("l1", *LABEL_METRICS) if labels else (*PAIRED_METRICS, *INCEPTION_METRICS)
+        targets = "label maps" if labels else "pictures"
+        raise UserError(f"--best_metric of {targets} is one of {', '.join(fitting)}. Received: {asked}")
 
 
 def patch_size(discriminator: str, image_size: int) -> int:

@@ -16,7 +16,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.models import make_inference
 from p2p_keras.networks import build_generator
-from p2p_keras.pictures import file_names, grid, write_png
+from p2p_keras.pictures import class_colours, file_names, grid, palette_of, write_png, write_whole
 from p2p_keras.progress import ProgressLine
 from p2p_keras.settle import Data, settle
 
@@ -77,10 +77,11 @@ def evaluate(
 
     Args:
         run: From `open_run`.
-        extractor: For FID, KID and Inception Score; None leaves them out.
+        extractor: For FID, KID and Inception Score; None leaves them out, and so do targets that are label maps.
         reason: Why there is no extractor.
         batch_size: Pictures at a time.
-        save_images: Writes every generated picture to `images/step_<step>/`, under its source's name, as PNG.
+        save_images: Writes every generated picture to `images/step_<step>/`, under its source's name, as PNG of the
+            target's kind; a label map as an indexed PNG with the palette of the targets' own, or `class_colours`.
 
     Returns:
         The new records of `metrics.json`, by step.
@@ -91,6 +92,8 @@ def evaluate(
     folder, pairs, chosen = run.folder, run.pairs, run.chosen
     generator = build_generator(run.config)
     generate = make_inference(generator)
+    extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
+    palette = _palette(pairs) if save_images else None
     count, records = len(pairs.files), []
     progress = ProgressLine((len(chosen) + bool(extractor)) * count, "pictures")
     reference = None
@@ -99,7 +102,8 @@ def evaluate(
             pairs, batch_size, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
         )
     for number, (step, place) in enumerate(chosen, start=1 if extractor else 0):
-        write = _image_writer(folder / "images" / f"step_{step:08d}", pairs.names) if save_images else None
+        images_folder = folder / "images" / f"step_{step:08d}"
+        write = _image_writer(images_folder, pairs.names, palette) if save_images else None
         on_batch = _after_batch(progress, number * count, f"step {step}", write)
         checkpoints.restore_generator(generator, place, step)
         scores = scoring.score_pictures(generate, pairs, batch_size, extractor, on_batch)
@@ -169,14 +173,24 @@ def _after_batch(
     return on_batch
 
 
-def _image_writer(folder: Path, names: Sequence[str]) -> Callable[[int, np.ndarray], None]:
+def _palette(pairs: scoring.Split) -> np.ndarray | None:
+    """In which colours label maps are written: those of the first target's file, if it lies loose and has any."""
+    if not pairs.reading.target_kind.labels:
+        return None
+    row, own = pairs.files.paths[0], None
+    if pairs.files.offsets is None:
+        own = palette_of(row[pairs.reading.target_panel if len(row) > 1 else 0])
+    return class_colours() if own is None else own
+
+
+def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None) -> Callable[[int, np.ndarray], None]:
     """Writes batches of pictures as PNG under their sources' names."""
     files = file_names(names, ".png")
 
     def write(first: int, generated: np.ndarray) -> None:
         for file, picture in zip(files[first : first + len(generated)], generated, strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            write_png(folder / file, picture)
+            write_whole(folder / file, images.encode(picture, palette))
 
     return write
 
@@ -184,13 +198,14 @@ def _image_writer(folder: Path, names: Sequence[str]) -> Callable[[int, np.ndarr
 def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, step: int) -> np.ndarray:
     """Input, target and generated picture of the best, median and worst pairs by L1."""
     order = np.argsort(l1, kind="stable")
-    rows, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
-    ranks = {"best": range(rows), "median": range(max(0, middle), max(0, middle) + rows)}
-    ranks["worst"] = range(len(order) - rows, len(order))
+    most, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
+    ranks = {"best": range(most), "median": range(max(0, middle), max(0, middle) + most)}
+    ranks["worst"] = range(len(order) - most, len(order))
     shown = {int(order[rank]): name for name, among in ranks.items() for rank in among}  # each pair once
     chosen = inference_dataset(pairs.files.take(list(shown)), pairs.reading, batch_size=len(shown))
     input_image, target_image = next(iter(chosen))
-    columns = [images.to_uint8(column) for column in (input_image, target_image, generate(input_image))]
+    kinds = pairs.reading.input_kind, pairs.reading.target_kind, pairs.reading.target_kind
+    rows = images.visible_rows((input_image, target_image, generate(input_image)), kinds)
     captions = [f"{rank}: {pairs.names[i]}, L1 {l1[i]:.4f}" for i, rank in shown.items()]
     titles = ["input", "target", f"generated at step {step}"]
-    return grid([list(row) for row in zip(*columns, strict=True)], titles, captions)
+    return grid(rows, titles, captions)

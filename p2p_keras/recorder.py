@@ -17,6 +17,7 @@ from p2p_keras.trainer import LOSS_NAMES
 from p2p_keras.workdir import append_history, read_history
 
 SCALARS_EVERY_STEPS = 20
+_SHOWN = ("l1", "psnr", "ssim", "mean_iou", "fid", "kid")  # of an evaluation, in the terminal
 
 
 class Recorder:
@@ -117,5 +118,6 @@ def _scores(record: dict) -> str:
     if "evaluation" not in record:
         return ""
     evaluation = record["evaluation"]
-    shown = [name for name in evaluation if name.partition("@")[0] in ("l1", "psnr", "ssim", "fid", "kid")]
-    return f"\n    {evaluation['split']}: " + "  ".join(f"{name.upper()} {evaluation[name]:#.4g}" for name in shown)
+    shown = [name for name in evaluation if name.partition("@")[0] in _SHOWN]
+    titles = {name: name.upper().replace("MEAN_IOU", "mIoU") for name in shown}
+    return f"\n    {evaluation['split']}: " + "  ".join(f"{titles[name]} {evaluation[name]:#.4g}" for name in shown)

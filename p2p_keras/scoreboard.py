@@ -109,6 +109,8 @@ _COLUMNS = [
     ("psnr", "PSNR", lambda m, _: f"{m['psnr']:.2f}"),
     ("ssim", "SSIM", lambda m, _: f"{m['ssim']:.4f}"),
     ("sharpness_difference", "SD", lambda m, _: f"{m['sharpness_difference']:.2f}"),
+    ("pixel_accuracy", "accuracy", lambda m, _: f"{m['pixel_accuracy']:.4f}"),
+    ("mean_iou", "mIoU", lambda m, _: f"{m['mean_iou']:.4f}"),
     ("crossview_psnr", "PSNR(xv)", lambda m, _: f"{m['crossview_psnr']:.2f}"),
     ("crossview_sharpness_difference", "SD(xv)", lambda m, _: f"{m['crossview_sharpness_difference']:.2f}"),
     ("fid", "FID{}", lambda m, label: f"{m[f'fid{label}']:.3f}"),

@@ -14,7 +14,8 @@ from p2p_keras import images
 from p2p_keras.data.pairs import Files, Pairs, Reading, byte_sizes
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
-from p2p_keras.metrics import distribution, paired
+from p2p_keras.kinds import Kind
+from p2p_keras.metrics import distribution, labels, paired
 from p2p_keras.metrics.inception import RESIZING, Extractor
 
 PAIRED = {
@@ -25,6 +26,8 @@ PAIRED = {
     "crossview_psnr": paired.crossview_psnr,
     "crossview_sharpness_difference": paired.crossview_sharpness_difference,
 }
+LABELS = {"l1": labels.l1, "pixel_accuracy": labels.pixel_accuracy, "mean_iou": labels.mean_iou}
+NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
 LOWER_IS_BETTER = ("l1", "fid", "kid")
 ENOUGH_PICTURES = 10_000  # below, the literature takes no FID at face value
 
@@ -44,6 +47,7 @@ class Scores(NamedTuple):
     per_image: dict[str, np.ndarray]  # metric -> float64 (N,)
     features: np.ndarray | None  # float32 (N, d) of the generated pictures; None without an extractor
     logits: np.ndarray | None  # float32 (N, classes)
+    confusion: np.ndarray | None = None  # int64 (K, K), of all pictures together; None if they are no label maps
 
 
 class Reference(NamedTuple):
@@ -77,27 +81,35 @@ def score_pictures(
     extractor: Extractor | None,
     on_batch: Callable[[int, np.ndarray], None] = lambda first, generated: None,
 ) -> Scores:
-    """Generates each pair's picture, quantises it to uint8, and compares it with its target.
+    """Generates each pair's picture, quantises it to what a file of the target's kind holds, and compares the two.
 
     Args:
-        generate: float32 (B, S, S, 3) in [-1, 1] -> the same, by the run's inference contract.
+        generate: float32 (B, S, S, C) in [-1, 1] -> (B, S, S, K), by the run's inference contract.
         split: The pairs.
         batch_size: Pictures at a time.
-        extractor: For the features; None leaves them out.
-        on_batch: Called with the index of a batch's first picture and its generated pictures, uint8 (B, S, S, 3).
+        extractor: For the features, of the pictures by `images.to_rgb`; None leaves them out.
+        on_batch: Called with the index of a batch's first picture and its generated pictures, as
+            `images.from_unit_range` gives them: (B, S, S, 3) of uint8 for 8-bit RGB.
 
     Raises:
         UserError: A generated picture or its features are not finite; names its file.
     """
-    values, features, logits, first = {name: [] for name in PAIRED}, [], [], 0
+    kind, values, features, logits, first = split.reading.target_kind, {}, [], [], 0
+    confusion = np.zeros((kind.channels,) * 2, np.int64) if kind.labels else None
     for input_image, target_image in inference_dataset(split.files, split.reading, batch_size):
         raw = generate(input_image).numpy()
         _check_finite(raw, split.names[first : first + len(raw)], "generated picture")
-        generated, reference = images.to_uint8(raw), images.to_uint8(target_image)
-        for name, metric in PAIRED.items():
-            values[name].append(metric(generated=generated, reference=reference))
+        generated, reference = images.from_unit_range(raw, kind), images.from_unit_range(target_image, kind)
+        if kind.labels:
+            counts = labels.confusion(generated=generated, reference=reference, classes=kind.channels)
+            scored = {name: metric(counts) for name, metric in LABELS.items()}
+            confusion += counts.sum(axis=0)
+        else:
+            scored = {name: metric(generated=generated, reference=reference) for name, metric in PAIRED.items()}
+        for name, batch in scored.items():
+            values.setdefault(name, []).append(batch)
         if extractor:
-            found, scores = extractor.run(generated)
+            found, scores = extractor.run(images.to_rgb(generated, kind))
             _check_finite(found, split.names[first : first + len(raw)], "features of the generated picture")
             features.append(found)
             logits += [] if scores is None else [scores]
@@ -107,6 +119,7 @@ def score_pictures(
         per_image={name: np.concatenate(batches) for name, batches in values.items()},
         features=np.concatenate(features) if features else None,
         logits=np.concatenate(logits) if logits else None,
+        confusion=confusion,
     )
 
 
@@ -133,7 +146,8 @@ def describe_reference(
         return known
     features, first = [], 0
     for _, target_image in inference_dataset(split.files, split.reading, batch_size):
-        found, _ = extractor.run(images.to_uint8(target_image))
+        kind = split.reading.target_kind
+        found, _ = extractor.run(images.to_rgb(images.from_unit_range(target_image, kind), kind))
         _check_finite(found, split.names[first : first + len(found)], "features of the target picture")
         features.append(found)
         first += len(found)
@@ -153,7 +167,8 @@ def describe_reference(
 def summarise(scores: Scores, reference: Reference | None, extractor: Extractor | None, reason: str = "") -> Summary:
     """Means of the paired metrics, and the distribution metrics over all pictures.
 
-    Metrics of an extractor with other than 2048 features carry their number in their name, as `fid@768`.
+    Metrics of an extractor with other than 2048 features carry their number in their name, as `fid@768`. Of label maps
+    the mean intersection over union is that of all pictures together, not the mean of each picture's.
 
     Args:
         scores: Of the generated pictures.
@@ -168,6 +183,9 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
             absent[name] = f"it is infinite for {equal} pictures that equal their target"
         else:
             metrics[name] = float(values.mean())
+    if scores.confusion is not None:
+        metrics["mean_iou"] = float(labels.mean_iou(scores.confusion))
+        absent |= dict.fromkeys((name for name in PAIRED if name not in LABELS), NOT_OF_LABELS)
     if extractor is None:
         return Summary(metrics, {**absent, **dict.fromkeys(("fid", "kid", "inception_score"), reason)}, cautions)
 
@@ -195,6 +213,11 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
         score, deviation = distribution.inception_score(scores.logits)
         metrics |= {f"inception_score{label}": score, f"inception_score_std{label}": deviation}
     return Summary(metrics, absent, cautions)
+
+
+def fitting(kind: Kind, extractor: Extractor | None, reason: str) -> tuple[Extractor | None, str]:
+    """The extractor if it can see such targets, which it cannot if they are label maps; and why there is none."""
+    return (None, NOT_OF_LABELS) if kind.labels else (extractor, reason)
 
 
 def describe_extractor(extractor: Extractor | None) -> dict | None:

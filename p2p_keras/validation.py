@@ -49,6 +49,7 @@ def make_validation(
         report("There is no val/, so the evaluations are of test/, and the best checkpoint is chosen by looking at it")
     pairs = scoring.take_split(data.pairs, data.reading, split)
     extractor = load_extractor(config.inception, report) if config.inception else None
+    extractor, reason = scoring.fitting(data.reading.target_kind, extractor, "the run has no --inception")
     folder = workdir / "eval" / split
     folder.mkdir(parents=True, exist_ok=True)
     reference = None
@@ -69,7 +70,7 @@ def make_validation(
             lambda first, generated: progress.update(first + len(generated), f"scoring {split}"),
         )
         progress.clear()
-        summary = scoring.summarise(scores, reference, extractor, "the run has no --inception")
+        summary = scoring.summarise(scores, reference, extractor, reason)
         record = scoreboard.make_record(config, step, step / steps_per_epoch, pairs, summary, extractor)
         scoreboard.add_record(folder, record)
         known = scoreboard.comparable(scoreboard.read_records(folder), record)

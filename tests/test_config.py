@@ -162,6 +162,21 @@ def test_settings_of_evaluations_that_make_no_sense_are_errors(settings, words):
         make_config(data_dir="x", **settings)
 
 
+def test_label_maps_have_metrics_of_their_own():
+    common = {"data_dir": "x", "eval_every_epochs": 1}
+    assert best_metric(make_config(**common, output_labels=5)) == "l1"
+    assert best_metric(make_config(**common, output_labels=5, best_metric="mean_iou")) == "mean_iou"
+    assert best_metric(make_config(**common, labels=5, best_metric="psnr")) == "psnr"  # the target is a picture
+    with pytest.raises(UserError, match=r"of label maps is one of l1, pixel_accuracy, mean_iou. Received: ssim"):
+        make_config(**common, output_labels=5, best_metric="ssim")
+    with pytest.raises(UserError, match=r"of label maps is one of .* Received: kid"):
+        make_config(**common, output_labels=5, best_metric="kid")
+    with pytest.raises(UserError, match=r"of pictures is one of l1, psnr, .* Received: mean_iou"):
+        make_config(**common, best_metric="mean_iou")
+    with pytest.raises(UserError, match="--inception is a network for pictures"):
+        make_config(**common, output_labels=5, inception="default")
+
+
 def test_channels_are_those_of_a_file_or_the_classes_of_a_label_map():
     settled = make_config(data_dir="x", labels=12, input_channels=12)  # as a run writes it down
     assert input_kind(settled) == Kind(12, labels=True)

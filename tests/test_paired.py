@@ -37,6 +37,31 @@ def test_one_value_a_picture_symmetric_and_the_same_alone_or_in_a_batch(metric, 
     )
 
 
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_16_bits_are_scored_on_the_same_scales(metric, channels, two):
+    generated, reference = (picture[..., [0, 1, 2, 0]][..., :channels] for picture in two)
+    deep = [picture.astype(np.uint16) * 257 for picture in (generated, reference)]  # the same brightness, of 65535
+    # SSIM is float32
+    np.testing.assert_allclose(
+        metric(*deep), metric(generated, reference), rtol=1e-5 if metric is paired.ssim else 1e-12
+    )
+
+
+def test_the_lower_8_of_16_bits_count():
+    black, dark = np.zeros((12, 12, 1), np.uint16), np.full((12, 12, 1), 13, np.uint16)
+    assert paired.l1(dark, black) == pytest.approx(13 / 32767.5, rel=1e-12)
+    assert paired.psnr(dark, black) == pytest.approx(20 * np.log10(65535 / 13), rel=1e-12)
+    white = np.full((12, 12, 1), 65535, np.uint16)
+    assert paired.psnr(white, black) == 0  # squares beyond 32 bits
+    assert paired.l1(white, black) == 2
+    dotted = black.copy()
+    dotted[::2, ::2] = 65535
+    # Every pixel differs by the whole range from its neighbours in one or both axes: sums of gradients up to 131070.
+    expected = paired.sharpness_difference((dotted >> 8).astype(np.uint8), np.zeros((12, 12, 1), np.uint8))
+    assert paired.sharpness_difference(dotted, black) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_l1_is_on_the_scale_of_the_training_loss():
     black, white = np.zeros((12, 12, 3), np.uint8), np.full((12, 12, 3), 255, np.uint8)
     assert paired.l1(black, black) == 0
@@ -117,6 +142,8 @@ def test_input_of_another_kind_is_an_error_that_says_what(two):
     generated, reference = two
     with pytest.raises(UserError, match=r"Received generated: float32 \(3, 16, 20, 3\)"):
         paired.psnr(generated.astype(np.float32), reference)
+    with pytest.raises(UserError, match=r"one depth. Received: generated uint8, reference uint16"):
+        paired.psnr(generated, reference.astype(np.uint16))
     with pytest.raises(UserError, match=r"generated \(3, 16, 10, 3\), reference \(3, 16, 20, 3\)"):
         paired.l1(generated[:, :, :10], reference)
     with pytest.raises(UserError, match="window of 11x11"):

@@ -79,6 +79,12 @@ def test_the_table_shows_labels_and_gaps():
     assert lines[2].split() == ["2000", "20", "0.2500", "-", "-"]
 
 
+def test_the_table_shows_the_metrics_of_label_maps():
+    lines = scoreboard.table([_record(1000, l1=0.25, pixel_accuracy=0.75, mean_iou=0.5)]).splitlines()
+    assert lines[0].split() == ["step", "epoch", "L1", "accuracy", "mIoU"]
+    assert lines[1].split() == ["1000", "10", "0.2500", "0.7500", "0.5000"]
+
+
 def test_remarks_name_each_reason_once():
     record = {"cautions": ["few"], "absent": {"fid": "no network", "kid": "no network", "psnr": "infinite"}}
     assert scoreboard.remarks(record) == ["Caution: few", "Absent: fid, kid: no network", "Absent: psnr: infinite"]

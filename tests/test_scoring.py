@@ -1,13 +1,16 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import write_pairs
 
-from p2p_keras import scoring
+from p2p_keras import images, scoring
 from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import RGB, Kind
 from p2p_keras.metrics import distribution
 from p2p_keras.metrics.inception import Extractor
 
@@ -136,6 +139,72 @@ def test_few_pictures_are_cautioned_about_and_what_cannot_be_computed_is_absent(
         reference = scoring.describe_reference(part, 5, eye.extractor, tmp_path / "reference.npz")
         (caution,) = scoring.summarise(scores, reference, eye.extractor).cautions
         assert words in caution
+
+
+def _folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
+    """Pairs of RGB noise in A/ and pictures of a kind in B/, and what is seen of them: `seen[i]` is B's i-th."""
+    rng = np.random.default_rng(0)
+    for panel, each in (("A", RGB), ("B", kind)):
+        (root / panel / "train").mkdir(parents=True)
+        for i in range(count):
+            top = each.channels if each.labels else each.levels + 1
+            levels = rng.integers(0, top, (32, 32, each.depth)).astype(each.dtype)
+            (root / panel / "train" / f"{i}.png").write_bytes(images.encode(levels))
+    return scoring.take_split(find_pairs(root), Reading(image_size=32, target_kind=kind), "train")
+
+
+def _targets(split: scoring.Split) -> np.ndarray:
+    return next(iter(inference_dataset(split.files, split.reading, 99)))[1].numpy()
+
+
+@pytest.mark.parametrize("kind", [Kind(1), Kind(4, 16)], ids=str)
+def test_pictures_of_other_kinds_are_scored_at_their_depth_and_seen_by_inception_as_rgb(kind, tmp_path):
+    split, seen, eye = _folders(tmp_path, kind), [], Eye()
+    target, step = _targets(split), 2 / kind.levels
+    # A level above the target wherever that is not the brightest.
+    scores = scoring.score_pictures(
+        lambda image: tf.minimum(target + step, 1.0), split, 9, eye.extractor, lambda first, made: seen.append(made)
+    )
+    assert scores.per_image["l1"] == pytest.approx(np.full(4, step), rel=0.01)  # of 256 levels one has none above
+    assert scores.per_image["psnr"] == pytest.approx(np.full(4, 20 * np.log10(kind.levels)), abs=0.1)
+    assert (seen[0].dtype, seen[0].shape) == (np.dtype(kind.dtype), (4, 32, 32, kind.channels))
+    expected, _ = Eye().run(images.to_rgb(seen[0], kind))
+    np.testing.assert_array_equal(scores.features, expected)
+    reference = scoring.describe_reference(split, 9, eye.extractor, tmp_path / "reference.npz")
+    expected, _ = Eye().run(images.to_rgb(images.from_unit_range(target, kind), kind))
+    np.testing.assert_array_equal(reference.features, expected)
+
+
+def test_label_maps_are_scored_by_their_classes(tmp_path):
+    kind = Kind(5, labels=True)
+    split = _folders(tmp_path, kind)
+    target = _targets(split)
+    classes = images.from_unit_range(target, kind)
+
+    def generate(image: tf.Tensor) -> tf.Tensor:  # the class after the right one, in the upper half of the first two
+        wrong = np.roll(target, 1, axis=-1)[: len(image)].copy()
+        wrong[:, 16:] = target[: len(image), 16:]
+        wrong[2:] = target[2 : len(image)]
+        return tf.constant(wrong * 0.3)  # the highest channel counts, however low
+
+    scores = scoring.score_pictures(generate, split, 9, None)
+    assert scores.per_image["pixel_accuracy"].tolist() == [0.5, 0.5, 1, 1]
+    np.testing.assert_allclose(scores.per_image["l1"], [0.4, 0.4, 0, 0], rtol=1e-12)  # half the pixels times 4 / 5
+    summary = scoring.summarise(scores, None, *scoring.fitting(kind, Eye().extractor, ""))
+    assert summary.metrics["pixel_accuracy"] == 0.75
+    assert summary.metrics["l1"] == pytest.approx(0.2, rel=1e-12)
+    generated = images.from_unit_range(generate(target).numpy(), kind)
+    ratios = []
+    for number in range(5):  # over all pictures together
+        ours, theirs = generated == number, classes == number
+        ratios.append((ours & theirs).sum() / (ours | theirs).sum())
+    assert summary.metrics["mean_iou"] == pytest.approx(np.mean(ratios), rel=1e-12)
+    assert summary.metrics["mean_iou"] != pytest.approx(scores.per_image["mean_iou"].mean(), rel=1e-3)
+    assert set(summary.metrics) == {"l1", "pixel_accuracy", "mean_iou"}
+    for name in ("psnr", "ssim", "sharpness_difference", "fid", "kid", "inception_score"):
+        assert summary.absent[name] == "the targets are label maps: their numbers are classes, not brightness"
+    pictures = scoring.fitting(RGB, "an extractor", "")
+    assert pictures == ("an extractor", "")
 
 
 def test_a_limit_spreads_over_the_split(pairs_dir):

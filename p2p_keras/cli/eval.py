@@ -9,7 +9,8 @@ from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
 
 DOC = """
-    p2p-eval scores what a run has learnt: L1, PSNR, SSIM, sharpness difference, FID, KID, Inception Score.
+    p2p-eval scores what a run has learnt: L1, PSNR, SSIM, sharpness difference, FID, KID, Inception Score; of label
+    maps pixel accuracy and mean IoU.
 
       p2p-eval --workdir=runs/a2s                                      the newest checkpoint, on the test split
       p2p-eval --workdir=runs/a2s --checkpoint=all --split=val         curves over the epochs
@@ -46,7 +47,10 @@ flags.DEFINE_bool(
 flags.DEFINE_integer("batch_size", 16, "Pictures at a time. Default 16.", flag_values=FLAGS)
 flags.DEFINE_integer("limit", None, "Only so many pictures, spread evenly over the split.", flag_values=FLAGS)
 flags.DEFINE_bool(
-    "save_images", False, "Also write every generated picture, under its source's name.", flag_values=FLAGS
+    "save_images",
+    False,
+    "Also write every generated picture, under its source's name, as PNG of the target's kind.",
+    flag_values=FLAGS,
 )
 
 
@@ -71,8 +75,14 @@ def main(values: flags.FlagValues) -> int:
         open_run(workdir, data_dir, panels, given["split"], given["checkpoint"], given["limit"]) for workdir in workdirs
     ]
     extractor, reason = None, ""
+    blind = [run for run in runs if run.pairs.reading.target_kind.labels]
+    if blind and given["require_inception"]:
+        raise UserError(
+            f"--require_inception is for pictures. The targets of {blind[0].workdir} are label maps. Leave it out."
+        )
     try:
-        extractor = load_extractor(given["inception"])
+        if len(blind) < len(runs):
+            extractor = load_extractor(given["inception"])
     except UserError as error:
         if given["require_inception"] or given["inception"] != "default":
             raise

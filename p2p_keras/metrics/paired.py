@@ -1,7 +1,9 @@
 """How far a generated picture is from its own target: L1, PSNR, SSIM, sharpness difference.
 
-Each function takes uint8 pictures (..., H, W, C) of equal shape and returns float64 (...): one value a picture. They
-are symmetric, but the arguments are named by role all the same.
+Each function takes pictures (..., H, W, C) of equal shape and returns float64 (...): one value a picture. They are
+symmetric, but the arguments are named by role all the same. Pictures are uint8 or uint16, and their type decides what
+the brightest level is (L below, 255 or 65535): both are scored at their full depth, on the same scales. C is any number
+of channels, an alpha channel counts like a colour.
 
 PSNR and sharpness difference come in two definitions. The cross-view literature (Regmi and Borji 2018, SelectionGAN,
 and the Dayton tables after them) computes both with `my_image_error_measures.lua`, which scales pictures in [0, 1] by
@@ -21,17 +23,17 @@ _FLOOR = 1e-4  # of the cross-view code, below which it does not let an error fa
 
 def l1(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Mean absolute difference on the [-1, 1] scale, as the training loss: 0 is equal, 2 is black against white."""
-    generated, reference = _levels(generated, reference)
-    return _mean(np.abs(generated - reference)) / 127.5
+    ours, theirs = _levels(generated, reference)
+    return _mean(np.abs(ours - theirs)) / (_peak(generated) / 2)
 
 
 def psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB, 10 log10(255^2 / MSE) over all channels; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB, 10 log10(L^2 / MSE) over all channels; infinite for equal pictures."""
     return _decibels(_squared_error(generated, reference))
 
 
 def crossview_psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """PSNR in dB as in the cross-view tables: 10 log10(255^2 / (128^2 MSE)) with the MSE on [0, 1]."""
+    """PSNR in dB as in the cross-view tables: 10 log10(255^2 / (128^2 MSE)) with the MSE on [0, 1], at any depth."""
     return _crossview_decibels(_squared_error(generated, reference))
 
 
@@ -49,7 +51,8 @@ def ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
         raise UserError(
             f"SSIM looks through a window of 11x11 pixels. Received pictures of {generated.shape[-3:]}. Leave it out."
         )
-    return tf.image.ssim(tf.constant(generated), tf.constant(reference), max_val=255).numpy().astype(np.float64)
+    pictures = tf.constant(generated), tf.constant(reference)
+    return tf.image.ssim(*pictures, max_val=_peak(generated)).numpy().astype(np.float64)
 
 
 def sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -60,7 +63,7 @@ def sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.nda
     squared, so the value depends on the scale; here pictures are in [0, 1] and max is 1.
     """
     ours, theirs = (sum(_gradients(picture)) for picture in _levels(generated, reference))
-    return _decibels(_mean(np.abs(ours - theirs)) / 255.0)
+    return _decibels(_mean(np.abs(ours - theirs)) / _peak(generated))
 
 
 def crossview_sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -72,13 +75,15 @@ def crossview_sharpness_difference(generated: np.ndarray, reference: np.ndarray)
     ours, theirs = (_gradients(picture) for picture in _levels(generated, reference))
     differences = sum(np.abs(one - other) for one, other in zip(ours, theirs, strict=True))
     inner = differences[..., :-1, :-1, :]  # rows and columns 1 to -2: `_gradients` starts at 1
-    return _crossview_decibels(inner.sum(axis=_IMAGE, dtype=np.float64) / np.prod(generated.shape[-3:]) / 255.0)
+    total = inner.sum(axis=_IMAGE, dtype=np.float64)
+    return _crossview_decibels(total / np.prod(generated.shape[-3:]) / _peak(generated))
 
 
 def _squared_error(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """On the [0, 1] scale."""
-    generated, reference = _levels(generated, reference)
-    return _mean(np.square(generated - reference, dtype=np.int32)) / 255.0**2
+    ours, theirs = _levels(generated, reference)
+    exact = np.int32 if generated.dtype == np.uint8 else np.int64
+    return _mean(np.square(ours - theirs, dtype=exact)) / _peak(generated) ** 2
 
 
 def _mean(levels: np.ndarray) -> np.ndarray:
@@ -101,18 +106,30 @@ def _crossview_decibels(error: np.ndarray) -> np.ndarray:
 
 
 def _levels(generated: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """To int16, where differences of differences are exact, and a quarter the size of float64."""
+    """To int16, where differences of differences are exact, and a quarter the size of float64; uint16 to int32."""
     _check(generated, reference)
-    return generated.astype(np.int16), reference.astype(np.int16)
+    exact = np.int16 if generated.dtype == np.uint8 else np.int32
+    return generated.astype(exact), reference.astype(exact)
+
+
+def _peak(picture: np.ndarray) -> float:
+    """The brightest level."""
+    return float(np.iinfo(picture.dtype).max)
 
 
 def _check(generated: np.ndarray, reference: np.ndarray) -> None:
     for role, picture in (("generated", generated), ("reference", reference)):
-        if picture.dtype != np.uint8 or picture.ndim < 3:
+        if picture.dtype not in (np.uint8, np.uint16) or picture.ndim < 3:
             raise UserError(
-                f"Pictures are uint8 (..., height, width, channels). Received {role}: {picture.dtype} {picture.shape}. "
-                "p2p_keras.images.to_uint8 brings [-1, 1] there."
+                "Pictures are uint8 or uint16 (..., height, width, channels). "
+                f"Received {role}: {picture.dtype} {picture.shape}. "
+                "p2p_keras.images.from_unit_range brings [-1, 1] there."
             )
+    if generated.dtype != reference.dtype:
+        raise UserError(
+            f"Both pictures of a pair have one depth. Received: generated {generated.dtype}, "
+            f"reference {reference.dtype}. Bring one to the other's."
+        )
     if generated.shape != reference.shape:
         raise UserError(
             f"Both pictures of a pair have one size. Received: generated {generated.shape}, "
