@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from p2p_keras import checkpoints, images, models, scoreboard, serving, warmup
-from p2p_keras.config import TrainConfig, read_config
+from p2p_keras.config import TrainConfig, input_kind, read_config, target_kind
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
 from p2p_keras.metrics.fetch import checksum
@@ -66,10 +66,14 @@ def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> No
 
     Signatures (B pictures of equal size in a batch; height H and width W are any, unless said otherwise):
         serving_default: `image_bytes` strings (B,), JPEG or PNG each of any size, resized to the size trained on ->
-            `image_bytes`, PNG of that size.
+            `image_bytes`, PNG of that size, of 8 or 16 bits and as many channels as the targets.
         translate: `image` uint8 (B, H, W, 3) -> `image` uint8, the same size.
         translate_float: `image` float32 (B, H, W, 3) in [-1, 1] -> `image` float32.
         tiled: `image` uint8 (B, H, W, 3) -> `image` uint8, in overlapping tiles: for pictures far larger.
+
+    So it is for 8-bit RGB. The number of channels is the run's, `image` of 16 bits is uint16, and of a label map uint8
+    (B, H, W, 1) of classes, but in `translate_float` 1 in the channel of the class and -1 in the others. As bytes a
+    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `serving.decode_pictures`.
 
     Args:
         trained: What to write.
@@ -77,18 +81,19 @@ def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> No
         noise: Each signature also takes `seed` int32 (B,), from which a picture's dropout noise is drawn.
     """
     generator, size = trained.generator, trained.config.image_size
-    translate, translate_float, tiled = serving.make_functions(as_generate(generator), size)
+    ours, theirs = input_kind(trained.config), target_kind(trained.config)
+    translate, translate_float, tiled = serving.make_functions(as_generate(generator), size, ours, theirs)
 
     def from_bytes(image_bytes: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        generated = generator([serving.decode_pictures(image_bytes, size), seed], training=False)
-        return serving.encode_pictures(images.quantise(generated))
+        generated = generator([serving.decode_pictures(image_bytes, size, ours), seed], training=False)
+        return serving.encode_pictures(images.quantise(generated, theirs))
 
-    pictures = (None, None, None, generator.inputs[0].shape[-1])
+    levels = tf.TensorSpec((None, None, None, ours.depth), ours.dtype, "image")
     signatures = {
         "serving_default": (from_bytes, tf.TensorSpec((None,), tf.string, "image_bytes")),  # REST needs that ending
-        "translate": (translate, tf.TensorSpec(pictures, tf.uint8, "image")),
-        "translate_float": (translate_float, tf.TensorSpec(pictures, tf.float32, "image")),
-        "tiled": (tiled, tf.TensorSpec(pictures, tf.uint8, "image")),
+        "translate": (translate, levels),
+        "translate_float": (translate_float, tf.TensorSpec((None, None, None, ours.channels), tf.float32, "image")),
+        "tiled": (tiled, levels),
     }
     # A SavedModel of a plain tf.Module does not load in a server's session. Nothing is `track`ed: the archive finds the
     # variables through the signatures, and would write those of a tracked model a second time.
@@ -96,7 +101,7 @@ def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> No
     for name, (function, spec) in signatures.items():
         archive.add_endpoint(name, *_endpoint(function, spec, noise))
     archive.write_out(str(folder), verbose=False)
-    warmup.write_requests(folder, size, noise)
+    warmup.write_requests(folder, size, noise, ours)
 
 
 def write_keras(trained: Trained, folder: Path) -> None:
@@ -108,7 +113,7 @@ def write_keras(trained: Trained, folder: Path) -> None:
 def write_tflite(trained: Trained, folder: Path) -> None:
     """Writes `model_float32.tflite` and `model_int8.tflite` (8-bit weights), for one picture of the size trained on.
 
-    Input and output are called `image`, float32 (1, S, S, 3) in [-1, 1].
+    Input and output are called `image`, float32 (1, S, S, C) in [-1, 1]; of 8-bit RGB C is 3.
     """
     folder.mkdir()
     model, size = plain_generator(trained), trained.config.image_size
@@ -129,7 +134,7 @@ def as_generate(generator: keras.Model) -> serving.Generate:
 
 
 def plain_generator(trained: Trained) -> keras.Model:
-    """The generator without noise, of Keras' own layers: float32 (B, H, W, 3) in [-1, 1] -> the same form.
+    """The generator without noise, of Keras' own layers: float32 (B, H, W, C) in [-1, 1] -> (B, H, W, K).
 
     A norm by each picture's own statistics is Keras' GroupNormalization with a group for each channel.
     """
@@ -244,9 +249,21 @@ def _describe(trained: Trained, noise: bool) -> dict:
             "noise": noise,
             "precision": trained.config.precision,
         },
+        **_describe_labels(trained.config),
         "evaluations": [{name: record[name] for name in kept} for record in records],
         "versions": versions(),
     }
+
+
+def _describe_labels(config: TrainConfig) -> dict:
+    """What a client cannot guess of label maps."""
+    form = "grey PNG of 8 bits whose numbers are the classes 0 to {}"
+    said = {}
+    if config.labels:
+        said["input_bytes"] = form.format(config.labels - 1) + "; not indexed, for a graph cannot see palette entries"
+    if config.output_labels:
+        said["output_bytes"] = form.format(config.output_labels - 1)
+    return said
 
 
 def _check_free(output: Path, version: int | None) -> None:

@@ -11,13 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras import export, serving
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, input_kind, target_kind
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import RGB, Kind
 from p2p_keras.networks import build_generator
 
 
 class Model(NamedTuple):
-    """What translates. Both functions take uint8 (B, H, W, 3) and int32 seeds (B,) or None, and give uint8."""
+    """What translates. Both functions take pictures and int32 seeds (B,) or None, and give pictures.
+
+    They are uint8 (B, H, W, 3); of other kinds uint8 or uint16 (B, H, W, depth) as `images.from_unit_range` gives them.
+    """
 
     translate: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     tiled: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -25,6 +29,8 @@ class Model(NamedTuple):
     panels: tuple[str, ...]  # of the composites trained on
     direction: str  # trained in
     noise: bool  # whether it takes seeds
+    input_kind: Kind = RGB
+    target_kind: Kind = RGB
 
 
 def open_model(path: Path, which: str = "latest", report: Callable[[str], None] = print) -> Model:
@@ -40,8 +46,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     """
     if (path / "config.json").is_file():
         trained = export.load_trained(path, which, report=report)
-        functions = serving.make_functions(export.as_generate(trained.generator), trained.config.image_size)
-        return _of_functions(functions, trained.config, noise=True)
+        return _of_generate(export.as_generate(trained.generator), trained.config, noise=True)
     if path.is_dir() and export.list_versions(path):
         path = path / str(export.list_versions(path)[-1])
     file = path
@@ -60,7 +65,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     return _load_tflite(file, config)
 
 
-def check_export(path: Path, trained: export.Trained, exact: bool = True) -> int:
+def check_export(path: Path, trained: export.Trained, exact: bool = True) -> float:
     """Reloads an export and translates a drawn picture with it and with the trainer's own network.
 
     Args:
@@ -69,39 +74,51 @@ def check_export(path: Path, trained: export.Trained, exact: bool = True) -> int
         exact: Whether float32 was kept, so that rounding alone may tell them apart.
 
     Returns:
-        By how many of 255 levels they differ at most.
+        By how many of 255 levels they differ at most, 16 bits in fractions of those; of label maps how many pixels in
+        100 have another class.
 
     Raises:
-        UserError: They differ by more than a level though it is to be exact.
+        UserError: It is to be exact, but they differ by more than a level or a pixel in 100.
     """
     model, size = open_model(path), trained.config.image_size
-    picture = np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
+    ours, theirs = model.input_kind, model.target_kind
+    highest = ours.channels - 1 if ours.labels else ours.levels
+    picture = np.random.default_rng(0).integers(0, highest + 1, (1, size, size, ours.depth)).astype(ours.dtype)
     seed = np.ones(1, np.int32) if model.noise else None
-    functions = serving.make_functions(export.as_generate(trained.generator), size)
-    expected = _of_functions(functions, trained.config, noise=True).translate(picture, seed)
-    difference = int(np.abs(model.translate(picture, seed).astype(int) - expected).max())
+    expected = _of_generate(export.as_generate(trained.generator), trained.config, noise=True).translate(picture, seed)
+    found = model.translate(picture, seed)
+    if theirs.labels:
+        difference, unit = 100 * float((found != expected).mean()), "pixels in 100"
+    else:
+        difference, unit = float(np.abs(found.astype(int) - expected).max()) * 255 / theirs.levels, "levels"
     if exact and difference > 1:
         raise UserError(
-            f"An export must give the trainer's pictures. This one is up to {difference} levels off, so it was not "
+            f"An export must give the trainer's pictures. This one is up to {difference:.3g} {unit} off, so it was not "
             "published. That is a fault of p2p_keras or of TensorFlow: please report it with the versions in "
             f"{trained.workdir / 'config.json'}."
         )
     return difference
 
 
-def _of_functions(functions: tuple[Callable, Callable, Callable], config: TrainConfig, noise: bool) -> Model:
+def _of_generate(generate: serving.Generate, config: TrainConfig, noise: bool) -> Model:
     """A model of `serving`'s functions, as graphs."""
+    ours = input_kind(config)
 
     def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        pictures, seeds = tf.TensorSpec((None, None, None, 3), tf.uint8), tf.TensorSpec((None,), tf.int32)
+        pictures, seeds = tf.TensorSpec((None, None, None, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
         plain = tf.function(lambda picture: function(picture, None), input_signature=[pictures])
         noisy = tf.function(
             lambda picture, seed: function(picture, serving.seed_pairs(seed)), input_signature=[pictures, seeds]
         )
         return lambda picture, seed: (plain(picture) if seed is None else noisy(picture, seed)).numpy()
 
-    translate, _, tiled = functions
-    return Model(as_numpy(translate), as_numpy(tiled), config.image_size, config.panels, config.direction, noise)
+    translate, _, tiled = serving.make_functions(generate, config.image_size, ours, target_kind(config))
+    return _model(as_numpy(translate), as_numpy(tiled), config, noise)
+
+
+def _model(translate: Callable, tiled: Callable, config: TrainConfig, noise: bool) -> Model:
+    kinds = input_kind(config), target_kind(config)
+    return Model(translate, tiled, config.image_size, config.panels, config.direction, noise, *kinds)
 
 
 def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
@@ -115,7 +132,7 @@ def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
 
         return call
 
-    return Model(as_numpy("translate"), as_numpy("tiled"), config.image_size, config.panels, config.direction, noise)
+    return _model(as_numpy("translate"), as_numpy("tiled"), config, noise)
 
 
 def _load_keras(file: Path, config: TrainConfig) -> Model:
@@ -123,8 +140,7 @@ def _load_keras(file: Path, config: TrainConfig) -> Model:
     trained = export.Trained(build_generator(config, any_size=True), config, 0, file.parent)
     generator = export.plain_generator(trained)
     generator.load_weights(file)
-    functions = serving.make_functions(lambda image, seed: generator(image, training=False), config.image_size)
-    return _of_functions(functions, config, noise=False)
+    return _of_generate(lambda image, seed: generator(image, training=False), config, noise=False)
 
 
 def _load_tflite(file: Path, config: TrainConfig) -> Model:
@@ -137,9 +153,10 @@ def _load_tflite(file: Path, config: TrainConfig) -> Model:
         return np.concatenate([runner(image=picture[None])["image"] for picture in pictures])
 
     def generate(image: tf.Tensor, seed: None) -> tf.Tensor:
-        return tf.ensure_shape(tf.numpy_function(one_by_one, [image], tf.float32), (None, size, size, 3))
+        shape = (None, size, size, target_kind(config).channels)
+        return tf.ensure_shape(tf.numpy_function(one_by_one, [image], tf.float32), shape)
 
-    model = _of_functions(serving.make_functions(generate, size), config, noise=False)
+    model = _of_generate(generate, config, noise=False)
 
     def translate(pictures: np.ndarray, seed: None) -> np.ndarray:
         if pictures.shape[1:3] != (size, size):

@@ -9,26 +9,29 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.pictures import encode_png
+from p2p_keras.images import encode
+from p2p_keras.kinds import RGB, Kind
 
 BATCHES = (1, 8)
 
 
-def write_requests(saved_model: Path, image_size: int, noise: bool) -> None:
+def write_requests(saved_model: Path, image_size: int, noise: bool, kind: Kind = RGB) -> None:
     """Writes requests for `serving_default` and `translate`, for each of `BATCHES`.
 
     Args:
         saved_model: The version's folder.
         image_size: Of the pictures, in pixels.
         noise: Whether the signatures take a seed.
+        kind: What the pictures are; they are grey, or of class 0.
     """
-    picture = np.full((image_size, image_size, 3), 128, np.uint8)
+    level = 0 if kind.labels else (kind.levels + 1) // 2
+    picture = np.full((image_size, image_size, kind.depth), level, kind.dtype)
     folder = saved_model / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
         for batch in BATCHES:
             seeds = {"seed": np.zeros(batch, np.int32)} if noise else {}
-            encoded = np.array([encode_png(picture)] * batch, object)
+            encoded = np.array([encode(picture)] * batch, object)
             file.write(_prediction_log("serving_default", {"image_bytes": encoded, **seeds}))
             file.write(_prediction_log("translate", {"image": np.stack([picture] * batch), **seeds}))
 

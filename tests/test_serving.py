@@ -11,11 +11,21 @@ from PIL import Image
 from p2p_keras import images, serving
 from p2p_keras.data.pairs import Files, Reading
 from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.kinds import Kind
+from p2p_keras.pictures import class_colours
 
 
 def same(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
     """A generator that gives back its input."""
     return image
+
+
+KINDS = [Kind(4), Kind(1, 16), Kind(5, labels=True)]
+
+
+def _levels(kind: Kind, *shape: int) -> np.ndarray:
+    top = kind.channels if kind.labels else kind.levels + 1
+    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
 
 
 def _pictures(batch: int, height: int, width: int) -> np.ndarray:
@@ -29,6 +39,70 @@ def test_any_size_comes_back_in_its_own_size_and_place(size):
     np.testing.assert_array_equal(translate(picture, None), picture)
     np.testing.assert_array_equal(translate_float(images.to_unit_range(picture), None), images.to_unit_range(picture))
     np.testing.assert_array_equal(tiled(tf.constant(picture), None), picture)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_comes_back_in_its_kind(kind):
+    levels = _levels(kind, 2, 33, 50)
+    translate, _, tiled = serving.make_functions(same, 32, kind, kind)
+    for ours in (translate(levels, None).numpy(), tiled(tf.constant(levels), None).numpy()):
+        np.testing.assert_array_equal(ours, levels)
+        assert ours.dtype == levels.dtype
+
+    @tf.function(autograph=False)
+    def from_bytes(files: tf.Tensor) -> tf.Tensor:
+        return serving.encode_pictures(images.quantise(serving.decode_pictures(files, 32, kind), kind))
+
+    small = levels[:, :32, :32]
+    files = from_bytes(tf.constant([images.encode(picture) for picture in small])).numpy()
+    for file, picture in zip(files, small, strict=True):
+        np.testing.assert_array_equal(images.decode(tf.constant(file), kind), picture)
+        assert file[24] == kind.bits  # in the PNG's header
+
+
+def test_other_channels_out_than_in():
+    def generate(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        return tf.one_hot(tf.cast(image[..., 0] > 0, tf.int32) * 3, 5)
+
+    translate, _, tiled = serving.make_functions(generate, 32, Kind(1, 16), Kind(5, labels=True))
+    levels = _levels(Kind(1, 16), 2, 40, 50)
+    expected = 3 * (levels >= 32768).astype(np.uint8)
+    np.testing.assert_array_equal(translate(levels, None), expected)
+    np.testing.assert_array_equal(tiled(tf.constant(levels), None), expected)
+
+
+def test_classes_that_the_network_does_not_know_are_refused():
+    kind = Kind(5, labels=True)
+    translate, _, tiled = serving.make_functions(same, 32, kind, kind)
+    high = np.full((1, 32, 32, 1), 5, np.uint8)
+    for function in (translate, tiled):
+        graph = tf.function(lambda picture, function=function: function(picture, None), autograph=False)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a label map has classes above 4, the highest of 5"):
+            graph(tf.constant(high))
+
+
+def _indexed() -> bytes:
+    return images.encode(_levels(Kind(5, labels=True), 1, 32, 32)[0], class_colours())
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (_indexed, "is not a grey PNG of 8 bits, as a label map must be"),
+        (lambda: _encoded(draw_pair(5)[0]), "is not a grey PNG of 8 bits"),
+        (lambda: _encoded(draw_pair(5)[0][..., 0], "JPEG"), "is not a grey PNG of 8 bits"),
+        (lambda: images.encode(np.zeros((32, 32, 1), np.uint16)), "is not a grey PNG of 8 bits"),
+        (lambda: images.encode(np.full((32, 32, 1), 5, np.uint8)), "has classes above 4, the highest of 5"),
+        (lambda: b"hello", "is not a JPEG or PNG file"),
+    ],
+    ids=["indexed", "colours", "jpeg", "16 bits", "class 5", "text"],
+)
+def test_a_served_label_map_is_a_grey_png_of_its_classes(bad, problem):
+    kind = Kind(5, labels=True)
+    decode = tf.function(lambda files: serving.decode_pictures(files, 32, kind), autograph=False)
+    good = images.encode(_levels(kind, 1, 32, 32)[0])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"picture 1 of the batch, counted from 0, {problem}"):
+        decode(tf.constant([good, bad()]))
 
 
 def test_the_generator_sees_multiples_of_its_size_continued_by_reflection():

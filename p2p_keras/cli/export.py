@@ -76,7 +76,8 @@ def main(values: flags.FlagValues) -> int:
     folder = export.publish(trained, output, write, given["version"], check, given["noise"])
     print(f"Step {trained.step} of {workdir}: {folder}")
     for name, difference in differences.items():
-        print(f"{name}, reloaded, gives the trainer's picture to within {difference} of 255 levels")
+        off = f"{difference:.3g} pixels in 100" if trained.config.output_labels else f"{difference:.3g} of 255 levels"
+        print(f"{name}, reloaded, gives the trainer's picture to within {off}")
     return 0
 
 
