@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+import tensorflow as tf
+from PIL import Image
 
 from p2p_keras import images
 from p2p_keras.data.check import file_problem
 from p2p_keras.data.pairs import EXTENSIONS
 from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import Kind
 from p2p_keras.loading import Model
-from p2p_keras.pictures import file_names, write_jpeg, write_png
+from p2p_keras.pictures import class_colours, file_names, upright, write_jpeg, write_whole
 from p2p_keras.progress import ProgressLine
 
 STD_GAIN = 4  # levels of brightness for one level of standard deviation, so that it can be seen
+_EXIF_ORIENTATION = 0x0112
 
 
 class Job(NamedTuple):
@@ -72,23 +75,25 @@ def translate_pictures(
 ) -> Outcome:
     """Translates pictures into a folder, under their own names, pictures of one size in batches.
 
+    Each is read as the kind that the model takes, and written as the kind that it gives. What no JPEG can hold (16
+    bits, alpha, classes) is written as PNG, whatever its source was; a label map as an indexed one.
+
     Args:
         model: From `open_model`.
         pictures: From `find_pictures`.
         output: The folder; made if need be.
         job: What to do with each.
-        report: Told of every file that is passed over.
+        report: Told of every file that is passed over, and if pictures change from JPEG to PNG.
 
     Raises:
-        UserError: The model has no noise to sample from, or a file would be written over its own source.
+        UserError: The model has no noise to sample from, it gives what the wanted format cannot hold, or a file would
+            be written over its own source.
     """
     if job.samples and not model.noise:
         raise UserError("--samples needs a model with noise: a run, or an export made with --noise. This one has none.")
-    names = [name for _, name in pictures]
-    names = file_names(names, job.suffix) if job.suffix else names
-    todo = []
-    for (source, _), name in zip(pictures, names, strict=True):
-        files = _files(output / name, job.samples)
+    todo, kind = [], model.target_kind
+    for (source, _), name in zip(pictures, _names([name for _, name in pictures], kind, job, report), strict=True):
+        files = _files(output / name, job.samples, kind)
         if source.resolve() in {file.resolve() for file in files}:
             raise UserError(f"--output must not be where the pictures come from: {source} would be overwritten.")
         if job.overwrite or not all(file.exists() for file in files):
@@ -98,11 +103,12 @@ def translate_pictures(
     except OSError as error:
         raise UserError(f"--output must be a folder that can be written. {output}: {error.strerror}.") from error
     progress, bad, other_sizes, done = ProgressLine(len(todo), "pictures"), {}, 0, 0
-    for batch in _batches(_read_all(todo, job, model.image_size, bad, report), job.batch_size * model.image_size**2):
+    for batch in _batches(_read_all(todo, job, model, bad, report), job.batch_size * model.image_size**2):
         stack = np.stack([picture for picture, _ in batch])
         for results, (_, files) in zip(_translate(model, stack, job), batch, strict=True):
             for picture, file in zip(results, files, strict=True):
-                _write(file, picture)
+                is_map = kind.labels and picture.shape[-1] == 1  # and not the samples' spread, which is RGB
+                _write(file, picture, class_colours() if is_map else None)
         other_sizes += len(batch) * (stack.shape[1:3] != (model.image_size,) * 2)
         done += len(batch)
         progress.update(done + len(bad))
@@ -116,38 +122,82 @@ def _translate(model: Model, stack: np.ndarray, job: Job) -> list[list[np.ndarra
     if not job.samples:
         return [[picture] for picture in run(stack, None)]
     samples = [run(stack, np.full(len(stack), number, np.int32)) for number in range(1, job.samples + 1)]
-    deviation = np.std(np.stack(samples).astype(np.float32), axis=0).mean(axis=-1, keepdims=True)  # (B, H, W, 1)
-    spread = images.round_levels(STD_GAIN * deviation).repeat(3, axis=-1)
-    return [list(each) for each in zip(*samples, spread, strict=True)]
+    return [list(each) for each in zip(*samples, _spread(np.stack(samples), model.target_kind), strict=True)]
 
 
-def _files(target: Path, samples: int) -> list[Path]:
+def _spread(samples: np.ndarray, kind: Kind) -> np.ndarray:
+    """How far samples (N, B, H, W, depth) differ, as brightness of grey pictures: uint8 (B, H, W, 3).
+
+    The standard deviation, averaged over the channels, `STD_GAIN` levels for each of its levels (of 255, for 16 bits
+    too). Of label maps the share of samples that have another class than most have, from black to white.
+    """
+    if kind.labels:
+        most = np.zeros(samples.shape[1:], np.int64)
+        for sample in samples:
+            np.maximum(most, (samples == sample).sum(axis=0), out=most)
+        brightness = 255.0 * (1.0 - most / len(samples))
+    else:
+        deviation = np.std(samples.astype(np.float32), axis=0).mean(axis=-1, keepdims=True)  # (B, H, W, 1)
+        brightness = STD_GAIN * deviation * np.float32(255 / kind.levels)
+    return images.round_levels(brightness).repeat(3, axis=-1)
+
+
+def _names(names: list[str], kind: Kind, job: Job, report: Callable[[str], None]) -> list[str]:
+    """What the translated pictures are called."""
+    if kind.fits_jpeg:
+        return file_names(names, job.suffix) if job.suffix else names
+    if job.suffix not in ("", ".png"):
+        raise UserError(
+            f"A JPEG holds grey or RGB of 8 bits. Received --format={job.suffix[1:]} for {_in_words(kind)}, which "
+            "this model gives. Take --format=png, or leave it out."
+        )
+    if not job.suffix and not all(name.lower().endswith(".png") for name in names):
+        report(f"Written as PNG, also where the source is a JPEG: that cannot hold {_in_words(kind)}")
+    return file_names(names, ".png")
+
+
+def _in_words(kind: Kind) -> str:
+    if kind.labels:
+        return "label maps"
+    return "16 bits" if kind.bits == 16 else "an alpha channel"
+
+
+def _files(target: Path, samples: int, kind: Kind) -> list[Path]:
     if not samples:
         return [target]
-    endings = [*(f"sample{number}" for number in range(1, samples + 1)), "std"]
+    endings = [*(f"sample{number}" for number in range(1, samples + 1)), "variation" if kind.labels else "std"]
     return [target.with_name(f"{target.stem}_{ending}{target.suffix}") for ending in endings]
 
 
 def _read_all(
-    todo: Sequence[tuple[Path, list[Path]]], job: Job, image_size: int, bad: dict[str, str], report: Callable
+    todo: Sequence[tuple[Path, list[Path]]], job: Job, model: Model, bad: dict[str, str], report: Callable
 ) -> Iterator[tuple[np.ndarray, list[Path]]]:
     """The pictures that can be read, one by one; the others are put into `bad` and reported."""
-    index, count = job.panel or (0, 1)
+    (index, count), kind = job.panel or (0, 1), model.input_kind
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
         for source, files in todo:
-            problem = file_problem(str(source), count, rotated=job.panel is None)
+            problem = file_problem(str(source), count, rotated=job.panel is None, panel=index, kind=kind)
+            try:
+                picture = None if problem else _read(source, kind)
+            except tf.errors.InvalidArgumentError:  # Pillow read it, but TensorFlow is stricter
+                problem = "it cannot be decoded (TensorFlow refuses it)"
             if problem:
                 bad[str(source)] = problem
                 report(f"Passed over {source}: {problem}")
                 continue
-            with Image.open(source) as image:
-                picture = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             width = picture.shape[1] // count
             picture = picture[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = images.round_levels(resize(picture, image_size).numpy())
+                picture = images.round_levels(resize(picture, model.image_size, kind).numpy(), kind)
             yield picture, files
+
+
+def _read(source: Path, kind: Kind) -> np.ndarray:
+    """A picture as training reads it, but turned upright: (H, W, kind.depth)."""
+    with Image.open(source) as image:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return upright(images.decode(source.read_bytes(), kind).numpy(), orientation)
 
 
 def _batches(pictures: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int) -> Iterator[list]:
@@ -163,9 +213,9 @@ def _batches(pictures: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int
         yield batch
 
 
-def _write(file: Path, picture: np.ndarray) -> None:
+def _write(file: Path, picture: np.ndarray, palette: np.ndarray | None) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix.lower() == ".png":
-        write_png(file, picture)
+        write_whole(file, images.encode(picture, palette))
     else:
         write_jpeg(file, picture)

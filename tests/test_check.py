@@ -6,6 +6,7 @@ from PIL import Image
 from p2p_keras.data import check
 from p2p_keras.data.pairs import Reading, find_pairs
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import Kind
 
 
 def _save(path, size=(64, 32), mode="RGB", **options):
@@ -50,6 +51,17 @@ def _bomb(path):
 def test_each_kind_of_bad_file_is_told_by_its_problem(tmp_path, name, make, problem):
     make(tmp_path / name)
     assert problem in check.find_bad_pairs([(str(tmp_path / name),)], Reading())[0]
+
+
+def test_a_file_alone_is_checked_for_the_classes_of_one_panel(tmp_path):
+    path, kind = tmp_path / "a.png", Kind(3, labels=True)
+    Image.fromarray(np.array([[0, 2, 0, 3]], np.uint8)).save(path)  # two panels of two pixels
+    assert check.file_problem(str(path), 2, panel=0, kind=kind) is None
+    assert check.file_problem(str(path), 2, panel=1, kind=kind) == "it has class 3; with 3 classes the highest is 2"
+    assert check.file_problem(str(path), kind=kind) == "it has class 3; with 3 classes the highest is 2"
+    assert check.file_problem(str(path)) is None  # a picture
+    Image.new("RGB", (4, 4)).save(path)
+    assert check.file_problem(str(path), kind=kind).startswith("its pixels are RGB; a label map is")
 
 
 def test_a_truncated_png_is_found(tmp_path):

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import draw_pair
 from PIL import Image
 
+from p2p_keras import images
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import Kind
 from p2p_keras.loading import Model, open_model
+from p2p_keras.pictures import class_colours, palette_of
 from p2p_keras.translate import STD_GAIN, Job, find_pictures, translate_pictures
 
 ROOT = Path(__file__).parents[1]
@@ -88,20 +92,20 @@ def test_bad_files_are_named_and_the_others_are_translated(photos, tmp_path):
     (photos / "a.jpg").write_bytes(b"")
     (photos / "b.png").write_bytes((photos / "1.png").read_bytes()[:-30])
     (photos / "c.jpg").write_text("text")
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(photos / "d.png")
+    Image.fromarray(np.full((4, 4), 255, np.uint16)).save(photos / "d.png")  # of 16 bits: not bad, but dark
     Image.new("CMYK", (8, 8)).save(photos / "e.jpg")
     Image.fromarray(draw_pair(1)[0]).save(photos / "f.gif.png", format="GIF")
     told = []
     outcome = translate_pictures(_negative(), find_pictures(str(photos)), tmp_path / "out", Job(), told.append)
-    assert outcome.written == 4
+    assert outcome.written == 5
+    assert (_open(tmp_path / "out" / "d.png")[0] == 255).all()  # its upper 8 bits are 0, and that is the negative
     problems = {Path(source).name: problem for source, problem in outcome.bad.items()}
     assert problems["a.jpg"] == "it is empty"
     assert "cannot be decoded" in problems["b.png"]
     assert problems["c.jpg"] == "it is not a picture"
-    assert problems["d.png"].startswith("its pixels are I;16")
     assert problems["e.jpg"].startswith("its pixels are CMYK")
     assert problems["f.gif.png"] == "it is a GIF, not a JPEG or PNG"
-    assert len(told) == 6
+    assert len(told) == 5
 
 
 def test_rotated_grey_and_transparent_pictures_come_out_upright_and_in_colour(tmp_path):
@@ -117,6 +121,135 @@ def test_rotated_grey_and_transparent_pictures_come_out_upright_and_in_colour(tm
     np.testing.assert_array_equal(turned, 255 - np.rot90(picture[:16], -1))
     np.testing.assert_array_equal(grey, 255 - np.repeat(picture[..., :1], 3, axis=-1))
     np.testing.assert_array_equal(alpha, 255 - picture)
+
+
+def _same(kind: Kind, noise: bool = False) -> Model:
+    """Gives back what it is given; with noise, the seed added."""
+
+    def translate(pictures: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
+        assert (pictures.dtype, pictures.shape[-1]) == (np.dtype(kind.dtype), kind.depth)
+        return pictures if seed is None else pictures + seed.astype(pictures.dtype)[:, None, None, None]
+
+    return Model(translate, translate, 32, (), "AtoB", noise, kind, kind)
+
+
+def _levels(kind: Kind) -> np.ndarray:
+    top = kind.channels if kind.labels else kind.levels + 1
+    return np.random.default_rng(0).integers(0, top, (20, 32, kind.depth)).astype(kind.dtype)
+
+
+KINDS = [Kind(1), Kind(2), Kind(4), Kind(1, 16), Kind(3, 16), Kind(4, 16), Kind(5, labels=True)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_comes_out_bit_equal_in_its_kind(kind, tmp_path):
+    levels = _levels(kind)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(images.encode(levels, class_colours()[::-1] if kind.labels else None))
+    translate_pictures(_same(kind), find_pictures(str(tmp_path / "in")), tmp_path / "out", Job(), _quiet)
+    content = (tmp_path / "out" / "a.png").read_bytes()
+    np.testing.assert_array_equal(images.decode(tf.constant(content), kind), levels)
+    assert content[24] == kind.bits
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[kind.depth]
+    assert content[25] == (3 if kind.labels else colour_type)  # 3 is indexed
+    if kind.labels:
+        np.testing.assert_array_equal(palette_of(tmp_path / "out" / "a.png"), class_colours())
+
+
+def test_16_bits_are_turned_upright_resized_and_cut_out_of_composites(tmp_path):
+    kind, levels = Kind(1, 16), _levels(Kind(1, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "in").mkdir()
+    Image.fromarray(levels[..., 0]).save(tmp_path / "in" / "a.png", exif=exif)
+    pictures = find_pictures(str(tmp_path / "in"))
+    translate_pictures(_same(kind), pictures, tmp_path / "turned", Job(), _quiet)
+    np.testing.assert_array_equal(_open(tmp_path / "turned" / "a.png")[0], np.rot90(levels[..., 0], -1))
+    translate_pictures(_same(kind), pictures, tmp_path / "resized", Job(resize=True), _quiet)
+    resized = _open(tmp_path / "resized" / "a.png")[0]
+    assert (resized.shape, resized.dtype) == ((32, 32), np.uint16)
+    assert abs(resized.mean() - levels.mean()) < 1000
+    Image.fromarray(levels[..., 0]).save(tmp_path / "in" / "a.png")
+    translate_pictures(_same(kind), pictures, tmp_path / "panel", Job(panel=(1, 2)), _quiet)
+    np.testing.assert_array_equal(_open(tmp_path / "panel" / "a.png")[0], levels[:, 16:, 0])
+
+
+def test_classes_are_not_mixed_when_a_label_map_is_resized(tmp_path):
+    kind = Kind(5, labels=True)
+    classes = _levels(kind)[:16] // 4 * 4  # 0 and 4, with nothing in between
+    (tmp_path / "a.png").write_bytes(images.encode(classes))
+    pictures = find_pictures(str(tmp_path / "a.png"))
+    translate_pictures(_same(kind), pictures, tmp_path / "out", Job(resize=True), _quiet)
+    np.testing.assert_array_equal(_open(tmp_path / "out" / "a.png")[0], classes[..., 0].repeat(2, axis=0))
+
+
+def test_what_no_jpeg_can_hold_is_written_as_png_and_said_once(photos, tmp_path):
+    Image.fromarray(draw_pair(1)[0]).save(photos / "1.jpg")
+    model, told = _negative()._replace(target_kind=Kind(3, 16)), []
+    translate_pictures(model, find_pictures(str(photos)), tmp_path / "out", Job(), told.append)
+    names = sorted(path.name for path in (tmp_path / "out").rglob("*.*"))
+    assert names == ["0.png", "1.jpg.png", "1.png.png", "2.png", "3 ä.png"]
+    assert told == ["Written as PNG, also where the source is a JPEG: that cannot hold 16 bits"]
+    pictures = find_pictures(str(photos / "2.png"))
+    translate_pictures(model, pictures, tmp_path / "out2", Job(), told.append)
+    assert len(told) == 1  # the source is a PNG already
+    for kind, words in ((Kind(3, 16), "16 bits"), (Kind(2), "an alpha channel"), (Kind(5, labels=True), "label maps")):
+        with pytest.raises(UserError, match=f"Received --format=jpg for {words}, which this model gives"):
+            translate_pictures(model._replace(target_kind=kind), pictures, tmp_path, Job(suffix=".jpg"), _quiet)
+
+
+def test_grey_is_written_as_jpeg_too(photos, tmp_path):
+    pictures = find_pictures(str(photos / "deep"))
+    translate_pictures(_same(Kind(1)), pictures, tmp_path / "out", Job(), _quiet)
+    picture, form = _open(tmp_path / "out" / "3 ä.jpg")
+    assert (picture.shape, form) == ((48, 48), "JPEG")
+    expected = np.asarray(Image.fromarray(draw_pair(3, size=48)[0]).convert("L")).astype(int)
+    assert np.abs(picture - expected).mean() < 2
+
+
+def test_a_class_beyond_the_models_is_a_bad_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    kind = Kind(5, labels=True)
+    (tmp_path / "in" / "a.png").write_bytes(images.encode(_levels(kind), class_colours()))
+    (tmp_path / "in" / "b.png").write_bytes(images.encode(_levels(kind) + 1, class_colours()))
+    Image.fromarray(draw_pair(0)[0]).save(tmp_path / "in" / "c.png")
+    outcome = translate_pictures(_same(kind), find_pictures(str(tmp_path / "in")), tmp_path / "out", Job(), _quiet)
+    assert outcome.written == 1
+    problems = {Path(source).name: problem for source, problem in outcome.bad.items()}
+    assert problems["b.png"] == "it has class 5; with 5 classes the highest is 4"
+    assert problems["c.png"].startswith("its pixels are RGB; a label map is an indexed or grey PNG")
+
+
+def test_the_spread_of_samples_is_seen_in_every_kind(tmp_path):
+    (tmp_path / "in").mkdir()
+    levels = (_levels(Kind(1, 16)) >> 1).astype(np.uint16)
+    (tmp_path / "in" / "a.png").write_bytes(images.encode(levels))
+    pictures = find_pictures(str(tmp_path / "in" / "a.png"))
+    deep = _same(Kind(1, 16), noise=True)
+
+    def far(stack: np.ndarray, seed: np.ndarray) -> np.ndarray:
+        return stack + seed.astype(np.uint16)[:, None, None, None] * 257 * 5
+
+    translate_pictures(deep._replace(translate=far), pictures, tmp_path / "deep", Job(samples=3), _quiet)
+    spread = _open(tmp_path / "deep" / "a_std.png")[0]
+    assert spread.shape == (20, 32, 3)
+    assert set(np.unique(spread)) == {round(STD_GAIN * 5 * float(np.std([1, 2, 3])))}  # as of 8 bits
+    np.testing.assert_array_equal(_open(tmp_path / "deep" / "a_sample2.png")[0], levels[..., 0] + 2570)
+
+    kind = Kind(5, labels=True)
+    (tmp_path / "in" / "a.png").write_bytes(images.encode(np.zeros((20, 32, 1), np.uint8)))
+
+    def vote(stack: np.ndarray, seed: np.ndarray) -> np.ndarray:  # on the right the third of four has another opinion
+        stack = stack.copy()
+        stack[:, :, 16:] += np.uint8(4 * (seed[0] == 3))
+        return stack
+
+    model = _same(kind, noise=True)._replace(translate=vote)
+    translate_pictures(model, pictures, tmp_path / "maps", Job(samples=4), _quiet)
+    spread = _open(tmp_path / "maps" / "a_variation.png")[0]
+    assert (spread[:, :16] == 0).all()
+    assert (spread[:, 16:] == 64).all()  # a quarter of 255
+    assert palette_of(tmp_path / "maps" / "a_sample3.png") is not None
 
 
 def test_of_composites_the_input_panel_is_translated(tmp_path):

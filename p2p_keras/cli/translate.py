@@ -18,7 +18,8 @@ DOC = """
       p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       a picture far larger
       p2p-translate --model=runs/a2s --input=dayton/test --output=out --direction=a2s  composites: their input panel
 
-    A picture comes out in its own size, under its own name. Bad files are named and passed over; exit status 1 then.
+    A picture comes out in its own size, under its own name; as PNG if the model gives 16 bits, alpha or label maps.
+    Bad files are named and passed over; exit status 1 then.
     """
 
 FLAGS = flags.FlagValues()
@@ -50,11 +51,16 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "samples",
     0,
-    "Draw so many noise samples of each, and their standard deviation (4 levels a level).",
+    "Draw so many noise samples of each, and their standard deviation (4 levels a level); of label maps the share that "
+    "differs from most.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
-    "format", None, ("png", "jpg"), "Format of what is written. Default: the source's.", flag_values=FLAGS
+    "format",
+    None,
+    ("png", "jpg"),
+    "Format of what is written. Default: the source's, or png where a JPEG could not hold it.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_bool("overwrite", False, "Replace pictures that are there already.", flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 16, "Pictures of the size trained on at a time. Default 16.", flag_values=FLAGS)

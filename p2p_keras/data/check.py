@@ -14,6 +14,7 @@ from PIL import Image
 
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
+from p2p_keras.kinds import RGB, Kind
 
 MAX_PIXELS = 64_000_000
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
@@ -69,10 +70,16 @@ def bit_depths(pairs: Pairs, split: str, panels: tuple[int, int]) -> tuple[int, 
     return tuple(_bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
 
 
-def file_problem(path: str, panel_count: int = 1, rotated: bool = False) -> str | None:
-    """Why a file cannot be used, in a few words; None if it can. Arguments as of `open_picture`."""
+def file_problem(
+    path: str, panel_count: int = 1, rotated: bool = False, panel: int = 0, kind: Kind = RGB
+) -> str | None:
+    """Why a file cannot be used, in a few words; None if it can. A label map must have the `kind`'s classes in `panel`.
+
+    The other arguments are those of `open_picture`.
+    """
     try:
-        open_picture(path, panel_count, rotated).close()
+        with open_picture(path, panel_count, rotated) as image:
+            _check_classes(image, None, Reading(panel_count, panel, input_kind=kind))
     except PictureError as problem:
         return str(problem)
     return None
