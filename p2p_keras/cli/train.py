@@ -67,6 +67,22 @@ flags.DEFINE_integer(
     f"the demo's is {DEMO['image_size']}.",
     flag_values=FLAGS,
 )
+flags.DEFINE_integer(
+    "input_channels",
+    None,
+    "Of the input pictures: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted. Whether they "
+    "have 8 or 16 bits is seen from the first one. Default: the data set's own (dataset.json), else 3.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("output_channels", None, "The same of the target pictures.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "labels",
+    None,
+    "The input is a label map of so many classes: an indexed or grey PNG whose numbers are 0 to N - 1. The networks "
+    "see a channel for each class. Default 0: a picture.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("output_labels", None, "The same of the target.", flag_values=FLAGS)
 flags.DEFINE_float(
     "learning_rate",
     None,
@@ -128,7 +144,8 @@ flags.DEFINE_enum(
     "best_metric",
     None,
     BEST_METRICS,
-    "What the best checkpoint is best at. Default l1, with --inception kid.",
+    "What the best checkpoint is best at. Default l1, with --inception kid. Of label maps l1, pixel_accuracy or "
+    "mean_iou, of pictures any other.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
