@@ -18,6 +18,11 @@ FLOORS = [
     | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"data.check"},
+    {"data.prepare.sources"},
+    {"data.prepare.splits", "data.prepare.stack"},
+    {"data.prepare.work", "data.prepare.duplicates", "data.prepare.preview", "data.prepare.shards"},
+    {"data.prepare.lists"},
+    {"data.prepare"},
     {"trainer", "checkpoints", "charts", "summaries", "data.pipeline", "metrics.inception"},
     {"", "samples", "recorder", "networks", "settle", "metrics", "serving", "warmup"},
     {"scoring"},
@@ -26,7 +31,7 @@ FLOORS = [
     {"train", "evaluate", "export"},
     {"loading"},
     {"translate"},
-    {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"},
+    {"cli.command", "cli.prepare", "cli.train", "cli.eval", "cli.export", "cli.translate"},
 ]
 NEIGHBOURS = {
     ("data.town", "data.town.compose"),
@@ -35,6 +40,7 @@ NEIGHBOURS = {
     ("data.town.render", "data.town.paint"),
     ("data.town.render", "data.town.scene"),
     ("data.town.paint", "data.town.scene"),
+    ("cli.prepare", "cli.command"),
     ("cli.train", "cli.command"),
     ("cli.eval", "cli.command"),
     ("cli.export", "cli.command"),
@@ -95,7 +101,7 @@ def test_the_trainer_knows_only_the_losses():
     ("library", "allowed"),
     [
         ("matplotlib", {"charts"}),
-        ("absl", {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"}),
+        ("absl", {"cli.command", "cli.prepare", "cli.train", "cli.eval", "cli.export", "cli.translate"}),
         ("tensorflow_gan", {"metrics._tfgan"}),
     ],
 )
@@ -115,6 +121,8 @@ def test_a_library_has_one_door(library, allowed):
         "p2p_keras.config",
         "p2p_keras.cli.train",
         "p2p_keras.cli.eval",
+        "p2p_keras.cli.prepare",
+        "p2p_keras.data.prepare",
         "p2p_keras.data.pairs",
         "p2p_keras.data.town",
     ],

@@ -119,6 +119,8 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise UserError(f"--data_dir must be a folder with {needed}/ in it. There is no folder {data_dir}")
+    if (data_dir / manifest.UNFINISHED).is_dir():
+        raise UserError(f"p2p-prepare has not finished {data_dir}. Its command, given again, continues.")
     described = manifest.read_description(data_dir / manifest.DESCRIPTION)
     panels = panels or tuple(described.get("panels", ()))
     common = {
