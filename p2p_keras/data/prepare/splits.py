@@ -33,10 +33,11 @@ def parse_shares(text: str) -> Shares:
         UserError: They are not three shares of 100.
     """
     try:
-        shares = Shares(*map(float, text.split(",")))
+        train, val, test = map(float, text.split(","))
+        shares = Shares(train, val, test)
         if min(shares) < 0 or not abs(sum(shares) - 100) < 1e-6 or not shares.train:
             raise ValueError
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(
             f"--splits are the shares of train, val and test in per cent, together 100, as 90,5,5. Received: {text}"
         ) from error

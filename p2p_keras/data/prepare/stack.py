@@ -92,10 +92,11 @@ def make_pair(source: Source, split: str, output: Path, form: Form, known: Entry
 def difference_hash(panel: Image.Image) -> str:
     """64 bits, 16 hexadecimal digits: whether each of 8x8 cells is brighter than its right neighbour (dHash).
 
-    It survives resizing and recompression, so that pictures of equal content differ in a few bits only.
+    It survives resizing and recompression, so that pictures of equal content differ in a few bits only. Brighter means
+    by more than two levels: where a picture is plain, noise should decide nothing.
     """
     cells = np.asarray(_grey(panel).resize((9, 8), Image.Resampling.BOX), np.int16)
-    return np.packbits(cells[:, :-1] > cells[:, 1:]).tobytes().hex()
+    return np.packbits(cells[:, :-1] > cells[:, 1:] + 2).tobytes().hex()
 
 
 def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
@@ -136,7 +137,7 @@ def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Imag
         return Image.fromarray(np.asarray(upright).astype(np.uint16) * np.uint16(1 if deep else 257))
     if deep:
         upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
-    return upright.convert(form.mode) if upright.mode != form.mode else upright.copy()
+    return upright.convert(form.mode) if upright.mode != form.mode else upright
 
 
 def _is_upright(image: Image.Image) -> bool:
