@@ -7,9 +7,10 @@ import zipfile
 
 import pytest
 
+from p2p_keras import fetch
 from p2p_keras.errors import UserError
-from p2p_keras.metrics import fetch
 
+WORDS = fetch.Words("thing", "The thing", "a tar or zip archive", "get it elsewhere and give it with --thing=FILE")
 FILES = {"net/saved_model.pb": b"graph" * 1000, "net/variables/a.index": b"weights", "README": b""}
 
 
@@ -80,7 +81,7 @@ def test_the_first_place_that_gives_something_whole_counts(server, tmp_path):
     server.pages = {"/cut": (content[:-100], len(content)), "/page": b"<html>log in</html>", "/good": content}
     urls = [f"{server.url}/{name}" for name in ("missing", "cut", "page", "good?format=compressed", "never")]
     told = []
-    folder = fetch.fetch(urls, tmp_path / "cache" / "net", told.append)
+    folder = fetch.fetch(urls, tmp_path / "cache" / "net", WORDS, told.append)
     assert server.asked == ["/missing", "/cut", "/page", "/good?format=compressed"]
     assert told == [f"Downloading {url}" for url in urls[1:4]]  # the first is not there to begin with
     record = json.loads((folder / "source.json").read_text())
@@ -97,29 +98,29 @@ def test_the_first_place_that_gives_something_whole_counts(server, tmp_path):
 
 def test_a_second_call_needs_no_server(server, tmp_path):
     server.pages = {"/net.tgz": make_tar(tmp_path / "net.tgz", FILES).read_bytes()}
-    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", lambda line: None)
-    assert fetch.fetch([], folder, pytest.fail) == folder
+    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
+    assert fetch.fetch([], folder, WORDS, pytest.fail) == folder
     assert len(server.asked) == 1
 
 
 def test_a_length_that_is_not_told_is_no_error(server, tmp_path):
     server.pages = {"/net.pb": (b"graph", None)}
-    folder = fetch.fetch([f"{server.url}/net.pb?download=1"], tmp_path / "net", lambda line: None)
-    assert read_all(folder).keys() == {"network.pb", "source.json"}
+    folder = fetch.fetch([f"{server.url}/net.pb?download=1"], tmp_path / "net", WORDS, lambda line: None)
+    assert read_all(folder).keys() == {"archive.pb", "source.json"}
 
 
 def test_what_was_fetched_and_has_changed_is_an_error(server, tmp_path):
     server.pages = {"/net.tgz": make_tar(tmp_path / "net.tgz", FILES).read_bytes()}
-    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", lambda line: None)
+    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
     (folder / "net" / "variables" / "a.index").write_bytes(b"weighty")
     with pytest.raises(UserError, match=rf"{folder} has changed: its sha256 was .* and is .*Remove that folder"):
-        fetch.fetch([f"{server.url}/net.tgz"], folder)
+        fetch.fetch([f"{server.url}/net.tgz"], folder, WORDS)
 
 
-def test_a_folder_of_other_content_is_not_taken_for_a_network(tmp_path):
+def test_a_folder_of_other_content_is_not_taken_for_what_was_fetched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"sha256 was unknown and is .*Remove that folder"):
-        fetch.fetch(["http://127.0.0.1:9/net.tgz"], tmp_path)
+        fetch.fetch(["http://127.0.0.1:9/net.tgz"], tmp_path, WORDS)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -128,7 +129,7 @@ def test_where_no_place_helps_each_reason_is_named_once(server, tmp_path):
     urls = [f"{server.url}/{name}" for name in ("missing", "cut", "page")]
     urls += ["http://127.0.0.1:1/closed", "gopher://other.example/net", "http://third.example:x/", urls[0]]
     with pytest.raises(UserError) as raised:
-        fetch.fetch(urls, tmp_path / "cache" / "net", lambda line: None)
+        fetch.fetch(urls, tmp_path / "cache" / "net", WORDS, lambda line: None)
     text = str(raised.value)
     for reason in (
         f"404 Not Found ({server.url[7:]})",
@@ -138,7 +139,7 @@ def test_where_no_place_helps_each_reason_is_named_once(server, tmp_path):
         assert text.count(reason) == 1, text
     assert "(third.example:x)" in text
     assert "none of 7 places" in text
-    assert text.endswith("give it with --inception=FILE.")
+    assert text.endswith("give it with --thing=FILE.")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -148,11 +149,11 @@ def test_of_two_processes_the_first_one_wins(server, tmp_path, monkeypatch):
 
     def other_was_first(source, target):
         monkeypatch.setattr(fetch.os, "rename", rename)
-        fetch.install(tmp_path / "net.tgz", folder)
+        fetch.install(tmp_path / "net.tgz", folder, WORDS)
         rename(source, target)
 
     monkeypatch.setattr(fetch.os, "rename", other_was_first)
-    assert fetch.fetch([f"{server.url}/net.tgz"], folder, lambda line: None) == folder
+    assert fetch.fetch([f"{server.url}/net.tgz"], folder, WORDS, lambda line: None) == folder
     assert json.loads((folder / "source.json").read_text())["url"] == str(tmp_path / "net.tgz")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
 
@@ -160,23 +161,23 @@ def test_of_two_processes_the_first_one_wins(server, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/net could not be written: .*XDG_CACHE_HOME"):
-        fetch.fetch(["http://127.0.0.1:1/net.tgz"], tmp_path / "file" / "net")
+        fetch.fetch(["http://127.0.0.1:1/net.tgz"], tmp_path / "file" / "net", WORDS)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_tar_archives_are_unpacked(tmp_path, mode):
-    fetch.unpack(make_tar(tmp_path / "archive", FILES, mode), tmp_path / "out")
+    fetch.unpack(make_tar(tmp_path / "archive", FILES, mode), tmp_path / "out", WORDS)
     assert read_all(tmp_path / "out") == FILES
 
 
 def test_zip_archives_are_unpacked(tmp_path):
-    fetch.unpack(make_zip(tmp_path / "archive", FILES), tmp_path / "out")
+    fetch.unpack(make_zip(tmp_path / "archive", FILES), tmp_path / "out", WORDS)
     assert read_all(tmp_path / "out") == FILES
 
 
 def test_a_frozen_graph_is_copied(tmp_path):
     (tmp_path / "graph.pb").write_bytes(b"graph")
-    fetch.unpack(tmp_path / "graph.pb", tmp_path / "out")
+    fetch.unpack(tmp_path / "graph.pb", tmp_path / "out", WORDS)
     assert read_all(tmp_path / "out") == {"graph.pb": b"graph"}
 
 
@@ -185,18 +186,18 @@ def test_a_frozen_graph_is_copied(tmp_path):
 def test_nothing_is_written_outside_the_folder(tmp_path, make, name):
     archive = make(tmp_path / "archive", {"inside": b"", name: b"evil"})
     with pytest.raises(UserError, match=rf"{archive}: it would write outside its folder, to {name}\. Download it"):
-        fetch.unpack(archive, tmp_path / "deep" / "out")
+        fetch.unpack(archive, tmp_path / "deep" / "out", WORDS)
     assert set(read_all(tmp_path)) == {"archive", "deep/out/inside"}
 
 
 def test_links_are_passed_over(tmp_path):
     links = [link("to_parent", ".."), link("hard", "/etc/passwd", tarfile.LNKTYPE), link("pipe", "", tarfile.FIFOTYPE)]
-    fetch.unpack(make_tar(tmp_path / "tar", {"inside": b""}, extra=links), tmp_path / "out")
+    fetch.unpack(make_tar(tmp_path / "tar", {"inside": b""}, extra=links), tmp_path / "out", WORDS)
     zip_link = zipfile.ZipInfo("to_parent")
     zip_link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(make_zip(tmp_path / "zip", {"inside": b""}), "a") as zipped:
         zipped.writestr(zip_link, "..")
-    fetch.unpack(tmp_path / "zip", tmp_path / "out_zip")
+    fetch.unpack(tmp_path / "zip", tmp_path / "out_zip", WORDS)
     for folder in ("out", "out_zip"):
         assert [path.name for path in (tmp_path / folder).iterdir()] == ["inside"]
 
@@ -209,7 +210,7 @@ def test_nothing_is_written_through_a_link(tmp_path):
         info = tarfile.TarInfo("net/evil")
         info.size = 4
         tar.addfile(info, io.BytesIO(b"evil"))
-    fetch.unpack(path, tmp_path / "out")
+    fetch.unpack(path, tmp_path / "out", WORDS)
     assert read_all(tmp_path / "out") == {"net/evil": b"evil"}
     assert not (tmp_path / "evil").exists()
 
@@ -218,19 +219,19 @@ def test_nothing_is_written_through_a_link(tmp_path):
 def test_no_archive_is_an_error(tmp_path, content):
     (tmp_path / "net.tgz").write_bytes(content)
     with pytest.raises(UserError, match=rf"tar or zip.*Received {tmp_path}/net.tgz: it is no archive. Download"):
-        fetch.unpack(tmp_path / "net.tgz", tmp_path / "out")
+        fetch.unpack(tmp_path / "net.tgz", tmp_path / "out", WORDS)
 
 
 def test_a_damaged_archive_is_an_error(tmp_path):
     content = make_tar(tmp_path / "net.tgz", {"a": bytes(range(256)) * 4000}).read_bytes()
     (tmp_path / "net.tgz").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"Received .*net.tgz: .*Download it again"):
-        fetch.unpack(tmp_path / "net.tgz", tmp_path / "out")
+        fetch.unpack(tmp_path / "net.tgz", tmp_path / "out", WORDS)
 
 
 def test_an_archive_without_files_is_an_error(tmp_path):
     with pytest.raises(UserError, match="there is no file in it"):
-        fetch.unpack(make_tar(tmp_path / "net.tgz", {}), tmp_path / "out")
+        fetch.unpack(make_tar(tmp_path / "net.tgz", {}), tmp_path / "out", WORDS)
 
 
 def test_a_folders_checksum_is_of_names_and_contents(tmp_path):

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "data", "cli"},
     {"cadence", "kinds", "progress", "metrics._tfgan", "versions", "cache", "data.manifest", "pictures"},
     {"config"},
-    {"metrics.distribution", "metrics.paired", "metrics.fetch", "metrics.frozen_graph"}
+    {"metrics.distribution", "metrics.paired", "metrics.frozen_graph", "fetch"}
     | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"data.check"},

@@ -1,4 +1,4 @@
-"""Getting a network to disk: download, compare, unpack, and only then give it its name."""
+"""Getting an archive to disk: download, compare, unpack, and only then give it its name."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 from p2p_keras.errors import UserError
 from p2p_keras.progress import ProgressLine
@@ -25,13 +25,30 @@ _TIMEOUT_SECS = 20
 _MB = 1 << 20
 
 
-def fetch(urls: Sequence[str], folder: Path, report: Callable[[str], None] = print) -> Path:
+class Words(NamedTuple):
+    """How messages speak of what is fetched: a caller knows what it is for, and what else its user can do.
+
+    Attributes:
+        noun: As in "A network must be ...".
+        subject: As in "It is downloaded once".
+        formats: As in "A network comes as ...".
+        way_out: What to do where the download fails, as in "download URL elsewhere and give it with --flag=FILE".
+    """
+
+    noun: str
+    subject: str
+    formats: str
+    way_out: str
+
+
+def fetch(urls: Sequence[str], folder: Path, words: Words, report: Callable[[str], None] = print) -> Path:
     """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
 
     Args:
         urls: Places of the same archive (or `.pb` file), tried in turn.
         folder: Holds the content afterwards, and `source.json` with `url`, `archive_sha256` and `content_sha256`. It
             appears with one rename; of two processes at work at once one wins, and both are served.
+        words: What to call it in messages.
         report: Told in one line of every download that begins.
 
     Returns:
@@ -40,36 +57,36 @@ def fetch(urls: Sequence[str], folder: Path, report: Callable[[str], None] = pri
     Raises:
         UserError: No place gave anything whole, what was fetched earlier has changed, or the folder cannot be written.
     """
-    if is_cached(folder):
+    if is_cached(folder, words):
         return folder
     problems: dict[str, list[str]] = {}  # what went wrong -> hosts
     for url in urls:
-        with _part_beside(folder) as part:
-            archive = part / f"network{PurePosixPath(url.partition('?')[0]).suffix}"
+        with _part_beside(folder, words) as part:
+            archive = part / f"archive{PurePosixPath(url.partition('?')[0]).suffix}"
             problem = _download(url, archive, report) or _unpack(archive, part / "content")
             if problem is None:
-                _give_name(part / "content", folder, url, checksum(archive))
+                _give_name(part / "content", folder, url, checksum(archive), words)
                 return folder
         problems.setdefault(problem, []).append(urllib.parse.urlsplit(url).netloc)
     listed = "; ".join(f"{problem} ({', '.join(dict.fromkeys(hosts))})" for problem, hosts in problems.items())
     raise UserError(
-        f"It is downloaded once, but none of {len(urls)} places gave it: {listed}. Try again with a connection, or "
-        f"download {urls[-1]} elsewhere and give it with --inception=FILE."
+        f"{words.subject} is downloaded once, but none of {len(urls)} places gave it: {listed}. "
+        f"Try again with a connection, or {words.way_out}."
     )
 
 
-def install(archive: Path, folder: Path) -> None:
+def install(archive: Path, folder: Path, words: Words) -> None:
     """Unpacks an archive that is here already into a folder that `is_cached` from then on.
 
     Raises:
         UserError: It is no archive, or the folder cannot be written.
     """
-    with _part_beside(folder) as part:
-        unpack(archive, part / "content")
-        _give_name(part / "content", folder, str(archive), checksum(archive))
+    with _part_beside(folder, words) as part:
+        unpack(archive, part / "content", words)
+        _give_name(part / "content", folder, str(archive), checksum(archive), words)
 
 
-def is_cached(folder: Path) -> bool:
+def is_cached(folder: Path, words: Words) -> bool:
     """Whether a folder holds what `fetch` or `install` once put there.
 
     Raises:
@@ -84,13 +101,13 @@ def is_cached(folder: Path) -> bool:
     found = checksum(folder)
     if found != recorded:
         raise UserError(
-            f"A cached network must be as it was fetched, but {folder} has changed: its sha256 was {recorded[:12]} and "
-            f"is {found[:12]}. Remove that folder, then it is fetched again."
+            f"A cached {words.noun} must be as it was fetched, but {folder} has changed: its sha256 was "
+            f"{recorded[:12]} and is {found[:12]}. Remove that folder, then it is fetched again."
         )
     return True
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, words: Words) -> None:
     """Unpacks a tar archive (however compressed) or a zip; a `.pb` file is copied.
 
     Only regular files are written. Links are passed over, so that nothing can be written through them. It is our own
@@ -99,6 +116,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Args:
         archive: The file.
         folder: Made if need be. After an error it may hold a part.
+        words: What to call it in messages.
 
     Raises:
         UserError: It is no archive, is damaged, or names a file outside the folder.
@@ -106,7 +124,7 @@ def unpack(archive: Path, folder: Path) -> None:
     problem = _unpack(archive, folder)
     if problem:
         raise UserError(
-            f"A network comes as a tar or zip archive, or as a .pb file. Received {archive}: {problem}. "
+            f"A {words.noun} comes as {words.formats}. Received {archive}: {problem}. "
             "Download it again or name another file."
         )
 
@@ -196,20 +214,20 @@ def _files_of(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 @contextlib.contextmanager
-def _part_beside(folder: Path) -> Iterator[Path]:
+def _part_beside(folder: Path, words: Words) -> Iterator[Path]:
     """A new folder on the same file system as the one that is to come; removed afterwards with all that is in it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raise _not_writable(folder, words, error) from error
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _give_name(content: Path, folder: Path, url: str, archive_sha256: str) -> None:
+def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words: Words) -> None:
     """Adds the record and renames `content` to `folder`; if another process was first, its result stays."""
     record = {"url": url, "archive_sha256": archive_sha256, "content_sha256": checksum(content)}
     try:
@@ -219,12 +237,12 @@ def _give_name(content: Path, folder: Path, url: str, archive_sha256: str) -> No
             os.fsync(file.fileno())
         os.rename(content, folder)
     except OSError as error:
-        if not is_cached(folder):
-            raise _not_writable(folder, error) from error
+        if not is_cached(folder, words):
+            raise _not_writable(folder, words, error) from error
 
 
-def _not_writable(folder: Path, error: OSError) -> UserError:
+def _not_writable(folder: Path, words: Words, error: OSError) -> UserError:
     return UserError(
-        f"A network is unpacked into the cache, but {folder} could not be written: {error.strerror}. "
+        f"A {words.noun} is unpacked into the cache, but {folder} could not be written: {error.strerror}. "
         "Make room there, or set XDG_CACHE_HOME to another folder."
     )
