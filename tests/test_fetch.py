@@ -1,3 +1,4 @@
+import gzip
 import http.server
 import io
 import json
@@ -227,6 +228,18 @@ def test_a_damaged_archive_is_an_error(tmp_path):
     (tmp_path / "net.tgz").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"Received .*net.tgz: .*Download it again"):
         fetch.unpack(tmp_path / "net.tgz", tmp_path / "out", WORDS)
+
+
+def test_a_compressed_archives_own_checksum_is_compared(tmp_path):
+    """A stored block shows damage nowhere else: the numbers are plain bytes in the file."""
+    path = tmp_path / "net.tgz"
+    with gzip.open(path, "wb", compresslevel=0) as file:
+        file.write(make_tar(tmp_path / "net.tar", {"a": b"0123456789" * 10}, "w").read_bytes())
+    content = path.read_bytes()
+    assert content.count(b"0123456789") == 10
+    path.write_bytes(content.replace(b"0123456789", b"0123456780", 1))
+    with pytest.raises(UserError, match=r"net.tgz: CRC check failed"):
+        fetch.unpack(path, tmp_path / "out", WORDS)
 
 
 def test_an_archive_without_files_is_an_error(tmp_path):
