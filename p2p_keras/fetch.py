@@ -2,27 +2,26 @@
 
 import concurrent.futures
 import contextlib
+import errno
+import fcntl
 import hashlib
-import http.client
 import json
 import os
 import shutil
 import stat
 import tarfile
-import tempfile
-import urllib.error
+import time
 import urllib.parse
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from p2p_keras.download import can_continue, download, forget
 from p2p_keras.errors import UserError
 from p2p_keras.progress import ProgressLine
 
 RECORD = "source.json"  # in a cached folder: where it came from, and the checksums it came with
-_TIMEOUT_SECS = 20
 _MB = 1 << 20
 
 
@@ -42,15 +41,26 @@ class Words(NamedTuple):
     way_out: str
 
 
-def fetch(urls: Sequence[str], folder: Path, words: Words, report: Callable[[str], None] = print) -> Path:
+def fetch(
+    urls: Sequence[str],
+    folder: Path,
+    words: Words,
+    report: Callable[[str], None] = print,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
     """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
 
+    A download that was cut off is kept, with what it is a part of, in a hidden folder `.NAME.part` beside `folder`, and
+    the next call goes on from it. That folder is gone after success. One process at a time works in it: a second one
+    waits, rather than download the same gigabytes again beside the first, and then finds the content or goes on itself.
+
     Args:
-        urls: Places of the same archive (or `.pb` file), tried in turn.
+        urls: Places of the same archive (or `.pb` file), tried in turn; those first of which a part is here.
         folder: Holds the content afterwards, and `source.json` with `url`, `archive_sha256` and `content_sha256`. It
-            appears with one rename; of two processes at work at once one wins, and both are served.
+            appears with one rename.
         words: What to call it in messages.
-        report: Told in one line of every download that begins.
+        report: Told in one line of every download that begins, is tried again, or is waited for.
+        sleep: Waits for so many seconds, before a connection that was cut is tried again.
 
     Returns:
         `folder`.
@@ -60,19 +70,28 @@ def fetch(urls: Sequence[str], folder: Path, words: Words, report: Callable[[str
     """
     if is_cached(folder, words):
         return folder
-    problems: dict[str, list[str]] = {}  # what went wrong -> hosts
-    for url in urls:
-        with _part_beside(folder, words) as part:
-            archive = part / f"archive{PurePosixPath(url.partition('?')[0]).suffix}"
-            problem = _download(url, archive, report) or _unpack(archive, part / "content")
+    with _part_of(folder, words, report) as part:
+        if is_cached(folder, words):  # by the process that was waited for
+            return folder
+        problems: dict[str, list[str]] = {}  # what went wrong -> hosts
+        archives = {
+            url: part / _short_hash(url) / f"archive{PurePosixPath(url.partition('?')[0]).suffix}" for url in urls
+        }
+        for url in sorted(urls, key=lambda url: not can_continue(url, archives[url])):
+            archives[url].parent.mkdir(exist_ok=True)
+            problem = download(url, archives[url], report, sleep)
             if problem is None:
-                _give_name(part / "content", folder, url, checksum(archive), words)
-                return folder
-        problems.setdefault(problem, []).append(urllib.parse.urlsplit(url).netloc)
+                problem = _unpack(archives[url], part / "content")
+                if problem is None:
+                    _give_name(part / "content", folder, url, checksum(archives[url]), words)
+                    return folder
+                forget(archives[url])
+            problems.setdefault(problem, []).append(urllib.parse.urlsplit(url).netloc)
+        kept = any(can_continue(url, archive) for url, archive in archives.items())
     listed = "; ".join(f"{problem} ({', '.join(dict.fromkeys(hosts))})" for problem, hosts in problems.items())
     raise UserError(
         f"{words.subject} is downloaded once, but none of {len(urls)} places gave it: {listed}. "
-        f"Try again with a connection, or {words.way_out}."
+        f"Try again with a connection{' (what has come so far is kept)' if kept else ''}, or {words.way_out}."
     )
 
 
@@ -82,9 +101,10 @@ def install(archive: Path, folder: Path, words: Words) -> None:
     Raises:
         UserError: It is no archive, or the folder cannot be written.
     """
-    with _part_beside(folder, words) as part:
-        unpack(archive, part / "content", words)
-        _give_name(part / "content", folder, str(archive), checksum(archive), words)
+    with _part_of(folder, words) as part:
+        if not is_cached(folder, words):
+            unpack(archive, part / "content", words)
+            _give_name(part / "content", folder, str(archive), checksum(archive), words)
 
 
 def is_cached(folder: Path, words: Words) -> bool:
@@ -121,6 +141,7 @@ def unpack(archive: Path, folder: Path, words: Words) -> None:
 
     Raises:
         UserError: It is no archive, is damaged, or names a file outside the folder.
+        OSError: The disk is full.
     """
     problem = _unpack(archive, folder)
     if problem:
@@ -144,41 +165,8 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _download(url: str, path: Path, report: Callable[[str], None]) -> str | None:
-    """Streams a URL to a file. Returns what went wrong in a few words, or None."""
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECS) as reply, open(path, "wb") as file:
-            report(f"Downloading {url}")
-            length = int(reply.headers.get("Content-Length", -1))
-            received = _copy(reply, file, ProgressLine(length // _MB, "MB") if length > 0 else None)
-    except urllib.error.HTTPError as error:
-        error.close()
-        return f"{error.code} {error.reason}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return str(getattr(error, "reason", None) or error) or type(error).__name__
-    # urllib itself takes a connection that was cut for the end of the file.
-    return f"only {received} of {length} bytes came" if 0 <= length != received else None
-
-
-def _copy(source: IO[bytes], target: IO[bytes], line: ProgressLine | None = None) -> int:
-    """Copies to the end and syncs. Returns the number of bytes."""
-    received = 0
-    try:
-        while chunk := source.read(_MB):
-            target.write(chunk)
-            received += len(chunk)
-            if line:
-                line.update(received // _MB)
-    finally:
-        if line:
-            line.clear()
-    target.flush()
-    os.fsync(target.fileno())
-    return received
-
-
 def _unpack(archive: Path, folder: Path) -> str | None:
-    """As `unpack`. Returns what is wrong with the archive in a few words, or None."""
+    """As `unpack`. Returns what is wrong with the archive in a few words, or None; a full disk is an OSError."""
     files, line = [], ProgressLine(archive.stat().st_size // _MB, "MB")
     try:
         with open(archive, "rb") as raw:
@@ -192,6 +180,8 @@ def _unpack(archive: Path, folder: Path) -> str | None:
                 files.append(path)
                 line.update(raw.tell() // _MB, "unpacking")
     except Exception as error:  # the decoders of five formats raise as many kinds, and one may be missing from Python
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         return str(error) or type(error).__name__
     finally:
         line.clear()
@@ -231,17 +221,53 @@ def _files_of(raw: IO[bytes], archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 @contextlib.contextmanager
-def _part_beside(folder: Path, words: Words) -> Iterator[Path]:
-    """A new folder on the same file system as the one that is to come; removed afterwards with all that is in it."""
+def _part_of(folder: Path, words: Words, report: Callable[[str], None] = lambda line: None) -> Iterator[Path]:
+    """The hidden folder for what becomes `folder`, on the same file system, for this process alone.
+
+    Afterwards downloads that can be gone on from stay in it; with nothing of the kind it is removed.
+    """
+    part = folder.with_name(f".{folder.name}.part")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        with _lock(part, words, report):
+            try:
+                yield part
+            finally:
+                _tidy(part, done=folder.exists())
     except OSError as error:
         raise _not_writable(folder, words, error) from error
-    try:
-        yield part
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def _lock(part: Path, words: Words, report: Callable[[str], None]) -> IO[str]:
+    """Makes the folder and waits for its lock, which lasts until the file is closed; a killed process leaves none."""
+    told = False
+    part.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.suppress(FileExistsError):  # not exist_ok, which fails if the folder goes at that moment
+            part.mkdir()
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
+            lock = stack.enter_context(open(part / "lock", "w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    report(f"Another process is fetching this {words.noun}; waiting for it")
+                told = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever held it may have removed it with the folder: then it keeps nobody out any more.
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(part / "lock")):
+                stack.pop_all()
+                return lock
+
+
+def _tidy(part: Path, done: bool) -> None:
+    """Removes what is of no more use. The lock goes last, for without it another process may be at work at once."""
+    for path in part.iterdir():
+        if path.is_dir() and (done or path.name == "content" or not any(path.iterdir())):
+            shutil.rmtree(path, ignore_errors=True)
+    if not any(path.is_dir() for path in part.iterdir()):
+        (part / "lock").unlink()
+        with contextlib.suppress(OSError):
+            part.rmdir()
 
 
 def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words: Words) -> None:
@@ -256,6 +282,10 @@ def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words
     except OSError as error:
         if not is_cached(folder, words):
             raise _not_writable(folder, words, error) from error
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _not_writable(folder: Path, words: Words, error: OSError) -> UserError:

@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "data", "cli"},
     {"cadence", "kinds", "progress", "metrics._tfgan", "versions", "cache", "data.manifest", "pictures"},
     {"config"},
-    {"metrics.distribution", "metrics.paired", "metrics.frozen_graph", "fetch"}
+    {"metrics.distribution", "metrics.paired", "metrics.frozen_graph", "fetch", "download"}
     | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
     {"data.check"},
@@ -41,6 +41,7 @@ NEIGHBOURS = {
     ("data.town.render", "data.town.scene"),
     ("data.town.paint", "data.town.scene"),
     ("cli.prepare", "cli.command"),
+    ("fetch", "download"),
     ("cli.train", "cli.command"),
     ("cli.eval", "cli.command"),
     ("cli.export", "cli.command"),
