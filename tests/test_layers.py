@@ -17,7 +17,7 @@ FLOORS = [
     {"metrics.distribution", "metrics.paired", "metrics.frozen_graph", "fetch", "download"}
     | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
-    {"data.check"},
+    {"data.check", "data.archives"},
     {"data.prepare.sources"},
     {"data.prepare.splits", "data.prepare.stack"},
     {"data.prepare.work", "data.prepare.duplicates", "data.prepare.preview", "data.prepare.shards"},
@@ -124,6 +124,7 @@ def test_a_library_has_one_door(library, allowed):
         "p2p_keras.cli.eval",
         "p2p_keras.cli.prepare",
         "p2p_keras.data.prepare",
+        "p2p_keras.data.archives",
         "p2p_keras.data.pairs",
         "p2p_keras.data.town",
     ],
