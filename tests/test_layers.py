@@ -14,10 +14,10 @@ FLOORS = [
     {"errors", "data", "cli"},
     {"cadence", "kinds", "progress", "metrics._tfgan", "versions", "cache", "data.manifest", "pictures"},
     {"config"},
-    {"metrics.distribution", "metrics.paired", "metrics.fetch", "metrics.frozen_graph"}
+    {"metrics.distribution", "metrics.paired", "metrics.frozen_graph", "fetch", "download"}
     | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
-    {"data.check"},
+    {"data.check", "data.archives"},
     {"data.prepare.sources"},
     {"data.prepare.splits", "data.prepare.stack"},
     {"data.prepare.work", "data.prepare.duplicates", "data.prepare.preview", "data.prepare.shards"},
@@ -41,6 +41,7 @@ NEIGHBOURS = {
     ("data.town.render", "data.town.scene"),
     ("data.town.paint", "data.town.scene"),
     ("cli.prepare", "cli.command"),
+    ("fetch", "download"),
     ("cli.train", "cli.command"),
     ("cli.eval", "cli.command"),
     ("cli.export", "cli.command"),
@@ -123,6 +124,7 @@ def test_a_library_has_one_door(library, allowed):
         "p2p_keras.cli.eval",
         "p2p_keras.cli.prepare",
         "p2p_keras.data.prepare",
+        "p2p_keras.data.archives",
         "p2p_keras.data.pairs",
         "p2p_keras.data.town",
     ],
