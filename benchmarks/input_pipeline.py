@@ -5,7 +5,7 @@
 
 DATA holds train/ of 512x256 JPEG composites; without it 400 scenes of the demo town are drawn, with grain, so that the
 files are as large as photographs. The DataLoader does with Pillow what the common PyTorch pix2pix does: open, cut,
-resize to 286 (bilinear, as here), crop, mirror, to tensors in [-1, 1]; with as many workers as cores.
+resize to 286 (bicubic as there, and bilinear as here), crop, mirror, to tensors in [-1, 1]; as many workers as cores.
 Preparing is p2p-prepare from two folders of 354x354 JPEGs to 256x256, with as many workers as cores, start included.
 Every figure is the median of several rounds; the rounds of all alternate, so that a noisy minute hits all of them.
 """
@@ -32,6 +32,7 @@ from p2p_keras.data.prepare import prepare, sources, splits
 from p2p_keras.data.prepare.stack import Form
 
 BATCH, CORES, READING = 16, os.cpu_count() or 1, Reading()
+BASELINE = "PyTorch DataLoader with Pillow"
 ALL_TRAIN = splits.Shares(100, 0, 0)
 
 
@@ -99,8 +100,8 @@ def training(files: Files, count: int) -> tf.data.Dataset:
 class PillowPairs(torch.utils.data.Dataset):
     """The aligned data set of the common PyTorch pix2pix, without torchvision."""
 
-    def __init__(self, files: Files, count: int) -> None:
-        self.paths, self.count = [row[0] for row in files.paths], count
+    def __init__(self, files: Files, count: int, resampling: Image.Resampling) -> None:
+        self.paths, self.count, self.resampling = [row[0] for row in files.paths], count, resampling
 
     def __len__(self) -> int:
         return self.count
@@ -111,7 +112,7 @@ class PillowPairs(torch.utils.data.Dataset):
         half, (x, y), mirrored = both.width // 2, torch.randint(0, 31, (2,)).tolist(), torch.rand(()) < 0.5
         pair = []
         for left in (0, half):
-            panel = both.crop((left, 0, left + half, both.height)).resize((286, 286), Image.Resampling.BILINEAR)
+            panel = both.crop((left, 0, left + half, both.height)).resize((286, 286), self.resampling)
             panel = panel.crop((x, y, x + 256, y + 256))
             if mirrored:
                 panel = panel.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -120,10 +121,9 @@ class PillowPairs(torch.utils.data.Dataset):
         return tuple(pair)
 
 
-def data_loader(files: Files, count: int) -> torch.utils.data.DataLoader:
-    return torch.utils.data.DataLoader(
-        PillowPairs(files, count), BATCH, shuffle=True, num_workers=CORES, drop_last=True
-    )
+def data_loader(files: Files, count: int, resampling: Image.Resampling) -> torch.utils.data.DataLoader:
+    pairs = PillowPairs(files, count, resampling)
+    return torch.utils.data.DataLoader(pairs, BATCH, shuffle=True, num_workers=CORES, drop_last=True)
 
 
 def preparing(folder: Path, output: Path) -> float:
@@ -153,25 +153,21 @@ def main() -> None:
         sizes = [os.path.getsize(row[0]) for row in loose.paths]
         print(f"{len(loose)} files of {np.mean(sizes) / 1000:.0f} kB on average, {CORES} cores, batch {BATCH}")
 
+        count, filters = arguments.pairs, Image.Resampling
         work: dict[str, Callable[[int], float]] = {
-            "decode only": lambda _: pairs_per_second(decoded(loose, arguments.pairs), arguments.pairs),
-            "decode and jitter": lambda _: pairs_per_second(jittered(loose, arguments.pairs), arguments.pairs),
-            "training pipeline, loose files": lambda _: pairs_per_second(
-                training(loose, arguments.pairs), arguments.pairs
-            ),
-            "training pipeline, shards": lambda _: pairs_per_second(
-                training(sharded, arguments.pairs), arguments.pairs
-            ),
-            "PyTorch DataLoader with Pillow": lambda _: pairs_per_second(
-                data_loader(loose, arguments.pairs), arguments.pairs
-            ),
+            "decode only": lambda _: pairs_per_second(decoded(loose, count), count),
+            "decode and jitter": lambda _: pairs_per_second(jittered(loose, count), count),
+            "training pipeline, loose files": lambda _: pairs_per_second(training(loose, count), count),
+            "training pipeline, shards": lambda _: pairs_per_second(training(sharded, count), count),
+            BASELINE: lambda _: pairs_per_second(data_loader(loose, count, filters.BILINEAR), count),
+            "the same, bicubic": lambda _: pairs_per_second(data_loader(loose, count, filters.BICUBIC), count),
             "preparing, 354x354 to 256x256": lambda number: preparing(root / "raw", root / f"prepared{number}"),
         }
         rates: dict[str, list[float]] = {name: [] for name in work}
         for number in range(arguments.rounds):
             for name, measure in work.items():
                 rates[name].append(measure(number))
-        theirs = rates["PyTorch DataLoader with Pillow"]
+        theirs = rates[BASELINE]
         for name, found_rates in rates.items():
             ratio = statistics.median(ours / other for ours, other in zip(found_rates, theirs, strict=True))
             listed = ", ".join(f"{rate:.0f}" for rate in found_rates)

@@ -54,8 +54,7 @@ def decode_pictures(encoded: tf.Tensor, image_size: int) -> tf.Tensor:
     """
 
     def decode_one(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        picture = resize(images.decode(_checked(*numbered)), image_size)
-        return tf.ensure_shape(images.to_unit_range(picture), (image_size, image_size, 3))
+        return resize(images.decode(_checked(*numbered)), image_size)
 
     numbers = tf.range(tf.shape(encoded)[0])
     return tf.map_fn(decode_one, (numbers, encoded), fn_output_signature=tf.float32)

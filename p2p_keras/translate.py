@@ -146,7 +146,7 @@ def _read_all(
             width = picture.shape[1] // count
             picture = picture[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = images.clip_to_uint8(resize(picture, image_size).numpy())
+                picture = images.to_uint8(resize(picture, image_size).numpy())
             yield picture, files
 
 

@@ -37,7 +37,7 @@ flags.DEFINE_string(
 )  # fmt: skip
 flags.DEFINE_string("folders", None, "Folder with A/train, B/train and so on.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "download", None, "A classical archive: facades, maps, cityscapes, edges2shoes, edges2handbags, night2photos.",
+    "download", None, "A classical archive: facades, maps, cityscapes, edges2shoes, edges2handbags, night2day.",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_list(
