@@ -99,14 +99,14 @@ def test_without_a_connection_the_way_out_is_a_folder(cache, told, monkeypatch):
     assert re.fullmatch(
         r"The data set facades is downloaded once, but none of 2 places gave it: .*Connection refused "
         r"\(127.0.0.1:1\). Try again with a connection, or download http://127.0.0.1:1/facades.tar.gz elsewhere, "
-        r"unpack it and give the folder with p2p-prepare --composites=FOLDER\.",
+        r"unpack it and give the folder with p2p-prepare --composites=FOLDER --source_panels=photo,labels\.",
         str(raised.value),
     )
     assert list(cache.iterdir()) == []
 
 
 def test_an_unknown_name_is_an_error(cache):
-    with pytest.raises(UserError, match=r"are facades, maps, .*, night2day\. Received town\. Name one of them"):
+    with pytest.raises(UserError, match=r"are facades, maps, .*, night2photos\. Received town\. Name one of them"):
         fetch_archive("town", pytest.fail)
     assert not cache.exists()
 
@@ -149,9 +149,11 @@ def test_a_cache_that_cannot_be_written_is_an_error(publish, cache, told):
 
 
 def test_every_archive_is_described():
-    assert list(ARCHIVES) == ["facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day"]
+    names = ["facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day", "night2photos"]
+    assert list(ARCHIVES) == names
     for name, archive in ARCHIVES.items():
-        assert all(url.endswith(f"/{name}.tar.gz") for url in archive.urls)
+        published = "night2day" if name == "night2photos" else name
+        assert all(url.endswith(f"/{published}.tar.gz") for url in archive.urls)
         assert archive.urls[0].startswith("https://efrosgans.eecs.berkeley.edu/")
         assert len(set(archive.panels)) == 2
         assert "train" in archive.counts

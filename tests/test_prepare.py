@@ -16,9 +16,10 @@ import pytest
 from conftest import draw_pair
 from PIL import Image
 
+from p2p_keras.data import check, pipeline
 from p2p_keras.data import prepare as preparing
 from p2p_keras.data.manifest import read
-from p2p_keras.data.pairs import find_pairs, fingerprint
+from p2p_keras.data.pairs import Reading, find_pairs, fingerprint
 from p2p_keras.data.prepare import lists, sources, splits, stack
 from p2p_keras.data.prepare.stack import Form
 from p2p_keras.errors import UserError
@@ -253,3 +254,61 @@ def test_near_duplicates_across_parts_are_listed(raw, tmp_path):
     assert (f"test/{test}.png", f"train/{train}.png") in {(one.pair, one.like) for one in outcome.alike}
     with open(tmp_path / "data" / lists.DUPLICATES, newline="") as file:
         assert len(list(csv.reader(file))) == len(outcome.alike) + 1
+
+
+def test_a_run_on_shards_sees_what_a_run_on_loose_files_sees(raw, tmp_path):
+    run(raw, tmp_path / "loose", form=SMALL._replace(image_size=32))
+    run(raw, tmp_path / "sharded", form=SMALL._replace(image_size=32), shards=4)
+    batches = []
+    for folder in ("loose", "sharded"):
+        files = find_pairs(tmp_path / folder).files("train")
+        dataset = pipeline.training_dataset(files, Reading(image_size=32), 2, seed=5, first_step=3, last_step=8)
+        batches.append(list(dataset.as_numpy_iterator()))
+    for loose, sharded in zip(*batches, strict=True):
+        for ours, theirs in zip(loose, sharded, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_prepared_set_is_not_decoded_again_and_a_changed_file_is(raw, tmp_path):
+    run(raw, tmp_path / "data")
+    pairs, read_again = find_pairs(tmp_path / "data"), []
+    reading = Reading(image_size=32)
+    memory = tmp_path / "memory.json"
+    kept, bad = check.checked(pairs, reading, 0, memory, lambda done, total: read_again.append(done))
+    assert (kept, bad, read_again) == (pairs, {}, [])
+    name = pairs.splits["train"][0]
+    (tmp_path / "data" / name).write_text("changed")
+    with pytest.raises(UserError, match=f"{name}: it is not a picture"):
+        check.checked(pairs, reading, 0, memory)
+    run(raw, tmp_path / "sharded", shards=1)
+    shard = next((tmp_path / "sharded" / "shards").glob("train*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"A shard must be as p2p-prepare wrote it.*tfrecord has"):
+        check.checked(find_pairs(tmp_path / "sharded"), reading, 0, memory)
+
+
+def command(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.prepare", *flags], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_says_what_it_did_and_refuses_in_one_line(raw, tmp_path):
+    flags = [f"--output={tmp_path}/data", f"--first={raw}/street", f"--second={raw}/aerial", "--image_size=16"]
+    done = command(*flags, "--workers=1", "--splits=60,20,20")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"12 pairs in {raw}/street, {raw}/aerial"
+    assert "(12 made now)" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("are the panels street | aerial?")
+    for wrong, rule in [
+        (["--output=x"], "one of --first with --second"),
+        ([*flags, "--dayton=x"], "one of --first with --second"),
+        ([*flags, "--bits=16"], "16 with --channels=1"),
+        ([*flags, "--channels=4"], "Add --format=png"),
+        ([*flags, "--panels=one,one"], "two or more different panels"),
+        ([*flags, "--splits=1,2,3"], "together 100"),
+    ]:
+        refused = command(*wrong)
+        assert refused.returncode == 2
+        assert rule in refused.stderr
+        assert refused.stderr.count("\n") == 1

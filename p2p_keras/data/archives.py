@@ -67,6 +67,7 @@ ARCHIVES = {
         _urls("night2day", older=False), ("night", "day"), {"train": 17823, "val": 10, "test": 2287}, 1950
     ),
 }
+ARCHIVES["night2photos"] = ARCHIVES["night2day"]  # as some call it
 
 
 def fetch_archive(name: str, report: Callable[[str], None] = print) -> Path:
@@ -94,7 +95,7 @@ def fetch_archive(name: str, report: Callable[[str], None] = print) -> Path:
         subject=f"The data set {name}",
         formats="a tar or zip archive",
         way_out=f"download {archive.urls[0]} elsewhere, unpack it and give the folder with "
-        "p2p-prepare --composites=FOLDER",
+        f"p2p-prepare --composites=FOLDER --source_panels={','.join(archive.panels)}",
     )
     if not folder.exists():
         report(f"{name} is about {archive.size_mb} MB, downloaded once into {folder}")

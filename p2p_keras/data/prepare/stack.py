@@ -183,9 +183,9 @@ def _write(path: Path, content: bytes) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
         os.replace(beside, path)
-    except OSError:
+    except OSError as error:
         beside.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # `write` does not say which file
 
 
 def _grey(panel: Image.Image) -> Image.Image:
