@@ -124,6 +124,10 @@ def main(values: flags.FlagValues) -> int:
     if not counts["train"]:
         raise UserError("A data set needs training pairs, and there would be none. Look at the lists or --splits.")
 
+    if given["shards"]:
+        with command.quiet_start():  # its messages are not for the user
+            import tensorflow  # noqa: F401
+
     workers = given["workers"] or os.cpu_count() or 1
     output = Path(given["output"])
     outcome = prepare(found, parts, output, form, rule, given["shards"], workers, given["max_bad_files"])

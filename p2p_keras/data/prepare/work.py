@@ -20,6 +20,7 @@ from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, make_pair, source_size
 
 _BATCH = 16  # pairs that travel to a worker and back together
+_KEPT_BYTES = 64 << 20  # of freed memory that a worker keeps
 
 
 class Task(NamedTuple):
@@ -54,6 +55,9 @@ def make_pairs(tasks: Iterable[Task], output: Path, form: Form, workers: int) ->
         for batch in batches:
             yield _make_batch(batch, output, form)
         return
+    # glibc gives the memory of every picture back to the system and asks for it again, which is a sixth of the time.
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
+        os.environ.setdefault(name, str(_KEPT_BYTES))  # read when a worker starts
     # Spawned, not forked: the caller may have threads.
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, _begin_worker) as pool:
