@@ -280,6 +280,8 @@ def test_a_prepared_set_is_not_decoded_again_and_a_changed_file_is(raw, tmp_path
     (tmp_path / "data" / name).write_text("changed")
     with pytest.raises(UserError, match=f"{name}: it is not a picture"):
         check.checked(pairs, reading, 0, memory)
+    (tmp_path / "data" / "train" / "mine.png").write_bytes(b"")
+    assert find_pairs(tmp_path / "data").ignored == {"train/mine.png": "it is not in manifest.csv"}
     run(raw, tmp_path / "sharded", shards=1)
     shard = next((tmp_path / "sharded" / "shards").glob("train*"))
     shard.write_bytes(shard.read_bytes()[:-1])
