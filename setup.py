@@ -22,7 +22,7 @@ setup(
         "keras>=3.12,<4",
         "tensorflow-gan>=2.1,<3",
         "tensorflow-probability>=0.25",  # tensorflow-gan's formulas import it without declaring it
-        "numpy>=1.26",
+        "numpy>=2",
         "pillow>=11",
         "absl-py>=2",
         "matplotlib>=3.9",
@@ -35,6 +35,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            "p2p-prepare = p2p_keras.cli.prepare:entry_point",
             "p2p-train = p2p_keras.cli.train:entry_point",
             "p2p-eval = p2p_keras.cli.eval:entry_point",
             "p2p-export = p2p_keras.cli.export:entry_point",

@@ -20,7 +20,7 @@ from p2p_keras import checkpoints, images, models, scoreboard, serving, warmup
 from p2p_keras.config import TrainConfig, input_kind, read_config, target_kind
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
-from p2p_keras.metrics.fetch import checksum
+from p2p_keras.fetch import checksum
 from p2p_keras.networks import build_generator
 from p2p_keras.versions import versions
 from p2p_keras.workdir import sync_folder, sync_tree

@@ -69,8 +69,7 @@ def decode_pictures(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf
 
     def decode_one(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         decoded = _decode_classes(*numbered, kind) if kind.labels else images.decode(_checked(*numbered), kind)
-        picture = images.to_unit_range(resize(decoded, image_size, kind), kind)
-        return tf.ensure_shape(picture, (image_size, image_size, kind.channels))
+        return resize(decoded, image_size, kind)
 
     numbers = tf.range(tf.shape(encoded)[0])
     return tf.map_fn(decode_one, (numbers, encoded), fn_output_signature=tf.float32)

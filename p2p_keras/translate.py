@@ -189,7 +189,7 @@ def _read_all(
             width = picture.shape[1] // count
             picture = picture[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = images.round_levels(resize(picture, model.image_size, kind).numpy(), kind)
+                picture = images.from_unit_range(resize(picture, model.image_size, kind).numpy(), kind)
             yield picture, files
 
 

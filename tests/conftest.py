@@ -4,6 +4,12 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import dataclasses
+import http.server
+import io
+import tarfile
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +76,105 @@ def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
     workdir, told = tmp_path_factory.mktemp("run"), []
     assert train(small_config(data), workdir, tf.distribute.MirroredStrategy(["CPU:0"]), told.append) is None
     return workdir, data, told
+
+
+def make_tar(path, files, mode="w:gz", extra=()):
+    """`extra` are entries without content, and come first."""
+    with tarfile.open(path, mode) as tar:
+        for info in extra:
+            tar.addfile(info)
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def link(name, target, kind=tarfile.SYMTYPE):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@dataclasses.dataclass
+class Page:
+    """What a `server` gives at a path, and how badly.
+
+    Attributes:
+        content: All of it.
+        status: Of a reply with the whole.
+        claims: The Content-Length it tells with the whole; None tells none.
+        etag: Told, and compared with If-Range.
+        changed: The same for Last-Modified.
+        ranges: Whether it knows Range; `blindly` even if If-Range names something else.
+        content_range: Told instead of the right one.
+        cuts: After how many bytes the connections end, one after the other; then they end no more.
+        delay_secs: Waits so long before the content.
+        stalls_at: Sends no more than so many bytes, but does not hang up before the other side does.
+    """
+
+    content: bytes
+    status: int = 200
+    claims: int | None = -1
+    etag: str | None = None
+    changed: str | None = None
+    ranges: bool = True
+    blindly: bool = False
+    content_range: str | None = None
+    cuts: list[int] = dataclasses.field(default_factory=list)
+    delay_secs: float = 0
+    stalls_at: int | None = None
+
+    def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        wanted, condition = handler.headers.get("Range"), handler.headers.get("If-Range")
+        same = self.blindly or condition in (None, self.etag or self.changed)
+        first = int(wanted[len("bytes=") : -1]) if wanted and self.ranges and same else 0
+        if first and first >= len(self.content):
+            handler.send_error(416)
+            return
+        body, last = self.content[first:], len(self.content) - 1
+        handler.send_response(206 if first else self.status)
+        if first:
+            handler.send_header("Content-Range", self.content_range or f"bytes {first}-{last}/{last + 1}")
+        if first or self.claims is not None:
+            handler.send_header("Content-Length", str(len(body) if first or self.claims == -1 else self.claims))
+        for name, value in {"ETag": self.etag, "Last-Modified": self.changed}.items():
+            if value:
+                handler.send_header(name, value)
+        handler.end_headers()
+        time.sleep(self.delay_secs)
+        handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body[: self.stalls_at])
+        if self.stalls_at:
+            handler.connection.recv(1)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Serves its `pages`: path -> `Page`. Notes what it was `asked`: paths, and Range with If-Range in `ranges`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked.append(self.path)
+            server.ranges.append((self.headers.get("Range"), self.headers.get("If-Range")))
+            page = server.pages.get(self.path.partition("?")[0])
+            if page is None:
+                self.send_error(404)
+            else:
+                page.serve(self)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.pages, server.asked, server.ranges = {}, [], []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

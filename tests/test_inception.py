@@ -8,8 +8,8 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.errors import UserError
+from p2p_keras.fetch import checksum
 from p2p_keras.metrics import frozen_graph, inception
-from p2p_keras.metrics.fetch import checksum
 from p2p_keras.metrics.inception import Extractor, load_extractor, preprocess
 
 WEIGHTS = np.random.RandomState(0).randn(7, 7, 3, 6).astype(np.float32) / 7
@@ -334,8 +334,18 @@ def test_a_url_is_downloaded_once(url, saved_model, tmp_path, monkeypatch):
     assert told == [f"Downloading {url}/net.tgz"]
     [folder] = (tmp_path / "home" / "p2p_keras" / "inception").iterdir()
     (folder / "some" / "folder" / "saved_model.pb").write_bytes(b"tampered")
-    with pytest.raises(UserError, match=rf"{folder} has changed.*Remove that folder"):
+    with pytest.raises(UserError, match=rf"A cached network must .*{folder} has changed.*Remove that folder"):
         load_extractor(f"{url}/net.tgz")
+
+
+def test_without_a_connection_the_way_out_is_a_file(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/gone.tgz", f"{url}/away.tgz"))
+    with pytest.raises(UserError) as raised:
+        load_extractor("default", pytest.fail, tmp_path / "cache")
+    assert str(raised.value) == (
+        f"It is downloaded once, but none of 2 places gave it: 404 File not found ({url[7:]}). Try again with a "
+        f"connection, or download {url}/away.tgz elsewhere and give it with --inception=FILE."
+    )
 
 
 @pytest.mark.parametrize(("width", "label"), [(2048, ""), (768, "@768")])

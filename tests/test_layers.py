@@ -14,10 +14,15 @@ FLOORS = [
     {"errors", "data", "cli"},
     {"cadence", "kinds", "progress", "metrics._tfgan", "versions", "cache", "data.manifest", "pictures"},
     {"config"},
-    {"metrics.distribution", "metrics.paired", "metrics.labels", "metrics.fetch", "metrics.frozen_graph"}
+    {"metrics.distribution", "metrics.paired", "metrics.labels", "metrics.frozen_graph", "fetch", "download"}
     | {"images", "losses", "models", "devices", "workdir", "data.pairs", "presets"}
     | {"data.town", "data.town.compose", "data.town.render", "data.town.paint", "data.town.scene"},
-    {"data.check"},
+    {"data.check", "data.archives"},
+    {"data.prepare.sources"},
+    {"data.prepare.splits", "data.prepare.stack"},
+    {"data.prepare.work", "data.prepare.duplicates", "data.prepare.preview", "data.prepare.shards"},
+    {"data.prepare.lists"},
+    {"data.prepare"},
     {"trainer", "checkpoints", "charts", "summaries", "data.pipeline", "metrics.inception"},
     {"", "samples", "recorder", "networks", "settle", "metrics", "serving", "warmup"},
     {"scoring"},
@@ -26,7 +31,7 @@ FLOORS = [
     {"train", "evaluate", "export"},
     {"loading"},
     {"translate"},
-    {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"},
+    {"cli.command", "cli.prepare", "cli.train", "cli.eval", "cli.export", "cli.translate"},
 ]
 NEIGHBOURS = {
     ("data.town", "data.town.compose"),
@@ -35,6 +40,8 @@ NEIGHBOURS = {
     ("data.town.render", "data.town.paint"),
     ("data.town.render", "data.town.scene"),
     ("data.town.paint", "data.town.scene"),
+    ("cli.prepare", "cli.command"),
+    ("fetch", "download"),
     ("cli.train", "cli.command"),
     ("cli.eval", "cli.command"),
     ("cli.export", "cli.command"),
@@ -95,7 +102,7 @@ def test_the_trainer_knows_only_the_losses():
     ("library", "allowed"),
     [
         ("matplotlib", {"charts"}),
-        ("absl", {"cli.command", "cli.train", "cli.eval", "cli.export", "cli.translate"}),
+        ("absl", {"cli.command", "cli.prepare", "cli.train", "cli.eval", "cli.export", "cli.translate"}),
         ("tensorflow_gan", {"metrics._tfgan"}),
     ],
 )
@@ -115,6 +122,9 @@ def test_a_library_has_one_door(library, allowed):
         "p2p_keras.config",
         "p2p_keras.cli.train",
         "p2p_keras.cli.eval",
+        "p2p_keras.cli.prepare",
+        "p2p_keras.data.prepare",
+        "p2p_keras.data.archives",
         "p2p_keras.data.pairs",
         "p2p_keras.data.town",
     ],

@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
-from conftest import write_pairs
+from conftest import draw_pair, write_pairs
 from PIL import Image
 
 from p2p_keras.data import pipeline
-from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, select_panels
+from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, match_stems, select_panels, stem
 from p2p_keras.errors import UserError
 
 
@@ -100,3 +100,56 @@ def test_both_dayton_composites_come_out_the_right_way_round(shared_data, tmp_pa
         composite = np.asarray(Image.open(pairs.files("train").paths[0][0]).convert("RGB"))
         left = panels.index("aerial") * 256
         np.testing.assert_allclose((aerial[0] + 1) * 127.5, composite[:, left : left + 256], atol=1e-3)
+
+
+def _folders(root, pattern, panels=("A", "B"), splits=(("train", 3), ("test", 1))):
+    for split, count in splits:
+        for number, panel in enumerate(panels):
+            folder = root / pattern.format(panel=panel, split=split) / "deep"
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(draw_pair(i)[number]).save(folder / f"{i}.x{'.png' if number else '.PNG'}")
+
+
+@pytest.mark.parametrize("pattern", ["{panel}/{split}", "{split}/{panel}", "{split}_{panel}", "{split}{panel}"])
+def test_a_folder_for_each_panel_is_trainable_as_it_is(tmp_path, pattern):
+    _folders(tmp_path, pattern)
+    if pattern != "{split}/{panel}":
+        (tmp_path / pattern.format(panel="A", split="train") / "alone.jpg").write_bytes(b"")
+    pairs = find_pairs(tmp_path)
+    assert pairs.splits["train"] == ("train/deep/0.x.PNG", "train/deep/1.x.PNG", "train/deep/2.x.PNG")
+    assert (len(pairs.splits["val"]), len(pairs.splits["test"])) == (0, 1)
+    if pattern != "{split}/{panel}":
+        place = pattern.format(panel="A", split="train")
+        assert pairs.ignored == {f"{place}/alone.jpg": "it has no partner"}
+    dataset = pipeline.inference_dataset(pairs.files("train"), Reading(2, 1, 0, 32), 3)
+    input_image, target_image = (np.rint((batch + 1) * 127.5) for batch in next(iter(dataset)))
+    for i in range(3):
+        first, second = draw_pair(i)
+        np.testing.assert_array_equal(input_image[i], second)
+        np.testing.assert_array_equal(target_image[i], first)
+
+
+def test_folders_may_have_the_panels_names(tmp_path):
+    _folders(tmp_path, "{panel}/{split}", ("street", "aerial"))
+    with pytest.raises(UserError, match="--panels names other folders than A and B"):
+        find_pairs(tmp_path)
+    pairs = find_pairs(tmp_path, ("street", "aerial"))
+    assert select_panels("a2s", pairs.panels) == (1, 0)
+    assert pairs.files("test").paths == [
+        (f"{tmp_path}/street/test/deep/0.x.PNG", f"{tmp_path}/aerial/test/deep/0.x.png")
+    ]
+
+
+def test_stems_keep_their_dots():
+    assert stem("a/--x.x1.y2.a-36.jpg") == "a/--x.x1.y2.a-36"
+    assert stem("a.PNG") == "a"
+    assert stem("a.tif") == "a.tif"
+    matched, left = match_stems([["a.jpg", "b.png", "c.jpg"], ["a.png", "b.png", "b.jpg"]])
+    assert matched == {"a": ("a.jpg", "a.png")}
+    assert left == {
+        (0, "b.png"): "several files have that name",
+        (1, "b.png"): "several files have that name",
+        (1, "b.jpg"): "several files have that name",
+        (0, "c.jpg"): "it has no partner",
+    }

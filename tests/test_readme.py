@@ -5,6 +5,7 @@ from pathlib import Path
 
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
+from p2p_keras.cli import prepare as prepare_command
 from p2p_keras.cli import train as train_command
 from p2p_keras.cli import translate as translate_command
 from p2p_keras.presets import PRESETS
@@ -22,7 +23,7 @@ def test_every_flag_in_the_readme_exists():
     }  # TensorBoard's, TF Serving's
     named = set(re.findall(r"(?<![\w-])--([a-z_0-9]+)", README)) - {"help"} - others
     assert named >= {"data_dir", "direction", "workdir", "preset", "checkpoint"}
-    commands = (train_command, eval_command, export_command, translate_command)
+    commands = (prepare_command, train_command, eval_command, export_command, translate_command)
     assert named <= {name for command in commands for name in command.FLAGS}
 
 

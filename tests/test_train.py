@@ -53,7 +53,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     for record in history:
         assert record["generator_loss"] == pytest.approx(record["gan_loss"] + 100 * record["l1_loss"], rel=1e-5)
     config, record = read_config(workdir / "config.json")
-    assert config == small_config(data)
+    assert config == small_config(data, input_channels=3, output_channels=3, input_bits=8, output_bits=8)
     assert record["inference"] == {"statistics": "moving", "noise": False}
     assert record["data"]["counts"] == {"train": 12, "val": 3, "test": 0}
     assert [line.split(":")[0] for line in told[-3:]] == ["Pictures", "Curves", "Checkpoint"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from p2p_keras.errors import UserError
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
+UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
 FORMAT = 1
 
 

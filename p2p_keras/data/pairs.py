@@ -119,6 +119,8 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise UserError(f"--data_dir must be a folder with {needed}/ in it. There is no folder {data_dir}")
+    if (data_dir / manifest.UNFINISHED).is_dir():
+        raise UserError(f"p2p-prepare has not finished {data_dir}. Its command, given again, continues.")
     described = manifest.read_description(data_dir / manifest.DESCRIPTION)
     panels = panels or tuple(described.get("panels", ()))
     common = {
@@ -131,7 +133,10 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     if (data_dir / manifest.MANIFEST).is_file():
         entries = manifest.read(data_dir / manifest.MANIFEST)
         names = {split: [name for name in entries if name.startswith(f"{split}/")] for split in SPLITS}
-        found = Pairs(**common, splits=_sorted(names), entries=entries, shards=described.get("shards", {}))
+        shards = described.get("shards", {})
+        there = [] if shards else [name for split in SPLITS for name in list_pictures(data_dir, split)[0]]
+        ignored = {name: "it is not in manifest.csv" for name in there if name not in entries}
+        found = Pairs(**common, splits=_sorted(names), ignored=ignored, entries=entries, shards=shards)
     elif folders := _panel_folders(data_dir, panels or ("A", "B"), needed):
         found = Pairs(**common, **_match_folders(data_dir, folders))
     else:

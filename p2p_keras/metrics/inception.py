@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from p2p_keras.cache import cache_folder
 from p2p_keras.errors import UserError
-from p2p_keras.metrics.fetch import RECORD, checksum, fetch, install, is_cached
+from p2p_keras.fetch import RECORD, Words, checksum, fetch, install, is_cached
 from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
 
 SIZE = 299
@@ -105,10 +105,10 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
 def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path, str]:
     """The SavedModel's folder or the frozen graph's file, and what to call its source."""
     if source == "default":
-        folder = fetch(KNOWN_PLACES, cache / "default", report)
+        folder = fetch(KNOWN_PLACES, cache / "default", _words(KNOWN_PLACES[-1]), report)
         return _network_in(folder), json.loads((folder / RECORD).read_text())["url"]
     if source.startswith(("http://", "https://")):
-        return _network_in(fetch([source], cache / f"url-{_short_hash(source)}", report)), source
+        return _network_in(fetch([source], cache / f"url-{_short_hash(source)}", _words(source), report)), source
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(
@@ -120,9 +120,19 @@ def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path
     if path.suffix == ".pb":
         return path.parent if path.name == "saved_model.pb" else path, source
     folder = cache / f"archive-{checksum(path)[:16]}"
-    if not is_cached(folder):
-        install(path, folder)
+    if not is_cached(folder, _words(source)):
+        install(path, folder, _words(source))
     return _network_in(folder), source
+
+
+def _words(source: str) -> Words:
+    """What messages of fetching a network say."""
+    return Words(
+        noun="network",
+        subject="It",
+        formats="a tar or zip archive, or as a .pb file",
+        way_out=f"download {source} elsewhere and give it with --inception=FILE",
+    )
 
 
 def _network_in(folder: Path) -> Path:

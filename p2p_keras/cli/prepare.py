@@ -1,0 +1,232 @@
+"""p2p-prepare: pictures of two kinds -> a checked data set of side-by-side pairs."""
+
+import os
+from pathlib import Path
+
+from absl import flags
+
+from p2p_keras.cli import command
+from p2p_keras.errors import UserError
+
+DOC = """
+    p2p-prepare makes a data set for p2p-train: pairs of equal size side by side, checked, split, listed.
+
+      p2p-prepare --output=DATA --first=street --second=aerial              two folders of pictures with equal names
+      p2p-prepare --output=DATA --dayton=GTCrossView --train_list=train.txt --test_list=test.txt
+      p2p-prepare --output=DATA --composites=OLD --source_panels=aerial,street,map --panels=street,aerial
+      p2p-prepare --output=DATA --folders=OLD                               A/train, B/train and so on
+      p2p-prepare --output=DATA --download=facades                          one of the classical archives
+
+    Stopped and run again, it continues. Look at preview.png before you train. What could not be used stands in
+    rejected.csv and unmatched.csv, what looks alike in different parts in near_duplicates.csv.
+    """
+
+FLAGS = flags.FlagValues()
+
+flags.DEFINE_string("output", None, "Folder of the data set.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "first", None, "Folder of the left pictures (folders beneath it are searched too).", flag_values=FLAGS
+)
+flags.DEFINE_string("second", None, "Folder of the right pictures, with the same names.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "dayton", None, "GTCrossView as unpacked: streetview and overhead folders with equal names.", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "composites", None, "Folder of pictures that are side by side already, with train/, val/, test/ or without.",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_string("folders", None, "Folder with A/train, B/train and so on.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "download", None, "A classical archive: facades, maps, cityscapes, edges2shoes, edges2handbags, night2day.",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_list(
+    "panels",
+    None,
+    "What a pair is to show, left to right, as street,aerial. Picks and reorders where the source has names. Default: "
+    "the folders' names, or the source's own.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "source_panels",
+    None,
+    "What the --composites show, left to right. Default: their dataset.json, else as --panels.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("image_size", 256, "Height and width of each panel. Default 256.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "format", "jpeg", ("jpeg", "png"), "Of the pairs. Default jpeg; png loses nothing.", flag_values=FLAGS
+)
+flags.DEFINE_integer("quality", 95, "Of JPEG, 1 to 100. Default 95.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "channels", 3, "1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (2 and 4 as png). Default 3.", flag_values=FLAGS
+)
+flags.DEFINE_integer("bits", 8, "8, or 16 of grey as png. Default 8.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "splits",
+    None,
+    "Shares of train, val, test in per cent, by a hash of each name. Default 90,5,5. Where lists or folders say it, "
+    "only the share of val counts: it is carved out of train. Default then none.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("seed", 0, "Of that hash. Default 0.", flag_values=FLAGS)
+flags.DEFINE_string("train_list", None, "File with the names of the training pairs, one a line.", flag_values=FLAGS)
+flags.DEFINE_string("val_list", None, "The same of the validation pairs.", flag_values=FLAGS)
+flags.DEFINE_string("test_list", None, "The same of the test pairs.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "shards",
+    0,
+    "Pack the pairs into so many TFRecord files, of 100 to 200 MB at best. Default 0: loose.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("workers", None, "Processes. Default: as many as there are cores.", flag_values=FLAGS)
+flags.DEFINE_integer("max_bad_files", 0, "Pairs that may be rejected before it stops. Default 0.", flag_values=FLAGS)
+
+_SOURCES = ("first", "dayton", "composites", "folders", "download")
+_DAYTON_COUNTS = {"all": 76_048, "train": 55_000, "test": 21_048}  # section 3.1 of the report
+_GOOD_SHARD = (100_000_000, 200_000_000)  # bytes
+
+
+def main(values: flags.FlagValues) -> int:
+    """Prepares; returns the exit status."""
+    given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
+    _check(given)
+
+    from p2p_keras.data.prepare import PREVIEW, lists, prepare, splits
+    from p2p_keras.data.prepare.stack import Form
+
+    form = Form(*(given[name] for name in Form._fields))
+    found = _find(given)
+    print(f"{len(found.sources)} pairs in {found.origin['folders']}")
+    if found.unmatched:
+        print(f"{len(found.unmatched)} files belong to no pair: {_first(found.unmatched)}")
+
+    shares = splits.parse_shares(given["splits"]) if given["splits"] else None
+    files = {split: Path(given[f"{split}_list"]) for split in ("train", "val", "test") if given[f"{split}_list"]}
+    if files:
+        parts = splits.by_lists(found.sources, files, shares, given["seed"])
+        rule = {"lists": sorted(files), "val": shares.val if shares else 0}
+    elif any(source.split for source in found.sources):
+        parts = splits.by_folders(found.sources, shares, given["seed"])
+        rule = {"folders": True, "val": shares.val if shares else 0}
+    else:
+        shares = shares or splits.Shares()
+        parts = splits.by_hash(found.sources, shares, given["seed"])
+        rule = {"shares": list(shares)}
+    rule["seed"] = given["seed"]
+    for remark in parts.remarks:
+        print(remark)
+    if parts.left_out:
+        print(f"{len(parts.left_out)} names have no place: {_first(parts.left_out)}")
+    counts = splits.count(parts.split_of)
+    if given["dayton"]:
+        _compare_dayton(len(found.sources), counts, bool(files))
+    if not counts["train"]:
+        raise UserError("A data set needs training pairs, and there would be none. Look at the lists or --splits.")
+
+    if given["shards"]:
+        with command.quiet_start():  # its messages are not for the user
+            import tensorflow  # noqa: F401
+
+    workers = given["workers"] or os.cpu_count() or 1
+    output = Path(given["output"])
+    outcome = prepare(found, parts, output, form, rule, given["shards"], workers, given["max_bad_files"])
+    counted = ", ".join(f"{count} {split}" for split, count in outcome.counts.items())
+    if outcome.finished_before:
+        print(f"It was finished before: {counted} in {output}")
+        return 0
+    print(f"{sum(outcome.counts.values())} pairs in {output}: {counted} ({outcome.made} made now)")
+    if outcome.removed:
+        print(f"{outcome.removed} pairs that are in the source no more were removed")
+    if outcome.rejected:
+        print(f"{len(outcome.rejected)} pairs were rejected, see {output / lists.REJECTED}")
+    if found.unmatched or parts.left_out:
+        print(f"What belongs to no pair stands in {output / lists.UNMATCHED}")
+    if outcome.alike:
+        first = outcome.alike[0]
+        print(
+            f"{len(outcome.alike)} pairs look like one of another part, as {first.pair} like {first.like}: see "
+            f"{output / lists.DUPLICATES}"
+        )
+    _remark_on_shards(outcome.shards)
+    print(f"Look at {output / PREVIEW}: are the panels {' | '.join(found.panels)}?")
+    return 0
+
+
+def _check(given: dict) -> None:
+    if not given["output"]:
+        raise UserError("--output names the folder of the data set. Received none. For one: --output=data")
+    sources = [name for name in _SOURCES if given[name]]
+    if len(sources) != 1 or bool(given["first"]) != bool(given["second"]):
+        received = ", ".join(f"--{name}" for name in (*_SOURCES, "second") if given[name]) or "none"
+        raise UserError(
+            "The pictures come from one of --first with --second, --dayton, --composites, --folders, --download. "
+            f"Received: {received}"
+        )
+    for name, least, most in (("image_size", 8, 4096), ("quality", 1, 100), ("channels", 1, 4)):
+        if not least <= given[name] <= most:
+            raise UserError(f"--{name} must lie in {least} to {most}. Received: {given[name]}")
+    for name, least in (("shards", 0), ("max_bad_files", 0), ("workers", 1)):
+        if given[name] is not None and given[name] < least:
+            raise UserError(f"--{name} must be at least {least}. Received: {given[name]}")
+    if (given["bits"], given["channels"]) != (16, 1) and given["bits"] != 8:
+        raise UserError(
+            f"--bits is 8, or 16 with --channels=1. Received: {given['bits']} with {given['channels']} channels. "
+            "p2p-train reads colours of 16 bits from A/ and B/ folders as they are."
+        )
+    if given["format"] == "jpeg" and (given["bits"] == 16 or given["channels"] in (2, 4)):
+        raise UserError("JPEG has neither 16 bits nor alpha. Add --format=png.")
+    if given["source_panels"] and not given["composites"]:
+        raise UserError("--source_panels says what --composites show. With other sources leave it out.")
+
+
+def _find(given: dict):
+    from p2p_keras.data.prepare import sources
+
+    panels, source_panels = (tuple(name.strip() for name in given[flag] or ()) for flag in ("panels", "source_panels"))
+    if len(set(panels)) < len(panels) or len(panels) == 1:
+        raise UserError(f"--panels names two or more different panels, as street,aerial. Received: {','.join(panels)}")
+    if given["first"]:
+        return sources.two_folders([Path(given["first"]), Path(given["second"])], panels)
+    if given["dayton"]:
+        return sources.dayton(Path(given["dayton"]), panels)
+    if given["composites"]:
+        return sources.composites(Path(given["composites"]), source_panels, panels)
+    if given["folders"]:
+        return sources.panel_folders(Path(given["folders"]), panels)
+    from p2p_keras.data import archives
+
+    folder = archives.fetch_archive(given["download"])
+    return sources.composites(folder, archives.ARCHIVES[given["download"]].panels, panels)
+
+
+def _compare_dayton(pairs: int, counts: dict[str, int], lists: bool) -> None:
+    found = {"all": pairs, "train": counts["train"] + counts["val"], "test": counts["test"]}
+    for part, expected in _DAYTON_COUNTS.items():
+        if found[part] != expected and (lists or part == "all"):
+            name = "pairs" if part == "all" else f"pairs of {part}" + (" (with val)" if part == "train" else "")
+            print(f"Dayton has {expected:,} {name}; here are {found[part]:,}, {found[part] - expected:+,}")
+
+
+def _remark_on_shards(shards: dict[str, int]) -> None:
+    if not shards:
+        return
+    total, mean = sum(shards.values()), sum(shards.values()) / len(shards)
+    print(f"{len(shards)} shards of {mean / 1e6:.0f} MB on average")
+    least, most = _GOOD_SHARD
+    if not least <= mean <= most and total > least:
+        print(f"100 to 200 MB suit network disks best: --shards={max(1, round(total / 150e6))}")
+
+
+def _first(reasons: dict[str, str]) -> str:
+    name, why = next(iter(reasons.items()))
+    return f"{name} ({why}){', ...' if len(reasons) > 1 else ''}"
+
+
+def entry_point() -> None:
+    """`p2p-prepare`."""
+    command.run(main, FLAGS, DOC)
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,45 @@
+"""The lists beside a data set: what was rejected, what has no place in it, what looks alike. None if there is none."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from p2p_keras.data.prepare.duplicates import Alike
+from p2p_keras.data.prepare.work import Rejected
+from p2p_keras.workdir import write_text
+
+REJECTED, UNMATCHED, DUPLICATES = "rejected.csv", "unmatched.csv", "near_duplicates.csv"
+
+
+def write_lists(output: Path, rejected: Sequence[Rejected], unmatched: dict[str, str], alike: Sequence[Alike]) -> None:
+    """Writes the three lists, or removes those that would be empty.
+
+    Args:
+        output: The data set's folder.
+        rejected: Pairs that could not be made.
+        unmatched: Files or names that belong to no pair -> why.
+        alike: Pairs that look like one of another part.
+    """
+    _write(output / REJECTED, Rejected._fields, rejected)
+    _write(output / UNMATCHED, ("file", "reason"), sorted(unmatched.items()))
+    _write(output / DUPLICATES, Alike._fields, alike)
+
+
+def read_rejected(output: Path) -> list[Rejected]:
+    """What was rejected when the data set was made."""
+    path = output / REJECTED
+    if not path.exists():
+        return []
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))[1:]
+    return [Rejected(pair, split, problem, int(size)) for pair, split, problem, size in rows]
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns, *rows])
+    if rows:
+        write_text(path, text.getvalue())
+    else:
+        path.unlink(missing_ok=True)

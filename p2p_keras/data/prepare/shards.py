@@ -1,0 +1,73 @@
+"""Pairs packed into a few large TFRecord files, for disks where many small ones are slow."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from p2p_keras.data.manifest import Entry
+from p2p_keras.data.pairs import SPLITS
+from p2p_keras.progress import ProgressLine
+
+FOLDER = "shards"
+_FRAME = 16  # bytes around a record: its length, and checksums of length and content
+
+
+def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list[Entry], dict[str, int]]:
+    """Packs the encoded composites, byte by byte as they are, in the order of the manifest.
+
+    A shard appears whole, with one rename; one that is there already from an interrupted call, and has the right size,
+    is kept.
+
+    Args:
+        root: The data set's folder, with the loose composites.
+        entries: All pairs, sorted.
+        count: Shards of all parts together; every part has at least one of its own.
+
+    Returns:
+        The entries with shard and offset; and shard -> its size in bytes.
+    """
+    placed, sizes = [], {}
+    progress = ProgressLine(len(entries), "pairs")
+    for split, number, of, part in _deal_out(entries, count):
+        shard = f"{FOLDER}/{split}-{number:05d}-of-{of:05d}.tfrecord"
+        offset = 0
+        for entry in part:
+            placed.append(entry._replace(shard=shard, offset=offset))
+            offset += entry.bytes + _FRAME
+        sizes[shard] = offset
+        if not (root / shard).is_file() or (root / shard).stat().st_size != offset:
+            _write_shard(root, shard, part)
+        progress.update(len(placed), "packing")
+    progress.clear()
+    return placed, sizes
+
+
+def _deal_out(entries: Sequence[Entry], count: int) -> list[tuple[str, int, int, list[Entry]]]:
+    """(split, number, how many the split has, pairs), the shards of nearly equal size in bytes."""
+    total = sum(entry.bytes for entry in entries)
+    dealt = []
+    for split in SPLITS:
+        part = [entry for entry in entries if entry.split == split]
+        size = sum(entry.bytes for entry in part)
+        of = min(len(part), max(1, round(count * size / total))) if part else 0
+        shards, done = [[] for _ in range(of)], 0
+        for entry in part:
+            shards[min(of - 1, done * of // size)].append(entry)
+            done += entry.bytes
+        dealt += [(split, number, of, shard) for number, shard in enumerate(shards) if shard]
+    return dealt
+
+
+def _write_shard(root: Path, shard: str, part: Sequence[Entry]) -> None:
+    import tensorflow as tf  # here, so that preparing without shards does without
+
+    path = root / shard
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with tf.io.TFRecordWriter(str(beside)) as file:
+            for entry in part:
+                file.write((root / entry.name).read_bytes())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,207 @@
+"""Where the pictures come from: the layouts that people have -> one list of pairs that are to be made."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from p2p_keras.data.manifest import DESCRIPTION, read_description
+from p2p_keras.data.pairs import EXTENSIONS, SPLITS, Pairs, find_pairs, list_pictures, match_stems, stem
+from p2p_keras.errors import UserError
+
+# GTCrossView's are streetview and overhead; people rename them.
+_STREET, _AERIAL = ("street", "ground", "surface"), ("overhead", "aerial", "satellite")
+
+
+class Source(NamedTuple):
+    """What one pair is made from.
+
+    Attributes:
+        name: Its path without extension, by which it is known: in lists, and in the prepared data set.
+        files: The panels' files, left to right as they are to be; or one composite.
+        split: The part it belongs to where it comes from; empty if it has none.
+        cut: None for single pictures; else how many panels the composite has.
+        chosen: Of a composite, which of its panels are wanted, in their order.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    split: str = ""
+    cut: int | None = None
+    chosen: tuple[int, ...] = ()
+
+
+class Found(NamedTuple):
+    """All pairs of a source, by name."""
+
+    sources: list[Source]
+    panels: tuple[str, ...]
+    unmatched: dict[str, str]  # file -> why it is in no pair
+    origin: dict[str, str]  # for dataset.json: what kind of source, and where
+
+
+def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
+    """Single pictures in a folder for each panel; a pair has equal paths below them but for the extension.
+
+    Args:
+        folders: In the order of the panels.
+        panels: Their names; the folders' own without them.
+
+    Raises:
+        UserError: A folder is missing, or there is not one pair.
+    """
+    panels = panels or tuple(folder.name for folder in folders)
+    if len(panels) != len(folders):
+        raise UserError(
+            f"--panels names the pictures of --first and --second, so {len(folders)} of them. "
+            f"Received: {','.join(panels)}"
+        )
+    if len(set(panels)) < len(panels):
+        raise UserError(f"Both folders are called {panels[0]}. Say what they show, as in --panels=street,aerial.")
+    listings, unmatched = [], {}
+    for folder in folders:
+        _require(folder)
+        pictures, others = list_pictures(folder, "")
+        listings.append(pictures)
+        unmatched |= {str(folder / name): why for name, why in others.items()}
+    matched, left = match_stems(listings)
+    unmatched |= {str(folders[number] / path): why for (number, path), why in left.items()}
+    sources = [
+        Source(name, tuple(str(folder / path) for folder, path in zip(folders, paths, strict=True)))
+        for name, paths in matched.items()
+    ]
+    origin = {"kind": "a folder for each panel", "folders": ", ".join(map(str, folders))}
+    return _nonempty(Found(sources, panels, unmatched, origin), folders[0])
+
+
+def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
+    """GTCrossView: street and overhead pictures of equal names, somewhere below one folder.
+
+    A picture is of the street or from above by the name of a folder on its way (`streetview`, `overhead`), and pairs up
+    with the one whose path is equal but for that folder.
+
+    Args:
+        folder: What was unpacked.
+        panels: `street,aerial` (the report's order, and the default) or `aerial,street`.
+
+    Raises:
+        UserError: The folder is missing, holds no pair, or the panels are others.
+    """
+    panels = panels or ("street", "aerial")
+    if sorted(panels) != ["aerial", "street"]:
+        raise UserError(f"--dayton has the panels street,aerial or aerial,street. Received: {','.join(panels)}")
+    _require(folder)
+    pictures, unmatched = list_pictures(folder, "")
+    listings: dict[str, dict[str, str]] = {"street": {}, "aerial": {}}
+    for path in pictures:
+        *places, name = path.split("/")
+        views = {_view(place) for place in places} - {None}
+        if len(views) == 1:
+            key = "/".join([*(place for place in places if _view(place) is None), name])
+            listings[views.pop()].setdefault(key, path)
+        else:
+            unmatched[path] = "no folder on its way says whether it is a street or an overhead picture"
+    matched, left = match_stems([listings[panel] for panel in panels])
+    unmatched |= {listings[panels[number]][path]: why for (number, path), why in left.items()}
+    sources = [
+        Source(name, tuple(str(folder / listings[panel][path]) for panel, path in zip(panels, paths, strict=True)))
+        for name, paths in matched.items()
+    ]
+    found = Found(sources, panels, unmatched, {"kind": "GTCrossView", "folders": str(folder)})
+    return _nonempty(found, folder, "streetview/ and overhead/ with pictures of equal names")
+
+
+def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[str, ...] = ()) -> Found:
+    """Pictures that are side by side already, with train/, val/, test/ above them or without.
+
+    Args:
+        folder: Where they are.
+        source_panels: What they show, left to right; else what `dataset.json` says, else `panels`.
+        panels: Which of them are wanted, in which order; all, as they are, without.
+
+    Raises:
+        UserError: The folder is missing or empty, or a panel is wanted that is not there.
+    """
+    _require(folder)
+    source_panels = source_panels or tuple(read_description(folder / DESCRIPTION).get("panels", ())) or panels
+    if len(source_panels) < 2:
+        raise UserError(
+            "--composites needs to know what the panels show, left to right: --source_panels=street,aerial. "
+            f"{folder} has no dataset.json that says so."
+        )
+    chosen = _choose(source_panels, panels or source_panels)
+    sources, unmatched = [], {}
+    for split in [split for split in SPLITS if (folder / split).is_dir()] or [""]:
+        pictures, others = list_pictures(folder / split, "")
+        matched, left = match_stems([pictures])
+        unmatched |= {str(folder / split / path): why for path, why in others.items()}
+        unmatched |= {str(folder / split / path): why for (_, path), why in left.items()}
+        sources += [
+            Source(name, (str(folder / split / path),), split, len(source_panels), chosen)
+            for name, (path,) in matched.items()
+        ]
+    origin = {"kind": "composites of " + ",".join(source_panels), "folders": str(folder)}
+    return _nonempty(Found(sources, panels or source_panels, unmatched, origin), folder)
+
+
+def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
+    """A folder for each panel with train/, val/, test/ beneath (or the other way round), as `find_pairs` knows them.
+
+    Args:
+        folder: Holds A/train, B/train and so on.
+        panels: The folders' names, in the order that is wanted; A,B without.
+
+    Raises:
+        UserError: There is no such layout.
+    """
+    panels = panels or ("A", "B")
+    pairs = find_pairs(folder, panels)
+    if not pairs.rows:
+        raise UserError(
+            f"--folders needs a folder for each panel, as {folder / panels[0] / 'train'}. There are none. Side-by-side "
+            "pictures are read with --composites."
+        )
+    origin = {"kind": "a folder for each panel and split", "folders": str(folder)}
+    unmatched = {str(folder / name): why for name, why in pairs.ignored.items()}
+    return Found(_sources_of(pairs), panels, unmatched, origin)
+
+
+def _sources_of(pairs: Pairs) -> list[Source]:
+    return [
+        Source(stem(name.removeprefix(f"{split}/")), files, split)
+        for split in SPLITS
+        for name, files in zip(pairs.splits[split], pairs.files(split).paths, strict=True)
+    ]
+
+
+def _view(place: str) -> str | None:
+    """`street` or `aerial`, if the name of a folder says so."""
+    place = place.lower()
+    for view, words in (("street", _STREET), ("aerial", _AERIAL)):
+        if any(word in place for word in words):
+            return view
+    return None
+
+
+def _choose(source_panels: tuple[str, ...], panels: tuple[str, ...]) -> tuple[int, ...]:
+    for panel in panels:
+        if panel not in source_panels:
+            raise UserError(
+                f"--panels picks from what the composites show, {','.join(source_panels)}. It has no {panel}."
+            )
+    return tuple(source_panels.index(panel) for panel in panels)
+
+
+def _require(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"The pictures must lie in a folder. There is no folder {folder}")
+
+
+def _nonempty(found: Found, folder: Path, wanted: str = "") -> Found:
+    if found.sources:
+        return found
+    wanted = wanted or f"files ending in {', '.join(EXTENSIONS)}"
+    seen = next(iter(found.unmatched.items()), None)
+    raise UserError(
+        f"There is not one pair in {folder}. Needed are {wanted}."
+        + (f" Of {len(found.unmatched)} other files the first is {seen[0]}: {seen[1]}" if seen else "")
+    )

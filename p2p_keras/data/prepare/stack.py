@@ -1,0 +1,212 @@
+"""One pair: read, checked, resized, stacked side by side, written whole."""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from p2p_keras.data.check import PictureError, open_picture
+from p2p_keras.data.manifest import Entry
+from p2p_keras.data.prepare.sources import Source
+
+FILTER = "bicubic, antialiased (Pillow)"
+_MODES = {(1, 8): "L", (2, 8): "LA", (3, 8): "RGB", (4, 8): "RGBA", (1, 16): "I;16"}
+
+
+class Form(NamedTuple):
+    """What composites are like.
+
+    Attributes:
+        image_size: Height and width of each panel, pixels.
+        format: `jpeg` or `png`.
+        quality: Of JPEG, 1 to 100.
+        channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+        bits: 8 or, of grey, 16.
+    """
+
+    image_size: int = 256
+    format: str = "jpeg"
+    quality: int = 95
+    channels: int = 3
+    bits: int = 8
+
+    @property
+    def extension(self) -> str:
+        """Of the files."""
+        return ".jpg" if self.format == "jpeg" else ".png"
+
+    @property
+    def mode(self) -> str | None:
+        """Pillow's name for such pixels; None if it has none."""
+        return _MODES.get((self.channels, self.bits))
+
+
+def entry_name(source: Source, split: str, form: Form) -> str:
+    """The path of a pair's composite in the data set."""
+    return f"{split}/{source.name}{form.extension}"
+
+
+def make_pair(source: Source, split: str, output: Path, form: Form, known: Entry | None = None) -> Entry:
+    """Makes one composite, unless it is there already.
+
+    A composite that is already in the form that is wanted, all of its panels in their order, is copied byte by byte: to
+    decode and encode a JPEG once more would only lose.
+
+    Args:
+        source: What from.
+        split: Where to.
+        output: The data set's folder.
+        form: What it is to be like.
+        known: What an earlier call returned; if source and file are still as they were then, it is returned.
+
+    Raises:
+        PictureError: A source picture cannot be used.
+        OSError: It cannot be written.
+    """
+    path = output / entry_name(source, split, form)
+    source_bytes = source_size(source.files)
+    if known and known.source_bytes == source_bytes and _checksum(path) == known.sha256:
+        return known
+    panels, content = _read(source, form)
+    if content is None:
+        panels = [_to_size(panel, form.image_size) for panel in panels]
+        content = _encode(_stack(panels, form), form)
+    _write(path, content)
+    return Entry(
+        pair=f"{source.name}{form.extension}",
+        split=split,
+        width=len(panels) * form.image_size,
+        height=form.image_size,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        perceptual_hash="".join(difference_hash(panel) for panel in panels),
+        source_bytes=source_bytes,
+    )
+
+
+def difference_hash(panel: Image.Image) -> str:
+    """64 bits, 16 hexadecimal digits: whether each of 8x8 cells is brighter than its right neighbour (dHash).
+
+    It survives resizing and recompression, so that pictures of equal content differ in a few bits only. Brighter means
+    by more than two levels: where a picture is plain, noise should decide nothing.
+    """
+    cells = np.asarray(_grey(panel).resize((9, 8), Image.Resampling.BOX), np.int16)
+    return np.packbits(cells[:, :-1] > cells[:, 1:] + 2).tobytes().hex()
+
+
+def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
+    """The panels, in the form's mode; and the file's own bytes if they can stay as they are."""
+    if source.cut is None:
+        return [_open(file, form) for file in source.files], None
+    (file,) = source.files
+    with open_picture(file, source.cut, rotated=True) as image:
+        as_it_is = (
+            source.chosen == tuple(range(source.cut))
+            and image.size == (source.cut * form.image_size, form.image_size)
+            and (image.format, image.mode) == (form.format.upper(), form.mode)
+            and _is_upright(image)
+        )
+        whole = _convert(image, form, source.cut)
+    width = whole.width // source.cut
+    panels = [whole.crop((i * width, 0, (i + 1) * width, whole.height)) for i in source.chosen]
+    return panels, Path(file).read_bytes() if as_it_is else None
+
+
+def _open(file: str, form: Form) -> Image.Image:
+    try:
+        with open_picture(file, rotated=True) as image:
+            return _convert(image, form)
+    except PictureError as problem:
+        raise PictureError(f"{file}: {problem}") from problem
+
+
+def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Image:
+    """The picture upright, in the form's mode."""
+    upright = image if _is_upright(image) else ImageOps.exif_transpose(image)
+    if upright.width % panel_count:
+        raise PictureError(f"turned upright its width {upright.width} is not divisible by {panel_count} panels")
+    deep = image.mode in ("I;16", "I")
+    if form.bits == 16:
+        if not deep and image.mode != "L":
+            raise PictureError(f"its pixels are {image.mode}; 16 bits are written as grey only")
+        return Image.fromarray(np.asarray(upright).astype(np.uint16) * np.uint16(1 if deep else 257))
+    if deep:
+        upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
+    return upright.convert(form.mode) if upright.mode != form.mode else upright
+
+
+def _is_upright(image: Image.Image) -> bool:
+    return image.getexif().get(0x0112, 1) == 1
+
+
+def _to_size(panel: Image.Image, size: int) -> Image.Image:
+    if panel.size == (size, size):
+        return panel
+    if panel.mode != "I;16":
+        return panel.resize((size, size), Image.Resampling.BICUBIC)
+    # As floats, for Pillow has no antialiasing filters for 16 bits.
+    floats = Image.fromarray(np.asarray(panel, np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    return Image.fromarray(np.clip(np.rint(np.asarray(floats)), 0, 65535).astype(np.uint16))
+
+
+def _stack(panels: list[Image.Image], form: Form) -> Image.Image:
+    size = form.image_size
+    if form.bits == 16:
+        return Image.fromarray(np.concatenate([np.asarray(panel) for panel in panels], axis=1))
+    composite = Image.new(form.mode, (len(panels) * size, size))
+    for number, panel in enumerate(panels):
+        composite.paste(panel, (number * size, 0))
+    return composite
+
+
+def _encode(composite: Image.Image, form: Form) -> bytes:
+    buffer = io.BytesIO()
+    if form.format == "jpeg":
+        composite.save(buffer, "JPEG", quality=form.quality)
+    else:
+        composite.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes beside, then renames. It is left to the end of the run to make the disk keep everything."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            beside.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # `write` does not say which file
+
+
+def _grey(panel: Image.Image) -> Image.Image:
+    if panel.mode == "I;16":
+        return Image.fromarray((np.asarray(panel) >> 8).astype(np.uint8))
+    return panel.convert("L")
+
+
+def source_size(files: Iterable[str]) -> int:
+    """Bytes of some files together; one that is not there counts -1."""
+    total = 0
+    for file in files:
+        try:
+            total += os.stat(file).st_size
+        except OSError:
+            total -= 1
+    return total
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

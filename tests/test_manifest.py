@@ -1,0 +1,35 @@
+import pytest
+
+from p2p_keras.data import manifest
+from p2p_keras.data.manifest import Entry
+from p2p_keras.errors import UserError
+
+ENTRIES = [
+    Entry('-a, "b"\n.x1.jpg', "train", 512, 256, 100, "ab" * 32, "0f" * 16, 200),
+    Entry("deep/é.jpg", "test", 512, 256, 7, "cd" * 32, "f0" * 16, 9, "shards/test-00000-of-00001.tfrecord", 116),
+]
+
+
+def test_lines_come_back_as_they_went(tmp_path):
+    (tmp_path / "m.csv").write_text(manifest.HEAD + manifest.format_lines(ENTRIES), encoding="utf-8")
+    read = manifest.read(tmp_path / "m.csv")
+    assert list(read.values()) == ENTRIES
+    assert list(read) == ['train/-a, "b"\n.x1.jpg', "test/deep/é.jpg"]
+
+
+def test_a_last_line_cut_anywhere_is_passed_over(tmp_path):
+    whole = manifest.HEAD + manifest.format_lines(ENTRIES[1:] * 2)
+    first = len(manifest.HEAD + manifest.format_lines(ENTRIES[1:]))
+    for end in range(first, len(whole)):
+        (tmp_path / "m.csv").write_text(whole[:end], encoding="utf-8")
+        assert list(manifest.read(tmp_path / "m.csv").values()) == ENTRIES[1:]
+
+
+def test_other_files_are_errors(tmp_path):
+    for text in ("a,b\n1,2\n", manifest.HEAD + "x,train,one,1,1,a,b,1,,0\n", manifest.HEAD + "x,train\n"):
+        (tmp_path / "m.csv").write_text(text)
+        with pytest.raises(UserError, match=r"m\.csv cannot be read"):
+            manifest.read(tmp_path / "m.csv")
+    (tmp_path / "d.json").write_text('{"format": 99}')
+    with pytest.raises(UserError, match="its format is 99"):
+        manifest.read_description(tmp_path / "d.json")

@@ -1,0 +1,152 @@
+"""One pair at a time: what a composite is made of, and what cannot be made into one."""
+
+import hashlib
+import zlib
+
+import numpy as np
+import pytest
+from conftest import draw_pair
+from PIL import Image
+
+from p2p_keras.data.check import PictureError
+from p2p_keras.data.prepare.sources import Source
+from p2p_keras.data.prepare.stack import Form, difference_hash, make_pair
+
+PNG = Form(image_size=32, format="png")
+
+
+def _source(tmp_path, left, right, extension=".png", **options):
+    files = []
+    for name, picture in (("a", left), ("b", right)):
+        files.append(str(tmp_path / f"{name}{extension}"))
+        (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(files[-1], **options)
+    return Source("x", tuple(files))
+
+
+def _made(source, tmp_path, form=PNG):
+    entry = make_pair(source, "train", tmp_path / "out", form)
+    return np.asarray(Image.open(tmp_path / "out" / entry.name)), entry
+
+
+def test_panels_of_the_right_size_stay_as_they_are(tmp_path):
+    left, right = draw_pair(1)
+    both, entry = _made(_source(tmp_path, left, right), tmp_path)
+    np.testing.assert_array_equal(both, np.concatenate([left, right], axis=1))
+    assert (entry.pair, entry.split, entry.width, entry.height) == ("x.png", "train", 64, 32)
+    assert entry.source_bytes == sum((tmp_path / name).stat().st_size for name in ("a.png", "b.png"))
+
+
+def test_a_composite_in_the_wanted_form_is_copied_byte_by_byte(tmp_path):
+    Image.fromarray(np.concatenate(draw_pair(1), axis=1)).save(tmp_path / "both.jpg", quality=71)
+    form = PNG._replace(format="jpeg")
+    source = Source("x", (str(tmp_path / "both.jpg"),), "train", 2, (0, 1))
+    _, entry = _made(source, tmp_path, form)
+    assert (tmp_path / "out" / entry.name).read_bytes() == (tmp_path / "both.jpg").read_bytes()
+    assert entry.sha256 == hashlib.sha256((tmp_path / "both.jpg").read_bytes()).hexdigest()
+    for other in (source._replace(chosen=(1, 0)), source):  # in another order, or of another size: made anew
+        size = 32 if other is not source else 16
+        _, entry = _made(other, tmp_path, form._replace(image_size=size))
+        assert (tmp_path / "out" / entry.name).read_bytes() != (tmp_path / "both.jpg").read_bytes()
+
+
+def test_panels_of_a_composite_are_picked_and_reordered(tmp_path):
+    levels = [10, 80, 150, 220]
+    Image.fromarray(np.concatenate([np.full((8, 8, 3), x, np.uint8) for x in levels], axis=1)).save(tmp_path / "c.png")
+    source = Source("x", (str(tmp_path / "c.png"),), "", 4, (2, 0))
+    both, _ = _made(source, tmp_path, PNG._replace(image_size=8))
+    assert [np.unique(both[:, :8]), np.unique(both[:, 8:])] == [150, 10]
+
+
+def test_rotated_pictures_are_turned_upright(tmp_path):
+    left, right = draw_pair(3)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    both, _ = _made(_source(tmp_path, left, right, exif=exif), tmp_path)
+    np.testing.assert_array_equal(both, np.concatenate([np.rot90(left, -1), np.rot90(right, -1)], axis=1))
+
+
+def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
+    left, right = draw_pair(3)
+    grey, _ = _made(_source(tmp_path, left[..., 0], right[..., 0]), tmp_path, PNG._replace(channels=1))
+    np.testing.assert_array_equal(grey, np.concatenate([left[..., 0], right[..., 0]], axis=1))
+    alphas = [np.dstack([picture, picture[..., 0]]) for picture in (left, right)]
+    alpha, _ = _made(_source(tmp_path, *alphas), tmp_path, PNG._replace(channels=4))
+    np.testing.assert_array_equal(alpha, np.concatenate(alphas, axis=1))
+    dropped, _ = _made(_source(tmp_path, *alphas), tmp_path)
+    np.testing.assert_array_equal(dropped, np.concatenate([left, right], axis=1))
+
+    deep = (np.arange(1024, dtype=np.uint16) * 64 + 7).reshape(32, 32)
+    form = PNG._replace(channels=1, bits=16)
+    both, _ = _made(_source(tmp_path, deep, left[..., 0]), tmp_path, form)  # one of 16 bits, one of 8
+    np.testing.assert_array_equal(both, np.concatenate([deep, left[..., 0].astype(np.uint16) * 257], axis=1))
+    shrunk, _ = _made(_source(tmp_path, deep, deep), tmp_path, form._replace(image_size=16))
+    assert shrunk.dtype == np.uint16
+    assert len(np.unique(shrunk)) > 200  # of 16 bits, not of 8 made wider
+    assert abs(shrunk[:, :16].astype(float) - deep.reshape(16, 2, 16, 2).mean(axis=(1, 3))).max() < 600  # of 65535
+    eight, _ = _made(_source(tmp_path, deep, deep), tmp_path)
+    np.testing.assert_array_equal(eight[..., 0], np.concatenate([deep, deep], axis=1) >> 8)
+    with pytest.raises(PictureError, match="16 bits are written as grey only"):
+        _made(_source(tmp_path, left, right), tmp_path, form)
+
+
+def _bomb(path):
+    """A PNG whose header claims 13000x13000 pixels and whose body is that of a small one."""
+    Image.new("RGB", (32, 32)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (13000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: path.write_bytes(b""), "it is empty"),
+        (lambda path: path.write_text("text"), "it is not a picture"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be decoded"),
+        (lambda path: Image.new("CMYK", (32, 32)).save(path, format="JPEG"), "its pixels are CMYK"),
+        (lambda path: Image.new("RGB", (32, 32)).save(path, format="GIF"), "it is a GIF"),
+        (_bomb, "13000x13000 is more than 64 megapixels"),
+        (lambda path: path.unlink(), "it is not there"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # the run silences it for all its pairs
+def test_bad_files_are_named_with_their_problem_and_nothing_is_written(tmp_path, spoil, problem):
+    source = _source(tmp_path, *draw_pair(1))
+    spoil(tmp_path / "b.png")
+    with pytest.raises(PictureError, match=rf"b\.png: .*{problem}"):
+        make_pair(source, "train", tmp_path / "out", PNG)
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_a_composite_whose_width_does_not_divide_is_mismatched(tmp_path):
+    Image.new("RGB", (65, 32)).save(tmp_path / "c.png")
+    with pytest.raises(PictureError, match="width 65 is not divisible by 2 panels"):
+        make_pair(Source("x", (str(tmp_path / "c.png"),), "", 2, (0, 1)), "train", tmp_path / "out", PNG)
+
+
+def test_a_known_pair_is_believed_only_if_its_bytes_are_right(tmp_path):
+    source = _source(tmp_path, *draw_pair(1))
+    _, entry = _made(source, tmp_path)
+    path = tmp_path / "out" / entry.name
+    before = path.stat().st_mtime_ns
+    assert make_pair(source, "train", tmp_path / "out", PNG, entry) is entry
+    assert path.stat().st_mtime_ns == before
+    path.write_bytes(b"x")
+    assert make_pair(source, "train", tmp_path / "out", PNG, entry) == entry
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+
+
+def test_the_hash_survives_size_and_compression_and_tells_pictures_apart(tmp_path):
+    ramp = np.linspace(0, 255, 64)[None, :].repeat(64, axis=0)
+    picture = np.dstack([ramp, ramp.T, np.roll(ramp, 20, axis=1)]).astype(np.uint8)
+    image = Image.fromarray(picture)
+    image.resize((40, 40)).save(tmp_path / "small.jpg", quality=50)
+    with Image.open(tmp_path / "small.jpg") as small:
+        assert _bits(difference_hash(image), difference_hash(small)) <= 4
+    assert _bits(difference_hash(image), difference_hash(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))) > 20
+    assert difference_hash(Image.new("RGB", (32, 32), (9, 9, 9))) == "0" * 16
+
+
+def _bits(first, second):
+    return bin(int(first, 16) ^ int(second, 16)).count("1")
