@@ -1,4 +1,6 @@
 import errno
+import os
+import subprocess
 import sys
 
 import pytest
@@ -67,3 +69,12 @@ def test_what_tensorflow_says_at_its_start_is_kept_for_a_failure(monkeypatch, ca
     with pytest.raises(ImportError), command.quiet_start():
         fail()
     assert "reason" in capfd.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_trouble():
+    read, write = os.pipe()
+    os.close(read)
+    command_line = [sys.executable, "-m", "p2p_keras.cli.prepare", "--help"]
+    done = subprocess.run(command_line, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import draw_pair
 from PIL import Image
 
@@ -85,8 +86,14 @@ def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
     assert abs(shrunk[:, :16].astype(float) - deep.reshape(16, 2, 16, 2).mean(axis=(1, 3))).max() < 600  # of 65535
     eight, _ = _made(_source(tmp_path, deep, deep), tmp_path)
     np.testing.assert_array_equal(eight[..., 0], np.concatenate([deep, deep], axis=1) >> 8)
-    with pytest.raises(PictureError, match="16 bits are written as grey only"):
-        _made(_source(tmp_path, left, right), tmp_path, form)
+    both, _ = _made(_source(tmp_path, left, right), tmp_path, form)
+    grey = np.concatenate([np.asarray(Image.fromarray(picture).convert("L")) for picture in (left, right)], axis=1)
+    np.testing.assert_array_equal(both, grey.astype(np.uint16) * 257)
+    colours = tf.io.encode_png(left.astype(np.uint16) * 257).numpy()
+    source = _source(tmp_path, left, right)
+    (tmp_path / "a.png").write_bytes(colours)
+    with pytest.raises(PictureError, match="16 bits of colour"):
+        _made(source, tmp_path, form)
 
 
 def _bomb(path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import textwrap
@@ -34,18 +35,23 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     try:
         rest = values(sys.argv)[1:]
         if values["help"].value:
-            print(help_text(values, doc))
+            print(help_text(values, doc), flush=True)
             sys.exit(0)
         if not has_own_version and values["version"].value:
             print(f"{name} (p2p_keras) {__version__}")
             sys.exit(0)
         if rest:
             raise UserError(f"{name} takes flags only, as in --workdir=runs/a2s. Received: {' '.join(rest)}")
-        sys.exit(main(values))
+        status = main(values)
+        sys.stdout.flush()
+        sys.exit(status)
     except (UserError, flags.Error) as error:
         hint = f" See {name} --help." if isinstance(error, flags.Error) else ""
         print(f"{name}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush says nothing
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # a full disk, a folder taken away: the system's trouble, not a bug of ours
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         print(f"{name}: {what}. What was saved before is kept; mend it, then run the same again.", file=sys.stderr)

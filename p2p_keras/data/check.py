@@ -67,7 +67,7 @@ def bit_depths(pairs: Pairs, split: str, panels: tuple[int, int]) -> tuple[int, 
     if pairs.bits:
         return pairs.bits, pairs.bits
     first = pairs.files(split).paths[0]
-    return tuple(_bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
+    return tuple(bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
 
 
 def file_problem(
@@ -181,7 +181,8 @@ def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
     return rows
 
 
-def _bit_depth(path: str) -> int:
+def bit_depth(path: str) -> int:
+    """8 or 16, as the header of a picture file says. Pillow opens colours of 16 bits as if they had 8."""
     with open(path, "rb") as file:
         head = file.read(25)
     return 16 if head.startswith(b"\x89PNG") and head[24:] == b"\x10" else 8

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from p2p_keras.data.check import PictureError, open_picture
+from p2p_keras.data.check import PictureError, bit_depth, open_picture
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
 
@@ -132,9 +132,11 @@ def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Imag
         raise PictureError(f"turned upright its width {upright.width} is not divisible by {panel_count} panels")
     deep = image.mode in ("I;16", "I")
     if form.bits == 16:
-        if not deep and image.mode != "L":
-            raise PictureError(f"its pixels are {image.mode}; 16 bits are written as grey only")
-        return Image.fromarray(np.asarray(upright).astype(np.uint16) * np.uint16(1 if deep else 257))
+        if deep:
+            return Image.fromarray(np.asarray(upright).astype(np.uint16))
+        if bit_depth(image.filename) == 16:
+            raise PictureError("it has 16 bits of colour, of which only 8 can be read; make it grey")
+        return Image.fromarray(np.asarray(upright.convert("L")).astype(np.uint16) * np.uint16(257))
     if deep:
         upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
     return upright.convert(form.mode) if upright.mode != form.mode else upright
