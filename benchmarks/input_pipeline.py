@@ -6,13 +6,15 @@
 DATA holds train/ of 512x256 JPEG composites; without it 400 scenes of the demo town are drawn, with grain, so that the
 files are as large as photographs. The DataLoader does with Pillow what the common PyTorch pix2pix does: open, cut,
 resize to 286 (bicubic as there, and bilinear as here), crop, mirror, to tensors in [-1, 1]; as many workers as cores.
-Preparing is p2p-prepare from two folders of 354x354 JPEGs to 256x256, with as many workers as cores, start included.
+Preparing is the whole p2p-prepare from two folders of 354x354 JPEGs to 256x256, from its start to its end.
 Every figure is the median of several rounds; the rounds of all alternate, so that a noisy minute hits all of them.
 """
 
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -126,12 +128,13 @@ def data_loader(files: Files, count: int, resampling: Image.Resampling) -> torch
     return torch.utils.data.DataLoader(pairs, BATCH, shuffle=True, num_workers=CORES, drop_last=True)
 
 
-def preparing(folder: Path, output: Path) -> float:
-    found = sources.two_folders([folder / "street", folder / "aerial"])
-    parts = splits.by_hash(found.sources, ALL_TRAIN)
+def preparing(folder: Path, output: Path, count: int) -> float:
+    # The command itself: a worker of this process would import this file, and with it PyTorch.
+    command = [sys.executable, "-m", "p2p_keras.cli.prepare", f"--output={output}", "--splits=100,0,0"]
+    command += [f"--first={folder / 'street'}", f"--second={folder / 'aerial'}"]
     started = time.perf_counter()
-    prepare(found, parts, output, Form(), {}, workers=CORES)
-    return len(found.sources) / (time.perf_counter() - started)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return count / (time.perf_counter() - started)
 
 
 def main() -> None:
@@ -161,7 +164,7 @@ def main() -> None:
             "training pipeline, shards": lambda _: pairs_per_second(training(sharded, count), count),
             BASELINE: lambda _: pairs_per_second(data_loader(loose, count, filters.BILINEAR), count),
             "the same, bicubic": lambda _: pairs_per_second(data_loader(loose, count, filters.BICUBIC), count),
-            "preparing, 354x354 to 256x256": lambda number: preparing(root / "raw", root / f"prepared{number}"),
+            "preparing, 354x354 to 256x256": lambda number: preparing(root / "raw", root / f"out{number}", count),
         }
         rates: dict[str, list[float]] = {name: [] for name in work}
         for number in range(arguments.rounds):
