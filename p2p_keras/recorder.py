@@ -111,7 +111,8 @@ class Recorder:
         rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""
         left = duration(record["secs"] * (self._epochs - record["epoch"]))
         losses = "GAN {gan_loss:.3f}  L1 {l1_loss:.4f}  discriminator {discriminator_loss:.3f}".format(**record)
-        return f"epoch {record['epoch']:g}/{self._epochs:g}  {losses}  {rate}  {left} left{_scores(record)}"
+        epoch = f"epoch {round(record['epoch'], 2):g}/{round(self._epochs, 2):g}"
+        return f"{epoch}  {losses}  {rate}  {left} left{_scores(record)}"
 
 
 def _scores(record: dict) -> str:
