@@ -314,3 +314,74 @@ def test_the_command_says_what_it_did_and_refuses_in_one_line(raw, tmp_path):
         assert refused.returncode == 2
         assert rule in refused.stderr
         assert refused.stderr.count("\n") == 1
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nobody catches it."""
+
+
+def kill_at(monkeypatch, place: object, name: str, call: int = 1) -> None:
+    """The so-many-th call of a function does not come back."""
+    original, calls = getattr(place, name), []
+
+    def killed(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise Killed
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(place, name, killed)
+
+
+@pytest.mark.parametrize("place", ["near_duplicates", "write_text"])
+def test_pairs_that_were_added_are_not_lost_when_it_is_killed_before_the_manifest(raw, tmp_path, monkeypatch, place):
+    run(raw, tmp_path / "data")
+    write_two_folders(raw, count=20)
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, place, call=2 if place == "write_text" else 1)  # the first writes the settings
+        with pytest.raises(Killed):
+            run(raw, tmp_path / "data")
+    assert not run(raw, tmp_path / "data").finished_before
+    run(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])  # the three parts that lay loose, and the journal
+def test_shards_are_finished_when_it_is_killed_while_it_tidies_up(raw, tmp_path, monkeypatch, call):
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing.shutil, "rmtree", call)
+        with pytest.raises(Killed):
+            run(raw, tmp_path / "data", shards=3)
+    assert run(raw, tmp_path / "data", shards=3).finished_before
+    run(raw, tmp_path / "fresh", shards=3)
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_shards_of_an_interrupted_call_are_not_believed(raw, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing.os, "sync")
+        with pytest.raises(Killed):
+            run(raw, tmp_path / "data", shards=3)
+    shard = next((tmp_path / "data" / "shards").glob("train*"))
+    shard.write_bytes(b"x" * shard.stat().st_size)  # whatever it is: the size is right
+    run(raw, tmp_path / "data", shards=3)
+    run(raw, tmp_path / "fresh", shards=3)
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_a_finished_set_whose_shard_was_cut_is_not_called_finished(raw, tmp_path):
+    run(raw, tmp_path / "data", shards=1)
+    shard = next((tmp_path / "data" / "shards").glob("train*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(UserError, match="Name another --output"):
+        run(raw, tmp_path / "data", shards=1)
+
+
+def test_a_stop_for_too_many_bad_files_leaves_the_other_lists(raw, tmp_path):
+    (raw / "street" / "alone.png").write_bytes((raw / "street" / "00.png").read_bytes())
+    run(raw, tmp_path / "data")
+    listed = (tmp_path / "data" / lists.UNMATCHED).read_text()
+    (raw / "street" / "00.png").write_bytes(b"")
+    with pytest.raises(UserError, match="More than 0 pairs"):
+        run(raw, tmp_path / "data")
+    assert (tmp_path / "data" / lists.UNMATCHED).read_text() == listed

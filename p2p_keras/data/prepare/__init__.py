@@ -74,37 +74,40 @@ def prepare(
         OSError: The folder cannot be written.
     """
     settings = {"panels": list(found.panels), **form._asdict(), "splits": rule, "shards": shards}
+    tasks = [Task(source, split) for source, split in splits.split_of.items()]
+    tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
+    names = [entry_name(task.source, task.split, form) for task in tasks]
     with _locked(output):
-        known, described = _known(output, settings)
-        tasks = [Task(source, split) for source, split in splits.split_of.items()]
-        tasks = [task._replace(known=known.get(entry_name(task.source, task.split, form))) for task in tasks]
-        tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
-        rejected = lists.read_rejected(output) if described else []
-        if described and _is_finished(output, tasks, known, rejected):
-            _clean_up(output, described.get("shards", {}))
-            return Outcome(described["splits"], 0, 0, rejected, [], described.get("shards", {}), finished_before=True)
+        described = _look_into(output, settings)
+        listed = manifest.read(output / MANIFEST) if described else {}
+        if described and _is_finished(output, tasks, names, listed, described["shards"]):
+            _clean_up(output, described["shards"])
+            rejected = lists.read_rejected(output)
+            return Outcome(described["splits"], 0, 0, rejected, [], described["shards"], finished_before=True)
         if described.get("shards"):
             raise UserError(
-                f"Shards are not changed once they are made. {output} holds {len(known)} pairs in shards; now "
+                f"Shards are not changed once they are made. {output} holds {len(listed)} pairs in shards; now "
                 f"there are {len(tasks)}, or their files have changed. Name another --output."
             )
-        (output / UNFINISHED).mkdir(exist_ok=True)
-        write_text(output / UNFINISHED / DESCRIPTION, _to_json({"settings": settings}))
+        state = output / UNFINISHED
+        state.mkdir(exist_ok=True)
+        write_text(state / DESCRIPTION, _to_json({"settings": settings}))
+        known = {**listed, **(manifest.read(state / MANIFEST) if (state / MANIFEST).exists() else {})}
+        tasks = [task._replace(known=known.get(name)) for task, name in zip(tasks, names, strict=True)]
         entries, rejected = _make_all(tasks, output, form, workers, max_bad_files)
         made = sum(known.get(entry.name) != entry for entry in entries)
         stale = known.keys() - {entry.name for entry in entries}
         for name in stale:
             (output / name).unlink(missing_ok=True)
         alike = near_duplicates(entries)
-        lists.write_lists(output, rejected, {**found.unmatched, **splits.left_out}, alike)
+        left_out = {**found.unmatched, **splits.left_out}
+        lists.write_lists(output, rejected, left_out, alike)
         if entries:
             write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
-        sizes: dict[str, int] = {}
-        if shards:
-            entries, sizes = write_shards(output, entries, shards)
+        entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
+        counts = {split: sum(entry.split == split for entry in entries) for split in SPLITS}
         os.sync()  # once for all pairs, instead of waiting for the disk with each of them
         write_text(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
-        counts = {split: sum(entry.split == split for entry in entries) for split in SPLITS}
         described = {
             "format": manifest.FORMAT,
             "panels": list(found.panels),
@@ -113,7 +116,7 @@ def prepare(
             "bits": form.bits,
             "splits": counts,
             "rejected": len(rejected),
-            "left_out": len(found.unmatched) + len(splits.left_out),
+            "left_out": len(left_out),
             "resizing": FILTER,
             "source": found.origin,
             "settings": settings,
@@ -151,27 +154,24 @@ def _make_all(
     )
 
 
-def _known(output: Path, settings: dict[str, Any]) -> tuple[dict[str, Entry], dict[str, Any]]:
-    """What earlier calls made, by name, and the description of the finished data set, if it is one.
+def _look_into(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The description of the data set that an earlier call finished; empty if there is none.
 
     Raises:
-        UserError: It was made with other settings, or not by p2p-prepare.
+        UserError: What is there was made with other settings, or not by p2p-prepare.
     """
-    state, described, known = output / UNFINISHED, {}, {}
-    for folder in (output, state):
-        here = manifest.read_description(folder / DESCRIPTION)
-        if here:
-            _check_settings(output, here.get("settings"), settings)
-            if (folder / MANIFEST).exists():
-                known |= manifest.read(folder / MANIFEST)
-        described = described or (here if folder == output else {})
-    others = [path.name for path in output.iterdir() if path.name != UNFINISHED]
+    state = output / UNFINISHED
+    described, begun = (manifest.read_description(folder / DESCRIPTION) for folder in (output, state))
+    for record in (described, begun):
+        if record:
+            _check_settings(output, record.get("settings"), settings)
+    others = sorted(path.name for path in output.iterdir())
     if others and not described and not state.is_dir():
         raise UserError(
-            f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {sorted(others)[0]}. "
+            f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
             "Name another one."
         )
-    return known, described
+    return described
 
 
 def _check_settings(output: Path, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
@@ -187,20 +187,21 @@ def _check_settings(output: Path, before: dict[str, Any] | None, now: dict[str, 
         )
 
 
-def _is_finished(output: Path, tasks: Sequence[Task], known: dict[str, Entry], rejected: list[Rejected]) -> bool:
-    """Whether every pair is as it was: there, of the size written down, and made from files of the same size."""
-    if len(known) + len(rejected) != len(tasks):
+def _is_finished(
+    output: Path, tasks: Sequence[Task], names: Sequence[str], listed: dict[str, Entry], shards: dict[str, int]
+) -> bool:
+    """Whether every pair is as the manifest says: there, of its size, and made from files of the same size."""
+    settled = {(one.split, one.pair): one.source_bytes for one in lists.read_rejected(output)}
+    if len(listed) + len(settled) != len(tasks):
         return False
-    settled = {(one.split, one.pair): one.source_bytes for one in rejected}
-    shards = {output / entry.shard for entry in known.values() if entry.shard}
-    if not all(shard.is_file() for shard in shards):
+    if any(source_size((str(output / shard),)) != size for shard, size in shards.items()):
         return False
-    for task in tasks:
-        entry = task.known
+    for task, name in zip(tasks, names, strict=True):
+        entry = listed.get(name)
         before = entry.source_bytes if entry else settled.get((task.split, task.source.name))
         if before != source_size(task.source.files):
             return False
-        if entry and not entry.shard and source_size((str(output / entry.name),)) != entry.bytes:
+        if entry and not shards and source_size((str(output / name),)) != entry.bytes:
             return False
     return True
 
@@ -212,7 +213,7 @@ def _clean_up(output: Path, shards: dict[str, int]) -> None:
 
 
 def _too_many(output: Path, rejected: list[Rejected], max_bad_files: int) -> UserError:
-    lists.write_lists(output, rejected, {}, [])
+    lists.write_rejected(output, rejected)
     first = "; ".join(f"{one.pair}: {one.problem}" for one in rejected[:3])
     return UserError(
         f"More than {max_bad_files} pairs cannot be made: {first}{'; ...' if len(rejected) > 3 else ''}. All so far "

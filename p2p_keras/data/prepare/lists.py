@@ -21,9 +21,14 @@ def write_lists(output: Path, rejected: Sequence[Rejected], unmatched: dict[str,
         unmatched: Files or names that belong to no pair -> why.
         alike: Pairs that look like one of another part.
     """
-    _write(output / REJECTED, Rejected._fields, rejected)
+    write_rejected(output, rejected)
     _write(output / UNMATCHED, ("file", "reason"), sorted(unmatched.items()))
     _write(output / DUPLICATES, Alike._fields, alike)
+
+
+def write_rejected(output: Path, rejected: Sequence[Rejected]) -> None:
+    """Writes the first of them alone."""
+    _write(output / REJECTED, Rejected._fields, rejected)
 
 
 def read_rejected(output: Path) -> list[Rejected]:

@@ -15,8 +15,7 @@ _FRAME = 16  # bytes around a record: its length, and checksums of length and co
 def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list[Entry], dict[str, int]]:
     """Packs the encoded composites, byte by byte as they are, in the order of the manifest.
 
-    A shard appears whole, with one rename; one that is there already from an interrupted call, and has the right size,
-    is kept.
+    A shard appears whole, with one rename. What an interrupted call left is not believed, but written anew.
 
     Args:
         root: The data set's folder, with the loose composites.
@@ -26,6 +25,8 @@ def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list
     Returns:
         The entries with shard and offset; and shard -> its size in bytes.
     """
+    for left in (root / FOLDER).glob("*"):
+        left.unlink()
     placed, sizes = [], {}
     progress = ProgressLine(len(entries), "pairs")
     for split, number, of, part in _deal_out(entries, count):
@@ -35,8 +36,7 @@ def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list
             placed.append(entry._replace(shard=shard, offset=offset))
             offset += entry.bytes + _FRAME
         sizes[shard] = offset
-        if not (root / shard).is_file() or (root / shard).stat().st_size != offset:
-            _write_shard(root, shard, part)
+        _write_shard(root, shard, part)
         progress.update(len(placed), "packing")
     progress.clear()
     return placed, sizes
