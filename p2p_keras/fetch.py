@@ -75,7 +75,7 @@ def fetch(
             return folder
         problems: dict[str, list[str]] = {}  # what went wrong -> hosts
         archives = {
-            url: part / _short_hash(url) / f"archive{PurePosixPath(url.partition('?')[0]).suffix}" for url in urls
+            url: part / short_hash(url) / f"archive{PurePosixPath(url.partition('?')[0]).suffix}" for url in urls
         }
         for url in sorted(urls, key=lambda url: not can_continue(url, archives[url])):
             archives[url].parent.mkdir(exist_ok=True)
@@ -284,7 +284,8 @@ def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words
             raise _not_writable(folder, words, error) from error
 
 
-def _short_hash(text: str) -> str:
+def short_hash(text: str) -> str:
+    """Part of a folder's name that stands for a URL or a path."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -39,11 +39,6 @@ def from_unit_range(image: np.ndarray, kind: Kind = RGB) -> np.ndarray:
     return round_levels((np.asarray(image, np.float32) + 1.0) * (kind.levels / 2), kind)
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Maps [-1, 1] to uint8, rounding to the nearest level; values outside are clipped. Any shape."""
-    return from_unit_range(image)
-
-
 def round_levels(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
     """Rounds levels to the nearest that a file of that kind holds; values outside are clipped. Any shape."""
     return np.clip(np.rint(levels), 0, kind.levels).astype(kind.dtype)

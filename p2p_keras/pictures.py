@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 
 def grid(rows: list[list[np.ndarray]], titles: list[str], captions: list[str] | None = None) -> np.ndarray:
@@ -46,6 +46,18 @@ def file_names(sources: Sequence[str], suffix: str) -> list[str]:
     stems = [str(PurePosixPath(name).with_suffix("")) for name in sources]
     times = collections.Counter(stems)
     return [f"{name if times[stem] > 1 else stem}{suffix}" for name, stem in zip(sources, stems, strict=True)]
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 is upright, as is a picture that says nothing."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits by its upper 8 bits, which Pillow's own conversion clips; any other as it is."""
+    if image.mode not in ("I;16", "I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
 
 
 def upright(picture: np.ndarray, orientation: int) -> np.ndarray:

@@ -192,14 +192,14 @@ def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, d
         ) from error
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
-        bad = {} if data.pairs.shards else check.find_bad_pairs(data.pairs.files("train").paths, data.reading)
-        if not bad and not data.pairs.shards:
-            raise
-        if not bad:
+        if data.pairs.shards:
             raise UserError(
                 f"A record of the shards in {data.pairs.root} cannot be read: {str(error).splitlines()[0]}. "
                 "Copy them again; the same command continues."
             ) from error
+        bad = check.find_bad_pairs(data.pairs.files("train").paths, data.reading)
+        if not bad:
+            raise
         number, problem = next(iter(bad.items()))
         name = data.pairs.root / data.pairs.splits["train"][number]
         raise UserError(

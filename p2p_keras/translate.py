@@ -18,11 +18,10 @@ from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
 from p2p_keras.kinds import Kind
 from p2p_keras.loading import Model
-from p2p_keras.pictures import class_colours, file_names, upright, write_jpeg, write_whole
+from p2p_keras.pictures import class_colours, file_names, orientation_of, upright, write_jpeg, write_whole
 from p2p_keras.progress import ProgressLine
 
 STD_GAIN = 4  # levels of brightness for one level of standard deviation, so that it can be seen
-_EXIF_ORIENTATION = 0x0112
 
 
 class Job(NamedTuple):
@@ -196,7 +195,7 @@ def _read_all(
 def _read(source: Path, kind: Kind) -> np.ndarray:
     """A picture as training reads it, but turned upright: (H, W, kind.depth)."""
     with Image.open(source) as image:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = orientation_of(image)
     return upright(images.decode(source.read_bytes(), kind).numpy(), orientation)
 
 

@@ -89,6 +89,15 @@ def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_pat
     assert "train/001.png" not in kept.splits["train"]
 
 
+def test_a_link_to_nowhere_is_one_bad_file_even_if_it_comes_first(pairs_dir, tmp_path):
+    (pairs_dir / "train" / "000.png").unlink()
+    (pairs_dir / "train" / "000.png").symlink_to(tmp_path / "nowhere.png")
+    pairs = find_pairs(pairs_dir)
+    assert check.bit_depths(pairs, "train", (0, 1)) == (8, 8)
+    _, bad = check.checked(pairs, Reading(), 1, tmp_path / "memory.json")
+    assert bad == {"train/000.png": "it is not there"}
+
+
 def test_when_all_are_bad_leaving_them_out_is_no_way_out(pairs_dir, tmp_path):
     with pytest.raises(UserError, match=r"pictures? of 3 panels.*15 cannot be used.*not divisible by 3") as error:
         check.checked(find_pairs(pairs_dir, ("a", "b", "c")), Reading(3), 0, tmp_path / "memory.json")

@@ -57,7 +57,7 @@ def pictures() -> np.ndarray:
 @pytest.fixture(scope="module")
 def expected(trained, pictures) -> np.ndarray:
     """What the trainer itself generates."""
-    found = images.to_uint8(make_inference(trained.generator)(images.to_unit_range(pictures)).numpy())
+    found = images.from_unit_range(make_inference(trained.generator)(images.to_unit_range(pictures)).numpy())
     assert found.std() > 30
     return found
 
@@ -76,7 +76,7 @@ def test_every_format_gives_the_trainers_pixels(trained, pictures, tmp_path, per
     generator = export.build_generator(config, any_size=True)
     generator.set_weights(trained.generator.get_weights())
     model = export.Trained(generator, config, trained.step, trained.workdir)
-    expected = images.to_uint8(make_inference(generator)(images.to_unit_range(pictures)).numpy())
+    expected = images.from_unit_range(make_inference(generator)(images.to_unit_range(pictures)).numpy())
     for name, write in (
         ("savedmodel", export.write_saved_model),
         ("keras", export.write_keras),
@@ -95,7 +95,7 @@ def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, pict
     assert set(signatures) == {"serving_default", "translate", "translate_float", "tiled"}
     _assert_same_pixels(signatures["translate"](image=tf.constant(pictures))["image"], expected)
     floats = signatures["translate_float"](image=images.to_unit_range(pictures))["image"]
-    _assert_same_pixels(images.to_uint8(floats.numpy()), expected)
+    _assert_same_pixels(images.from_unit_range(floats.numpy()), expected)
     files = tf.constant([encode_png(picture) for picture in pictures])
     encoded = signatures["serving_default"](image_bytes=files)["image_bytes"]
     _assert_same_pixels([np.asarray(Image.open(io.BytesIO(one))) for one in encoded.numpy()], expected)
@@ -167,7 +167,7 @@ np.save({str(tmp_path / "keras.npy")!r}, keras.saving.{"load_model"}({str(keras_
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
     _assert_same_pixels(np.load(tmp_path / "saved.npy"), expected)
-    _assert_same_pixels(images.to_uint8(np.load(tmp_path / "keras.npy")), expected)
+    _assert_same_pixels(images.from_unit_range(np.load(tmp_path / "keras.npy")), expected)
 
 
 def test_the_loader_of_tf_serving_gives_the_same_pixels(saved_model, pictures, expected, tmp_path):

@@ -22,11 +22,11 @@ def test_every_level_survives_the_way_there_and_back():
     unit = images.to_unit_range(levels).numpy()
     assert unit.dtype == np.float32
     assert (unit[0], unit[255]) == (-1.0, 1.0)
-    np.testing.assert_array_equal(images.to_uint8(unit), levels)
+    np.testing.assert_array_equal(images.from_unit_range(unit), levels)
 
 
-def test_to_uint8_rounds_to_the_nearest_level_and_clips():
-    np.testing.assert_array_equal(images.to_uint8(np.array([-3.0, 0.001, 2.0])), [0, 128, 255])
+def test_from_unit_range_rounds_to_the_nearest_level_and_clips():
+    np.testing.assert_array_equal(images.from_unit_range(np.array([-3.0, 0.001, 2.0])), [0, 128, 255])
 
 
 def _encode(image: Image.Image, **options) -> bytes:

@@ -385,3 +385,16 @@ def test_a_stop_for_too_many_bad_files_leaves_the_other_lists(raw, tmp_path):
     with pytest.raises(UserError, match="More than 0 pairs"):
         run(raw, tmp_path / "data")
     assert (tmp_path / "data" / lists.UNMATCHED).read_text() == listed
+
+
+def test_another_list_is_another_data_set(raw, tmp_path):
+    names = [path.relative_to(raw / "street").as_posix() for path in sorted((raw / "street").rglob("*.png"))]
+    flags = [f"--output={tmp_path}/data", f"--first={raw}/street", f"--second={raw}/aerial", "--image_size=16"]
+    flags += ["--workers=1", f"--train_list={tmp_path}/train.txt"]
+    (tmp_path / "train.txt").write_text("\n".join(names))
+    assert command(*flags).returncode == 0
+    (tmp_path / "train.txt").write_text("\n".join(names[1:]))
+    refused = command(*flags)
+    assert refused.returncode == 2
+    assert "continues only with the settings it began with" in refused.stderr
+    assert "splits was" in refused.stderr

@@ -195,7 +195,7 @@ def test_a_batch_of_files_of_different_sizes_and_kinds():
         buffer.getvalue(),
         _encoded(picture, "JPEG", quality=100, subsampling=0, exif=rotated),
     ]
-    decoded = images.to_uint8(serving.decode_pictures(tf.constant(files), 32).numpy())
+    decoded = images.from_unit_range(serving.decode_pictures(tf.constant(files), 32).numpy())
     three = np.repeat(grey[..., None], 3, axis=-1)
     for number, expected in enumerate((picture, None, three, picture, three, picture)):
         if expected is not None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from conftest import draw_pair
 from PIL import Image
 
-from p2p_keras.data.check import PictureError
+from p2p_keras.data.check import PictureError, bit_depth
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, difference_hash, make_pair
 
@@ -48,6 +48,14 @@ def test_a_composite_in_the_wanted_form_is_copied_byte_by_byte(tmp_path):
         size = 32 if other is not source else 16
         _, entry = _made(other, tmp_path, form._replace(image_size=size))
         assert (tmp_path / "out" / entry.name).read_bytes() != (tmp_path / "both.jpg").read_bytes()
+
+
+def test_a_composite_of_16_bits_is_made_one_of_8(tmp_path):
+    both = np.concatenate(draw_pair(1), axis=1)
+    (tmp_path / "both.png").write_bytes(tf.io.encode_png(both.astype(np.uint16) * 257).numpy())
+    made, entry = _made(Source("x", (str(tmp_path / "both.png"),), "train", 2, (0, 1)), tmp_path)
+    np.testing.assert_array_equal(made, both)
+    assert bit_depth(str(tmp_path / "out" / entry.name)) == 8
 
 
 def test_panels_of_a_composite_are_picked_and_reordered(tmp_path):

@@ -94,6 +94,7 @@ def main(values: flags.FlagValues) -> int:
 
     from p2p_keras.data.prepare import PREVIEW, lists, prepare, splits
     from p2p_keras.data.prepare.stack import Form
+    from p2p_keras.fetch import checksum
 
     form = Form(*(given[name] for name in Form._fields))
     found = _find(given)
@@ -105,7 +106,7 @@ def main(values: flags.FlagValues) -> int:
     files = {split: Path(given[f"{split}_list"]) for split in ("train", "val", "test") if given[f"{split}_list"]}
     if files:
         parts = splits.by_lists(found.sources, files, shares, given["seed"])
-        rule = {"lists": sorted(files), "val": shares.val if shares else 0}
+        rule = {"lists": {split: checksum(path) for split, path in files.items()}, "val": shares.val if shares else 0}
     elif any(source.split for source in found.sources):
         parts = splits.by_folders(found.sources, shares, given["seed"])
         rule = {"folders": True, "val": shares.val if shares else 0}

@@ -15,11 +15,11 @@ from PIL import Image
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
 from p2p_keras.kinds import RGB, Kind
+from p2p_keras.pictures import orientation_of
 
 MAX_PIXELS = 64_000_000
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
 _MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I"}
-_EXIF_ORIENTATION = 0x0112
 
 
 class PictureError(Exception):
@@ -47,7 +47,7 @@ def open_picture(path: str, panel_count: int = 1, rotated: bool = False) -> Imag
                 raise PictureError(f"its pixels are {image.mode}; RGB or grey is needed")
             if width % panel_count:
                 raise PictureError(f"its width {width} is not divisible by {panel_count} panels")
-            if not rotated and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            if not rotated and orientation_of(image) != 1:
                 raise PictureError("its EXIF orientation is not 1; rotate the pixels and remove the tag")
             image.load()
             opened.pop_all()
@@ -67,7 +67,10 @@ def bit_depths(pairs: Pairs, split: str, panels: tuple[int, int]) -> tuple[int, 
     if pairs.bits:
         return pairs.bits, pairs.bits
     first = pairs.files(split).paths[0]
-    return tuple(bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
+    try:
+        return tuple(bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
+    except OSError:  # a link to nowhere, for one: the check of all pairs names it
+        return 8, 8
 
 
 def file_problem(

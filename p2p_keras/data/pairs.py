@@ -42,7 +42,7 @@ class Files(NamedTuple):
 
     def take(self, rows: Sequence[int]) -> "Files":
         """Some of the pairs, by their numbers."""
-        return Files(*([column[i] for i in rows] if column else None for column in self))
+        return Files(*([column[i] for i in rows] if column is not None else None for column in self))
 
 
 @dataclasses.dataclass(frozen=True)

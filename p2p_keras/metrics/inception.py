@@ -6,7 +6,6 @@ would take one.
 """
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from p2p_keras.cache import cache_folder
 from p2p_keras.errors import UserError
-from p2p_keras.fetch import RECORD, Words, checksum, fetch, install, is_cached
+from p2p_keras.fetch import RECORD, Words, checksum, fetch, install, is_cached, short_hash
 from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
 
 SIZE = 299
@@ -108,7 +107,7 @@ def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path
         folder = fetch(KNOWN_PLACES, cache / "default", _words(KNOWN_PLACES[-1]), report)
         return _network_in(folder), json.loads((folder / RECORD).read_text())["url"]
     if source.startswith(("http://", "https://")):
-        return _network_in(fetch([source], cache / f"url-{_short_hash(source)}", _words(source), report)), source
+        return _network_in(fetch([source], cache / f"url-{short_hash(source)}", _words(source), report)), source
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(
@@ -222,10 +221,6 @@ def _probe(run: Callable, path: Path) -> tuple[int, int | None]:
                 "Fetch it again or name another network."
             )
     return features.shape[1], None if logits is None else logits.shape[1]
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _main_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
-from p2p_keras.pictures import grid
+from p2p_keras.pictures import eight_bits, grid
 
 PAIRS = 12
 _WIDEST = 256  # pixels of a panel in the sheet
@@ -37,9 +37,7 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
 
 def _panels(path: Path, count: int) -> list[np.ndarray]:
     with Image.open(path) as image:
-        if image.mode in ("I;16", "I"):
-            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-        image = image.convert("RGB")
+        image = eight_bits(image).convert("RGB")
     if image.height > _WIDEST:
         image = image.resize((_WIDEST * count, _WIDEST), Image.Resampling.BICUBIC)
     return np.split(np.asarray(image), count, axis=1)

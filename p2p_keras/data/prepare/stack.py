@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from p2p_keras.data.check import PictureError, bit_depth, open_picture
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
+from p2p_keras.pictures import eight_bits, orientation_of, write_whole
 
 FILTER = "bicubic, antialiased (Pillow)"
 _MODES = {(1, 8): "L", (2, 8): "LA", (3, 8): "RGB", (4, 8): "RGBA", (1, 16): "I;16"}
@@ -95,7 +96,7 @@ def difference_hash(panel: Image.Image) -> str:
     It survives resizing and recompression, so that pictures of equal content differ in a few bits only. Brighter means
     by more than two levels: where a picture is plain, noise should decide nothing.
     """
-    cells = np.asarray(_grey(panel).resize((9, 8), Image.Resampling.BOX), np.int16)
+    cells = np.asarray(eight_bits(panel).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
     return np.packbits(cells[:, :-1] > cells[:, 1:] + 2).tobytes().hex()
 
 
@@ -109,7 +110,8 @@ def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
             source.chosen == tuple(range(source.cut))
             and image.size == (source.cut * form.image_size, form.image_size)
             and (image.format, image.mode) == (form.format.upper(), form.mode)
-            and _is_upright(image)
+            and orientation_of(image) == 1
+            and bit_depth(file) == form.bits
         )
         whole = _convert(image, form, source.cut)
     width = whole.width // source.cut
@@ -127,7 +129,7 @@ def _open(file: str, form: Form) -> Image.Image:
 
 def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Image:
     """The picture upright, in the form's mode."""
-    upright = image if _is_upright(image) else ImageOps.exif_transpose(image)
+    upright = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
     if upright.width % panel_count:
         raise PictureError(f"turned upright its width {upright.width} is not divisible by {panel_count} panels")
     deep = image.mode in ("I;16", "I")
@@ -137,13 +139,8 @@ def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Imag
         if bit_depth(image.filename) == 16:
             raise PictureError("it has 16 bits of colour, of which only 8 can be read; make it grey")
         return Image.fromarray(np.asarray(upright.convert("L")).astype(np.uint16) * np.uint16(257))
-    if deep:
-        upright = Image.fromarray((np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8))
+    upright = eight_bits(upright)
     return upright.convert(form.mode) if upright.mode != form.mode else upright
-
-
-def _is_upright(image: Image.Image) -> bool:
-    return image.getexif().get(0x0112, 1) == 1
 
 
 def _to_size(panel: Image.Image, size: int) -> Image.Image:
@@ -176,24 +173,12 @@ def _encode(composite: Image.Image, form: Form) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes beside, then renames. It is left to the end of the run to make the disk keep everything."""
-    beside = path.with_name(f".{path.name}.part")
+    """Writes a composite. It is left to the end of the run to make the disk keep everything."""
     try:
-        try:
-            beside.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-        os.replace(beside, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error  # `write` does not say which file
-
-
-def _grey(panel: Image.Image) -> Image.Image:
-    if panel.mode == "I;16":
-        return Image.fromarray((np.asarray(panel) >> 8).astype(np.uint8))
-    return panel.convert("L")
 
 
 def source_size(files: Iterable[str]) -> int:
