@@ -20,11 +20,11 @@ import tensorflow as tf
 from random_inception import random_inception
 
 from p2p_keras.config import TrainConfig
-from p2p_keras.devices import fast_precision
+from p2p_keras.evaluation.scoring import PAIRED
 from p2p_keras.metrics import _tfgan, distribution, load_extractor
 from p2p_keras.models import make_inference
-from p2p_keras.networks import build_generator
-from p2p_keras.scoring import PAIRED
+from p2p_keras.system.devices import fast_precision
+from p2p_keras.training.networks import build_generator
 
 ROUNDS, BATCH, WIDTH = 5, 16, 2048
 

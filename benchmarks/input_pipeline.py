@@ -27,11 +27,11 @@ import tensorflow as tf
 import torch
 from PIL import Image
 
-from p2p_keras import images
 from p2p_keras.data import pipeline, town
 from p2p_keras.data.pairs import Files, Reading, find_pairs
 from p2p_keras.data.prepare import prepare, sources, splits
 from p2p_keras.data.prepare.stack import Form
+from p2p_keras.images import codec
 
 BATCH, CORES, READING = 16, os.cpu_count() or 1, Reading()
 BASELINE = "PyTorch DataLoader with Pillow"
@@ -74,7 +74,7 @@ def decoded(files: Files, count: int) -> tf.data.Dataset:
     table = tf.constant([row[0] for row in files.paths])
     return (
         tf.data.Dataset.range(count)
-        .map(lambda n: images.decode(tf.io.read_file(table[n % len(files)])), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda n: codec.decode(tf.io.read_file(table[n % len(files)])), num_parallel_calls=tf.data.AUTOTUNE)
         .batch(BATCH)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from p2p_keras import checkpoints
 from p2p_keras.config import read_config
 from p2p_keras.data import pipeline
 from p2p_keras.models import make_inference
-from p2p_keras.networks import build_generator
-from p2p_keras.settle import settle
+from p2p_keras.training.networks import build_generator
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.resolve import settle
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--workdir", type=Path, required=True)

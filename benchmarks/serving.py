@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras import export, images
+from p2p_keras.export import write
+from p2p_keras.images import codec
 
 ROUNDS = 15
 LOAD = """
@@ -39,13 +40,13 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--workdir", type=Path, required=True)
 arguments = parser.parse_args()
 
-trained = export.load_trained(arguments.workdir, precision="float32")
+trained = write.load_trained(arguments.workdir, precision="float32")
 size = trained.config.image_size
 
 
 @tf.function(autograph=False)
 def direct(image: tf.Tensor) -> tf.Tensor:
-    return images.quantise(trained.generator([images.to_unit_range(image), None], training=False))
+    return codec.quantise(trained.generator([codec.to_unit_range(image), None], training=False))
 
 
 def seconds(call, picture: tf.Tensor) -> float:
@@ -55,7 +56,7 @@ def seconds(call, picture: tf.Tensor) -> float:
 
 
 with tempfile.TemporaryDirectory() as folder:
-    version = export.publish(trained, Path(folder), lambda f: export.write_saved_model(trained, f))
+    version = write.publish(trained, Path(folder), lambda f: write.write_saved_model(trained, f))
     disk = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     print(f"step {trained.step}, {size}x{size}: {disk / 1e6:.1f} MB on disk")
     print(

@@ -1,6 +1,6 @@
 """pix2pix in TensorFlow/Keras: paired image-to-image translation.
 
-Importing it is quick: TensorFlow is loaded by the modules that need it, as `p2p_keras.models` and `p2p_keras.train`.
+Importing it is quick: TensorFlow is loaded by the modules that need it, as `p2p_keras.models`.
 """
 
 from p2p_keras.config import TrainConfig

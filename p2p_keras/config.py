@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p_keras.errors import UserError
-from p2p_keras.kinds import Kind
+from p2p_keras.images.kinds import Kind
 
 DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
 DISCRIMINATORS = ("patch70", "patch16", "pixel", "patch286", "compact")

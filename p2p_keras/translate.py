@@ -11,15 +11,16 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from p2p_keras import images
 from p2p_keras.data.check import file_problem
 from p2p_keras.data.pairs import EXTENSIONS
 from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
-from p2p_keras.kinds import Kind
-from p2p_keras.loading import Model
-from p2p_keras.pictures import class_colours, file_names, orientation_of, upright, write_jpeg, write_whole
-from p2p_keras.progress import ProgressLine
+from p2p_keras.export.open import Model
+from p2p_keras.images import codec
+from p2p_keras.images.files import file_names, orientation_of, upright, write_jpeg, write_whole
+from p2p_keras.images.kinds import Kind
+from p2p_keras.images.sheets import class_colours
+from p2p_keras.system.progress import ProgressLine
 
 STD_GAIN = 4  # levels of brightness for one level of standard deviation, so that it can be seen
 
@@ -138,7 +139,7 @@ def _spread(samples: np.ndarray, kind: Kind) -> np.ndarray:
     else:
         deviation = np.std(samples.astype(np.float32), axis=0).mean(axis=-1, keepdims=True)  # (B, H, W, 1)
         brightness = STD_GAIN * deviation * np.float32(255 / kind.levels)
-    return images.round_levels(brightness).repeat(3, axis=-1)
+    return codec.round_levels(brightness).repeat(3, axis=-1)
 
 
 def _names(names: list[str], kind: Kind, job: Job, report: Callable[[str], None]) -> list[str]:
@@ -188,7 +189,7 @@ def _read_all(
             width = picture.shape[1] // count
             picture = picture[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = images.from_unit_range(resize(picture, model.image_size, kind).numpy(), kind)
+                picture = codec.from_unit_range(resize(picture, model.image_size, kind).numpy(), kind)
             yield picture, files
 
 
@@ -196,7 +197,7 @@ def _read(source: Path, kind: Kind) -> np.ndarray:
     """A picture as training reads it, but turned upright: (H, W, kind.depth)."""
     with Image.open(source) as image:
         orientation = orientation_of(image)
-    return upright(images.decode(source.read_bytes(), kind).numpy(), orientation)
+    return upright(codec.decode(source.read_bytes(), kind).numpy(), orientation)
 
 
 def _batches(pictures: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int) -> Iterator[list]:
@@ -215,6 +216,6 @@ def _batches(pictures: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int
 def _write(file: Path, picture: np.ndarray, palette: np.ndarray | None) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix.lower() == ".png":
-        write_whole(file, images.encode(picture, palette))
+        write_whole(file, codec.encode(picture, palette))
     else:
         write_jpeg(file, picture)

@@ -18,7 +18,11 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.config import TrainConfig
-from p2p_keras.train import train
+from p2p_keras.metrics.inception import Extractor
+from p2p_keras.training.run import train
+from p2p_keras.training.step import LOSS_NAMES
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.history import read_history
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -76,6 +80,44 @@ def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
     workdir, told = tmp_path_factory.mktemp("run"), []
     assert train(small_config(data), workdir, tf.distribute.MirroredStrategy(["CPU:0"]), told.append) is None
     return workdir, data, told
+
+
+def checkpoint_values(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    """Everything in a checkpoint, by name."""
+    reader = tf.train.load_checkpoint(str(checkpoints.path_of(workdir / "checkpoints", step) / "checkpoint"))
+    types = reader.get_variable_to_dtype_map()
+    return {name: reader.get_tensor(name) for name, dtype in types.items() if dtype != tf.string}
+
+
+def assert_same_end(one: Path, other: Path, step: int) -> None:
+    """Two runs that ended bit-equal: checkpoint, losses, sample grids."""
+    first, second = checkpoint_values(one, step), checkpoint_values(other, step)
+    assert first.keys() == second.keys()
+    assert len(first) > 100
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    for x, y in zip(read_history(one), read_history(other), strict=True):
+        assert [x[name] for name in ("step", "epoch", *LOSS_NAMES)] == [
+            y[name] for name in ("step", "epoch", *LOSS_NAMES)
+        ]
+    samples = sorted(path.name for path in (one / "samples").iterdir())
+    assert samples == sorted(path.name for path in (other / "samples").iterdir())
+    for name in samples:
+        assert (one / "samples" / name).read_bytes() == (other / "samples" / name).read_bytes()
+
+
+class Eye:
+    """An extractor whose features are the mean colours of the picture's quarters; counts what it has seen."""
+
+    def __init__(self, classes: int | None = 3, sha256: str = "abc") -> None:
+        self.seen = 0
+        self.extractor = Extractor(self.run, "an eye", sha256, 12, classes)
+
+    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        self.seen += len(pictures)
+        quarters = pictures.reshape(len(pictures), 2, 16, 2, 16, 3).mean(axis=(2, 4)) / 255
+        features = quarters.reshape(len(pictures), 12).astype(np.float32)
+        return features, features[:, :3] * 10 if self.extractor.classes else None
 
 
 def make_tar(path, files, mode="w:gz", extra=()):

@@ -16,7 +16,7 @@ from p2p_keras.config import (
     total_steps,
 )
 from p2p_keras.errors import UserError
-from p2p_keras.kinds import Kind
+from p2p_keras.images.kinds import Kind
 from p2p_keras.presets import PRESETS, make_config
 
 

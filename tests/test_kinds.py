@@ -11,24 +11,27 @@ from conftest import draw_pair, small_config
 from PIL import Image
 from tensorflow_serving.apis import prediction_log_pb2
 
-from p2p_keras import charts, checkpoints, export, images, loading
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.config import BEST_METRICS, input_kind, target_kind, to_json
 from p2p_keras.errors import UserError
-from p2p_keras.evaluate import _palette, evaluate, open_run
-from p2p_keras.kinds import RGB, Kind
-from p2p_keras.loading import check_export, open_model
+from p2p_keras.evaluation.records import read_records
+from p2p_keras.evaluation.run import _palette, evaluate, open_run
+from p2p_keras.export import open as opening
+from p2p_keras.export import write
+from p2p_keras.export.open import check_export, open_model
+from p2p_keras.images import charts, codec
+from p2p_keras.images.kinds import RGB, Kind
+from p2p_keras.images.sheets import class_colours
 from p2p_keras.metrics import inception
 from p2p_keras.models import make_inference
-from p2p_keras.networks import build_networks
-from p2p_keras.pictures import class_colours
-from p2p_keras.recorder import _scores
-from p2p_keras.scoreboard import read_records
-from p2p_keras.settle import Data, settle
-from p2p_keras.train import train
+from p2p_keras.training.networks import build_networks
+from p2p_keras.training.recorder import _scores
+from p2p_keras.training.run import train
+from p2p_keras.training.validation import best_record, make_validation, value_of
 from p2p_keras.translate import Job, find_pictures, translate_pictures
-from p2p_keras.validation import best_record, make_validation, value_of
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.resolve import Data, settle
 
 GREY_16, CLASSES = Kind(1, bits=16), Kind(3, labels=True)
 PALETTE = np.array([[9, 9, 9], [250, 10, 20], [30, 40, 250]], np.uint8)  # of the label maps' files, not our own
@@ -89,9 +92,9 @@ def _quiet(line: str) -> None:
     pass
 
 
-def _published(workdir: Path, output: Path, write) -> Path:
-    trained = export.load_trained(workdir, report=_quiet)
-    return export.publish(trained, output, lambda folder: write(trained, folder))
+def _published(workdir: Path, output: Path, fill) -> Path:
+    trained = write.load_trained(workdir, report=_quiet)
+    return write.publish(trained, output, lambda folder: fill(trained, folder))
 
 
 def test_rgb_to_grey_of_16_bits(tmp_path):
@@ -109,7 +112,7 @@ def test_rgb_to_grey_of_16_bits(tmp_path):
     assert len(np.unique(found % 256)) > 128
 
     # Translated by an export that is loaded again: the same pictures.
-    folder = _published(workdir, tmp_path / "models", export.write_keras)
+    folder = _published(workdir, tmp_path / "models", write.write_keras)
     pictures = find_pictures(str(data / "A" / "val"))
     outcome = translate_pictures(open_model(folder), pictures, tmp_path / "out", Job(), _quiet)
     assert (outcome.written, outcome.other_sizes) == (2, 0)
@@ -131,7 +134,7 @@ def test_label_maps_to_rgb(tmp_path):
         shown = {tuple(colour) for colour in np.asarray(sheet)[20:148, 2:130].reshape(-1, 3)}
     assert shown == {tuple(colour) for colour in class_colours()[[0, 1]]}  # of picture 100: class 0 and 1
 
-    folder = _published(workdir, tmp_path / "models", export.write_keras)
+    folder = _published(workdir, tmp_path / "models", write.write_keras)
     (data / "A" / "val" / "bad.png").write_bytes(b"")
     Image.fromarray(_classes(3) + 1).save(data / "A" / "val" / "high.png")
     pictures = find_pictures(str(data / "A" / "val"))
@@ -188,7 +191,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     assert record["metrics"]["l1"] == pytest.approx((1 - right) * 4 / 5, rel=1e-12)
 
     # While training the same numbers are found, from which the best checkpoint can be told.
-    trained = export.load_trained(workdir)
+    trained = write.load_trained(workdir)
     monkeypatch.setattr(charts, "metric_curves", lambda *_: None)  # drawn once, above
     validate = make_validation(trained.config, make_inference(trained.generator), data, tmp_path, 2, _quiet)
     history = [{"step": 4, "evaluation": validate(4)}]
@@ -205,23 +208,23 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
         assert (np.asarray(image) == generated[0]).mean() > 0.99  # where two classes were equally likely
 
     # Targets without a palette are evaluated in our own.
-    (files / "B" / "val" / "100.png").write_bytes(images.encode(_classes(100)[..., np.newaxis]))
+    (files / "B" / "val" / "100.png").write_bytes(codec.encode(_classes(100)[..., np.newaxis]))
     palette = _palette(open_run(workdir, split="val", report=_quiet).pairs)
     np.testing.assert_array_equal(palette, class_colours())
 
 
 def test_a_saved_model_from_label_maps_to_grey_of_16_bits(tmp_path, monkeypatch):
     workdir, _, _ = _untrained(tmp_path, _save_classes, _save_deep, labels=3, output_channels=1)
-    folder = _published(workdir, tmp_path / "models", export.write_saved_model)
+    folder = _published(workdir, tmp_path / "models", write.write_saved_model)
     signatures = tf.saved_model.load(str(folder)).signatures
     classes = np.stack([_classes(index) for index in (100, 101)])[..., np.newaxis]
     expected = signatures["translate"](image=tf.constant(classes))["image"].numpy()
     assert (expected.dtype, expected.shape) == (np.uint16, (2, 32, 32, 1))
     assert len(np.unique(expected)) > 256  # more than 8 bits could tell apart
-    served = signatures["serving_default"](image_bytes=tf.constant([images.encode(picture) for picture in classes]))
-    floats = signatures["translate_float"](image=images.to_unit_range(classes, CLASSES))["image"].numpy()
+    served = signatures["serving_default"](image_bytes=tf.constant([codec.encode(picture) for picture in classes]))
+    floats = signatures["translate_float"](image=codec.to_unit_range(classes, CLASSES))["image"].numpy()
     decoded = [tf.io.decode_png(file, dtype=tf.uint16).numpy() for file in served["image_bytes"]]
-    for found in (np.stack(decoded), images.from_unit_range(floats, GREY_16)):
+    for found in (np.stack(decoded), codec.from_unit_range(floats, GREY_16)):
         assert np.abs(found.astype(int) - expected).max() <= 8  # of 65535: float32 sums in another order
     large = signatures["tiled"](image=tf.zeros((1, 40, 50, 1), tf.uint8))["image"]
     assert (large.dtype, large.shape) == (tf.uint16, (1, 40, 50, 1))
@@ -243,8 +246,8 @@ def test_a_saved_model_from_label_maps_to_grey_of_16_bits(tmp_path, monkeypatch)
     # Reloaded, it is the trainer's; and a level of 65535 is not one of 255.
     model = open_model(folder)
     off = model._replace(translate=lambda picture, seed: model.translate(picture, seed) + np.uint16(100))
-    monkeypatch.setattr(loading, "open_model", lambda path: off)
-    assert check_export(folder, export.load_trained(workdir)) == pytest.approx(100 / 257, abs=8 / 257)
+    monkeypatch.setattr(opening, "open_model", lambda path: off)
+    assert check_export(folder, write.load_trained(workdir)) == pytest.approx(100 / 257, abs=8 / 257)
 
 
 def test_the_terminal_shows_what_label_maps_scored():

@@ -9,11 +9,12 @@ import tensorflow as tf
 from conftest import draw_pair
 from PIL import Image
 
-from p2p_keras import images
 from p2p_keras.errors import UserError
-from p2p_keras.kinds import Kind
-from p2p_keras.loading import Model, open_model
-from p2p_keras.pictures import class_colours, palette_of
+from p2p_keras.export.open import Model, open_model
+from p2p_keras.images import codec
+from p2p_keras.images.files import palette_of
+from p2p_keras.images.kinds import Kind
+from p2p_keras.images.sheets import class_colours
 from p2p_keras.translate import STD_GAIN, Job, find_pictures, translate_pictures
 
 ROOT = Path(__file__).parents[1]
@@ -145,10 +146,10 @@ KINDS = [Kind(1), Kind(2), Kind(4), Kind(1, 16), Kind(3, 16), Kind(4, 16), Kind(
 def test_every_kind_comes_out_bit_equal_in_its_kind(kind, tmp_path):
     levels = _levels(kind)
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.png").write_bytes(images.encode(levels, class_colours()[::-1] if kind.labels else None))
+    (tmp_path / "in" / "a.png").write_bytes(codec.encode(levels, class_colours()[::-1] if kind.labels else None))
     translate_pictures(_same(kind), find_pictures(str(tmp_path / "in")), tmp_path / "out", Job(), _quiet)
     content = (tmp_path / "out" / "a.png").read_bytes()
-    np.testing.assert_array_equal(images.decode(tf.constant(content), kind), levels)
+    np.testing.assert_array_equal(codec.decode(tf.constant(content), kind), levels)
     assert content[24] == kind.bits
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[kind.depth]
     assert content[25] == (3 if kind.labels else colour_type)  # 3 is indexed
@@ -177,7 +178,7 @@ def test_16_bits_are_turned_upright_resized_and_cut_out_of_composites(tmp_path):
 def test_classes_are_not_mixed_when_a_label_map_is_resized(tmp_path):
     kind = Kind(5, labels=True)
     classes = _levels(kind)[:16] // 4 * 4  # 0 and 4, with nothing in between
-    (tmp_path / "a.png").write_bytes(images.encode(classes))
+    (tmp_path / "a.png").write_bytes(codec.encode(classes))
     pictures = find_pictures(str(tmp_path / "a.png"))
     translate_pictures(_same(kind), pictures, tmp_path / "out", Job(resize=True), _quiet)
     np.testing.assert_array_equal(_open(tmp_path / "out" / "a.png")[0], classes[..., 0].repeat(2, axis=0))
@@ -210,8 +211,8 @@ def test_grey_is_written_as_jpeg_too(photos, tmp_path):
 def test_a_class_beyond_the_models_is_a_bad_file(tmp_path):
     (tmp_path / "in").mkdir()
     kind = Kind(5, labels=True)
-    (tmp_path / "in" / "a.png").write_bytes(images.encode(_levels(kind), class_colours()))
-    (tmp_path / "in" / "b.png").write_bytes(images.encode(_levels(kind) + 1, class_colours()))
+    (tmp_path / "in" / "a.png").write_bytes(codec.encode(_levels(kind), class_colours()))
+    (tmp_path / "in" / "b.png").write_bytes(codec.encode(_levels(kind) + 1, class_colours()))
     Image.fromarray(draw_pair(0)[0]).save(tmp_path / "in" / "c.png")
     outcome = translate_pictures(_same(kind), find_pictures(str(tmp_path / "in")), tmp_path / "out", Job(), _quiet)
     assert outcome.written == 1
@@ -223,7 +224,7 @@ def test_a_class_beyond_the_models_is_a_bad_file(tmp_path):
 def test_the_spread_of_samples_is_seen_in_every_kind(tmp_path):
     (tmp_path / "in").mkdir()
     levels = (_levels(Kind(1, 16)) >> 1).astype(np.uint16)
-    (tmp_path / "in" / "a.png").write_bytes(images.encode(levels))
+    (tmp_path / "in" / "a.png").write_bytes(codec.encode(levels))
     pictures = find_pictures(str(tmp_path / "in" / "a.png"))
     deep = _same(Kind(1, 16), noise=True)
 
@@ -237,7 +238,7 @@ def test_the_spread_of_samples_is_seen_in_every_kind(tmp_path):
     np.testing.assert_array_equal(_open(tmp_path / "deep" / "a_sample2.png")[0], levels[..., 0] + 2570)
 
     kind = Kind(5, labels=True)
-    (tmp_path / "in" / "a.png").write_bytes(images.encode(np.zeros((20, 32, 1), np.uint8)))
+    (tmp_path / "in" / "a.png").write_bytes(codec.encode(np.zeros((20, 32, 1), np.uint8)))
 
     def vote(stack: np.ndarray, seed: np.ndarray) -> np.ndarray:  # on the right the third of four has another opinion
         stack = stack.copy()

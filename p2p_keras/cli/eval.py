@@ -65,8 +65,8 @@ def main(values: flags.FlagValues) -> int:
     workdirs = [command.run_folder(name) for name in given["workdir"]]
 
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
-        from p2p_keras import scoreboard
-        from p2p_keras.evaluate import draw_curves, evaluate, open_run
+        from p2p_keras.evaluation.records import remarks, table
+        from p2p_keras.evaluation.run import draw_curves, evaluate, open_run
         from p2p_keras.metrics.inception import load_extractor
 
     data_dir = Path(given["data_dir"]) if given["data_dir"] else None
@@ -93,8 +93,8 @@ def main(values: flags.FlagValues) -> int:
         records = evaluate(run, extractor, reason, given["batch_size"], given["save_images"])
         newest.append(records[-1])
         print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.files)} pictures of {run.pairs.name}/")
-        print(scoreboard.table(records))
-        for remark in scoreboard.remarks(records[-1]):
+        print(table(records))
+        for remark in remarks(records[-1]):
             print(remark)
     curves = draw_curves(runs, newest)
     for run, path in zip(runs, curves, strict=True):

@@ -56,16 +56,16 @@ def main(values: flags.FlagValues) -> int:
     workdir, output = command.run_folder(given["workdir"]), Path(given["output"])
 
     with command.quiet_start():
-        from p2p_keras import export
-        from p2p_keras.loading import check_export
+        from p2p_keras.export import write
+        from p2p_keras.export.open import check_export
 
-    trained = export.load_trained(workdir, given["checkpoint"], given["precision"])
+    trained = write.load_trained(workdir, given["checkpoint"], given["precision"])
     if given["format"] == "savedmodel":
-        write = partial(export.write_saved_model, trained, noise=given["noise"])
+        fill = partial(write.write_saved_model, trained, noise=given["noise"])
     elif given["format"] == "keras":
-        write, output = partial(export.write_keras, trained), output / "keras"
+        fill, output = partial(write.write_keras, trained), output / "keras"
     else:
-        write, output = partial(export.write_tflite, trained), output / "tflite"
+        fill, output = partial(write.write_tflite, trained), output / "tflite"
     differences = {}
 
     def check(written: Path) -> None:
@@ -73,7 +73,7 @@ def main(values: flags.FlagValues) -> int:
             exact = given["precision"] == "float32" and "int8" not in path.name
             differences[path.name if path != written else "It"] = check_export(path, trained, exact)
 
-    folder = export.publish(trained, output, write, given["version"], check, given["noise"])
+    folder = write.publish(trained, output, fill, given["version"], check, given["noise"])
     print(f"Step {trained.step} of {workdir}: {folder}")
     for name, difference in differences.items():
         off = f"{difference:.3g} pixels in 100" if trained.config.output_labels else f"{difference:.3g} of 255 levels"

@@ -92,9 +92,10 @@ def main(values: flags.FlagValues) -> int:
     given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
     _check(given)
 
-    from p2p_keras.data.prepare import PREVIEW, lists, prepare, splits
+    from p2p_keras.data.prepare import lists, splits
+    from p2p_keras.data.prepare.run import PREVIEW, prepare
     from p2p_keras.data.prepare.stack import Form
-    from p2p_keras.fetch import checksum
+    from p2p_keras.system.files import checksum
 
     form = Form(*(given[name] for name in Form._fields))
     found = _find(given)

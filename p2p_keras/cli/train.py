@@ -7,7 +7,7 @@ from absl import flags
 from p2p_keras.cli import command
 from p2p_keras.config import BEST_METRICS, DIRECTIONS, DISCRIMINATORS, PRECISIONS
 from p2p_keras.presets import DEMO, PRESETS, make_config
-from p2p_keras.workdir import saved_run
+from p2p_keras.workdir.folder import saved_run
 
 DOC = """
     p2p-train trains pix2pix: one network that translates pictures, another that judges them.
@@ -171,8 +171,8 @@ def main(values: flags.FlagValues) -> int:
     config = make_config(preset, saved, **given)
 
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
-        from p2p_keras.devices import make_strategy
-        from p2p_keras.train import train
+        from p2p_keras.system.devices import make_strategy
+        from p2p_keras.training.run import train
 
         strategy = make_strategy()
 

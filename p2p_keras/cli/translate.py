@@ -80,7 +80,7 @@ def main(values: flags.FlagValues) -> int:
 
     with command.quiet_start():
         from p2p_keras import translate
-        from p2p_keras.loading import open_model
+        from p2p_keras.export.open import open_model
 
     pictures = translate.find_pictures(given["input"])
     model = open_model(Path(given["model"]), given["checkpoint"])

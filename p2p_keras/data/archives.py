@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from p2p_keras.cache import cache_folder
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.errors import UserError
-from p2p_keras.fetch import Words, fetch
+from p2p_keras.system.cache import cache_folder
+from p2p_keras.system.fetch import Words, fetch
 
 
 class Archive(NamedTuple):

@@ -14,8 +14,9 @@ from PIL import Image
 
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
-from p2p_keras.kinds import RGB, Kind
-from p2p_keras.pictures import orientation_of
+from p2p_keras.images.files import orientation_of
+from p2p_keras.images.kinds import RGB, Kind
+from p2p_keras.system.files import write_whole
 
 MAX_PIXELS = 64_000_000
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
@@ -149,7 +150,7 @@ def checked(
             names = list(rows)
             found = find_bad_pairs(rows.values(), reading, lambda done: on_progress(done, len(rows)))
             bad = {names[number]: problem for number, problem in found.items()}
-            memory.write_text(json.dumps({"files": key, "bad": bad}, indent=2) + "\n")
+            write_whole(memory, json.dumps({"files": key, "bad": bad}, indent=2) + "\n", sync=False)
     if len(bad) > max_bad_files:
         first = "; ".join(f"{name}: {problem}" for name, problem in list(bad.items())[:3])
         total = sum(map(len, pairs.splits.values()))

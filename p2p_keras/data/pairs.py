@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from p2p_keras.data import manifest
 from p2p_keras.errors import UserError
-from p2p_keras.kinds import RGB, Kind
+from p2p_keras.images.kinds import RGB, Kind
 
 SPLITS = ("train", "val", "test")
 EXTENSIONS = (".jpg", ".jpeg", ".png")

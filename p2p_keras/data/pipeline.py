@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from p2p_keras import images
 from p2p_keras.data.pairs import Files, Reading
-from p2p_keras.kinds import Kind
+from p2p_keras.images import codec
+from p2p_keras.images.kinds import Kind
 
 # First numbers of the derived seeds, so that order, jitter and noise never share a stream.
 _ORDER, _JITTER, _NOISE = 1, 2, 3
@@ -95,7 +95,7 @@ def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[t
     def from_composite(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         path = paths[index, 0]
         encoded = tf.io.read_file(path) if offsets is None else read_record(path, offsets[index], sizes[index])
-        decoded = {kind: images.decode(encoded, kind) for kind in set(kinds)}  # once, if both are of one kind
+        decoded = {kind: codec.decode(encoded, kind) for kind in set(kinds)}  # once, if both are of one kind
         cut = []
         for panel, kind in zip(panels, kinds, strict=True):
             width = tf.shape(decoded[kind])[1] // reading.panel_count
@@ -104,7 +104,7 @@ def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[t
 
     def from_folders(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         encoded = [tf.io.read_file(paths[index, panel]) for panel in panels]
-        return tuple(images.decode(content, kind) for content, kind in zip(encoded, kinds, strict=True))
+        return tuple(codec.decode(content, kind) for content, kind in zip(encoded, kinds, strict=True))
 
     return from_composite if paths.shape[1] == 1 else from_folders
 
@@ -137,7 +137,7 @@ def draw_jitter(seed: tf.Tensor, image_size: int) -> Jitter:
     return Jitter(offset[0], offset[1], draw[2] < 0.5)
 
 
-def random_jitter(picture: tf.Tensor, draw: Jitter, image_size: int, kind: Kind = images.RGB) -> tf.Tensor:
+def random_jitter(picture: tf.Tensor, draw: Jitter, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
     """Resizes to the load size, crops, and mirrors if the draw says so (paper, section 6.2).
 
     Args:
@@ -156,7 +156,7 @@ def random_jitter(picture: tf.Tensor, draw: Jitter, image_size: int, kind: Kind 
     return _resize_and_crop(picture, size, image_size, draw.top, left, kind)
 
 
-def resize(picture: tf.Tensor, image_size: int, kind: Kind = images.RGB) -> tf.Tensor:
+def resize(picture: tf.Tensor, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
     """Resizes a decoded picture (H, W, C), as at inference, to float32 (S, S, kind.channels) in [-1, 1]."""
     return _resize_and_crop(picture, image_size, image_size, 0, 0, kind)
 
@@ -173,9 +173,9 @@ def _resize_and_crop(
         resized = tf.raw_ops.ResizeNearestNeighbor(
             images=picture[tf.newaxis], size=(size, size), half_pixel_centers=True
         )
-        return images.to_unit_range(resized[0, top : top + crop, left : left + crop], kind)
+        return codec.to_unit_range(resized[0, top : top + crop, left : left + crop], kind)
 
-    unit = images.to_unit_range(picture, kind)[tf.newaxis]  # before resizing, which is faster of floats than of bytes
+    unit = codec.to_unit_range(picture, kind)[tf.newaxis]  # before resizing, which is faster of floats than of bytes
 
     def enlarged() -> tf.Tensor:  # the same numbers as below, in a quarter of the time
         resized = tf.raw_ops.ResizeBilinear(images=unit, size=(size, size), half_pixel_centers=True)

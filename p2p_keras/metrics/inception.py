@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.cache import cache_folder
 from p2p_keras.errors import UserError
-from p2p_keras.fetch import RECORD, Words, checksum, fetch, install, is_cached, short_hash
 from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
+from p2p_keras.system.cache import cache_folder
+from p2p_keras.system.fetch import RECORD, Words, checksum, fetch, install, is_cached, short_hash
 
 SIZE = 299
 RESIZING = f"bicubic, antialiased, clipped, to {SIZE}x{SIZE}"  # what `preprocess` does, for the record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from p2p_keras.data.prepare.duplicates import Alike
 from p2p_keras.data.prepare.work import Rejected
-from p2p_keras.workdir import write_text
+from p2p_keras.system.files import write_whole
 
 REJECTED, UNMATCHED, DUPLICATES = "rejected.csv", "unmatched.csv", "near_duplicates.csv"
 
@@ -45,6 +45,6 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([columns, *rows])
     if rows:
-        write_text(path, text.getvalue())
+        write_whole(path, text.getvalue())
     else:
         path.unlink(missing_ok=True)

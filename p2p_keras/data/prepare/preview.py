@@ -8,7 +8,8 @@ from PIL import Image
 
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
-from p2p_keras.pictures import eight_bits, grid
+from p2p_keras.images.files import eight_bits
+from p2p_keras.images.sheets import grid
 
 PAIRS = 12
 _WIDEST = 256  # pixels of a panel in the sheet

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
-from p2p_keras.progress import ProgressLine
+from p2p_keras.system.progress import ProgressLine
 
 FOLDER = "shards"
 _FRAME = 16  # bytes around a record: its length, and checksums of length and content

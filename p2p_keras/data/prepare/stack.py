@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 from p2p_keras.data.check import PictureError, bit_depth, open_picture
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
-from p2p_keras.pictures import eight_bits, orientation_of, write_whole
+from p2p_keras.images.files import eight_bits, orientation_of
+from p2p_keras.system.files import write_whole
 
 FILTER = "bicubic, antialiased (Pillow)"
 _MODES = {(1, 8): "L", (2, 8): "LA", (3, 8): "RGB", (4, 8): "RGBA", (1, 16): "I;16"}
@@ -174,11 +175,8 @@ def _encode(composite: Image.Image, form: Form) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Writes a composite. It is left to the end of the run to make the disk keep everything."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error  # `write` does not say which file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content, sync=False)
 
 
 def source_size(files: Iterable[str]) -> int:

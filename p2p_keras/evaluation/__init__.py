@@ -1,0 +1,1 @@
+"""A run's checkpoints x a split -> numbers, curves, sheets."""

@@ -1,0 +1,215 @@
+"""A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of pictures."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.config import TrainConfig, read_config
+from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.errors import UserError
+from p2p_keras.evaluation import scoring
+from p2p_keras.evaluation.records import add_per_image, add_record, comparable, make_record, read_records
+from p2p_keras.images import charts, codec
+from p2p_keras.images.files import file_names, palette_of, write_png, write_whole
+from p2p_keras.images.sheets import class_colours, grid
+from p2p_keras.metrics.inception import Extractor
+from p2p_keras.models import make_inference
+from p2p_keras.system.progress import ProgressLine
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.generator import build_generator
+from p2p_keras.workdir.resolve import Data, settle
+
+SHEET_ROWS = 3  # of the best, of the median, of the worst
+
+
+class Run(NamedTuple):
+    """A run, which of its checkpoints are scored, and on what."""
+
+    workdir: Path
+    config: TrainConfig
+    steps_per_epoch: int
+    chosen: list[tuple[int, Path]]  # steps, and the folders their checkpoints lie in
+    pairs: scoring.Split
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.workdir / "eval" / self.pairs.name
+
+
+def open_run(
+    workdir: Path,
+    data_dir: Path | None = None,
+    panels: tuple[str, ...] = (),
+    split: str = "test",
+    which: str = "latest",
+    limit: int | None = None,
+    report: Callable[[str], None] = print,
+) -> Run:
+    """Finds all that an evaluation needs of a run, so that what is amiss is said before anything is computed.
+
+    Args:
+        workdir: The run's folder.
+        data_dir: Another data set than the run's own.
+        panels: Its panels, left to right; by default what its `dataset.json` says, else as in the run.
+        split: `test`, `val` or `train`.
+        which: `latest`, `best`, `all`, or a step.
+        limit: Only so many pictures, spread evenly over the split.
+        report: Told what was left out or passed over, line by line.
+
+    Raises:
+        UserError: The folder holds no run, or the data or the checkpoint are not there.
+    """
+    config, record = read_config(workdir / "config.json")
+    chosen = checkpoints.choose(workdir / "checkpoints", which, report)
+    (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
+    config, data = _find_data(config, workdir, data_dir, panels, split, report)
+    steps_per_epoch = record["data"]["counts"]["train"] // config.batch_size
+    pairs = scoring.take_split(data.pairs, data.reading, split, limit)
+    return Run(workdir, config, steps_per_epoch, chosen, pairs)
+
+
+def evaluate(
+    run: Run, extractor: Extractor | None, reason: str = "", batch_size: int = 16, save_images: bool = False
+) -> list[dict]:
+    """Scores checkpoints of a run on a split, by the run's inference contract, and writes `eval/<split>/`.
+
+    Args:
+        run: From `open_run`.
+        extractor: For FID, KID and Inception Score; None leaves them out, and so do targets that are label maps.
+        reason: Why there is no extractor.
+        batch_size: Pictures at a time.
+        save_images: Writes every generated picture to `images/step_<step>/`, under its source's name, as PNG of the
+            target's kind; a label map as an indexed PNG with the palette of the targets' own, or `class_colours`.
+
+    Returns:
+        The new records of `metrics.json`, by step.
+
+    Raises:
+        UserError: A checkpoint does not fit, or a picture cannot be scored.
+    """
+    folder, pairs, chosen = run.folder, run.pairs, run.chosen
+    generator = build_generator(run.config)
+    generate = make_inference(generator)
+    extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
+    palette = _palette(pairs) if save_images else None
+    count, records = len(pairs.files), []
+    progress = ProgressLine((len(chosen) + bool(extractor)) * count, "pictures")
+    reference = None
+    if extractor:
+        reference = scoring.describe_reference(
+            pairs, batch_size, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
+        )
+    for number, (step, place) in enumerate(chosen, start=1 if extractor else 0):
+        images_folder = folder / "images" / f"step_{step:08d}"
+        write = _image_writer(images_folder, pairs.names, palette) if save_images else None
+        on_batch = _after_batch(progress, number * count, f"step {step}", write)
+        checkpoints.restore_generator(generator, place, step)
+        scores = scoring.score_pictures(generate, pairs, batch_size, extractor, on_batch)
+        summary = scoring.summarise(scores, reference, extractor, reason)
+        epoch = step / run.steps_per_epoch
+        records.append(make_record(run.config, step, epoch, pairs, summary, extractor))
+        add_record(folder, records[-1])
+        add_per_image(folder, step, pairs.names, scores.per_image)
+    progress.clear()
+    write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], chosen[-1][0]))
+    return records
+
+
+def draw_curves(runs: Sequence[Run], newest: Sequence[dict]) -> list[Path]:
+    """Draws `eval/<split>/curves.png` of each run, with the curves of all of them.
+
+    Args:
+        runs: One or several.
+        newest: A record of each: its curve takes those of the same pictures and extractor.
+
+    Returns:
+        The files.
+    """
+    curves = {}
+    for run, record in zip(runs, newest, strict=True):
+        name = run.config.direction
+        name = f"{name} ({run.workdir.name})" if name in curves else name
+        curves[name] = comparable(read_records(run.folder), record)
+    paths = [run.folder / "curves.png" for run in runs]
+    for path in paths:
+        charts.metric_curves(curves, path)
+    return paths
+
+
+def _find_data(
+    config: TrainConfig,
+    workdir: Path,
+    data_dir: Path | None,
+    panels: tuple[str, ...],
+    split: str,
+    report: Callable[[str], None],
+) -> tuple[TrainConfig, Data]:
+    folder = workdir
+    if data_dir is not None:
+        named = panels or find_pairs(data_dir, needed=split).panels or config.panels
+        config = dataclasses.replace(config, data_dir=str(data_dir), panels=named)
+        folder = workdir / "eval"  # so that the run's own memory of its data stays
+    if config.data_dir is not None and not Path(config.data_dir).is_dir():
+        raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
+    config, data = settle(config, config, folder, report, needed=split)
+    for name, problem in data.bad.items():
+        if name.startswith(f"{split}/"):
+            report(f"Left out {name}: {problem}")
+    if not data.pairs.splits[split]:
+        raise UserError(f"Not one file of {data.pairs.root / split} can be read. Mend them, or take another --split.")
+    return config, data
+
+
+def _after_batch(
+    progress: ProgressLine, done: int, text: str, write: Callable[[int, np.ndarray], None] | None
+) -> Callable[[int, np.ndarray], None]:
+    def on_batch(first: int, generated: np.ndarray) -> None:
+        if write:
+            write(first, generated)
+        progress.update(done + first + len(generated), text)
+
+    return on_batch
+
+
+def _palette(pairs: scoring.Split) -> np.ndarray | None:
+    """In which colours label maps are written: those of the first target's file, if it lies loose and has any."""
+    if not pairs.reading.target_kind.labels:
+        return None
+    row, own = pairs.files.paths[0], None
+    if pairs.files.offsets is None:
+        own = palette_of(row[pairs.reading.target_panel if len(row) > 1 else 0])
+    return class_colours() if own is None else own
+
+
+def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None) -> Callable[[int, np.ndarray], None]:
+    """Writes batches of pictures as PNG under their sources' names."""
+    files = file_names(names, ".png")
+
+    def write(first: int, generated: np.ndarray) -> None:
+        for file, picture in zip(files[first : first + len(generated)], generated, strict=True):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / file, codec.encode(picture, palette))
+
+    return write
+
+
+def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, step: int) -> np.ndarray:
+    """Input, target and generated picture of the best, median and worst pairs by L1."""
+    order = np.argsort(l1, kind="stable")
+    most, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
+    ranks = {"best": range(most), "median": range(max(0, middle), max(0, middle) + most)}
+    ranks["worst"] = range(len(order) - most, len(order))
+    shown = {int(order[rank]): name for name, among in ranks.items() for rank in among}  # each pair once
+    chosen = inference_dataset(pairs.files.take(list(shown)), pairs.reading, batch_size=len(shown))
+    input_image, target_image = next(iter(chosen))
+    kinds = pairs.reading.input_kind, pairs.reading.target_kind, pairs.reading.target_kind
+    rows = codec.visible_rows((input_image, target_image, generate(input_image)), kinds)
+    captions = [f"{rank}: {pairs.names[i]}, L1 {l1[i]:.4f}" for i, rank in shown.items()]
+    titles = ["input", "target", f"generated at step {step}"]
+    return grid(rows, titles, captions)

@@ -1,0 +1,257 @@
+"""One generator x one list of pairs -> numbers. Pictures stream through in batches; only features and numbers stay."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.data.pairs import Files, Pairs, Reading, byte_sizes
+from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.errors import UserError
+from p2p_keras.images import codec
+from p2p_keras.images.kinds import Kind
+from p2p_keras.metrics import distribution, labels, paired
+from p2p_keras.metrics.inception import RESIZING, Extractor
+from p2p_keras.system.files import whole_file
+
+PAIRED = {
+    "l1": paired.l1,
+    "psnr": paired.psnr,
+    "ssim": paired.ssim,
+    "sharpness_difference": paired.sharpness_difference,
+    "crossview_psnr": paired.crossview_psnr,
+    "crossview_sharpness_difference": paired.crossview_sharpness_difference,
+}
+LABELS = {"l1": labels.l1, "pixel_accuracy": labels.pixel_accuracy, "mean_iou": labels.mean_iou}
+NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
+LOWER_IS_BETTER = ("l1", "fid", "kid")
+ENOUGH_PICTURES = 10_000  # below, the literature takes no FID at face value
+
+
+class Split(NamedTuple):
+    """The pairs that are scored."""
+
+    name: str
+    names: tuple[str, ...]  # of the files, below the split's folder
+    files: Files
+    reading: Reading
+
+
+class Scores(NamedTuple):
+    """What one pass over the pairs leaves."""
+
+    per_image: dict[str, np.ndarray]  # metric -> float64 (N,)
+    features: np.ndarray | None  # float32 (N, d) of the generated pictures; None without an extractor
+    logits: np.ndarray | None  # float32 (N, classes)
+    confusion: np.ndarray | None = None  # int64 (K, K), of all pictures together; None if they are no label maps
+
+
+class Reference(NamedTuple):
+    """The target pictures as the extractor sees them."""
+
+    features: np.ndarray  # float32 (N, d)
+    statistics: distribution.Statistics
+
+
+class Summary(NamedTuple):
+    """Numbers, and what should be read beside them."""
+
+    metrics: dict[str, float]
+    absent: dict[str, str]  # metric -> why it is not there
+    cautions: list[str]
+
+
+def take_split(pairs: Pairs, reading: Reading, split: str, limit: int | None = None) -> Split:
+    """The pairs of a split, or `limit` of them spread evenly."""
+    names, files = pairs.splits[split], pairs.files(split)
+    if limit is not None and limit < len(names):
+        spread = [i * len(names) // limit for i in range(limit)]
+        names, files = [names[i] for i in spread], files.take(spread)
+    return Split(split, tuple(name.removeprefix(f"{split}/") for name in names), files, reading)
+
+
+def score_pictures(
+    generate: Callable[[tf.Tensor], tf.Tensor],
+    split: Split,
+    batch_size: int,
+    extractor: Extractor | None,
+    on_batch: Callable[[int, np.ndarray], None] = lambda first, generated: None,
+) -> Scores:
+    """Generates each pair's picture, quantises it to what a file of the target's kind holds, and compares the two.
+
+    Args:
+        generate: float32 (B, S, S, C) in [-1, 1] -> (B, S, S, K), by the run's inference contract.
+        split: The pairs.
+        batch_size: Pictures at a time.
+        extractor: For the features, of the pictures by `images.to_rgb`; None leaves them out.
+        on_batch: Called with the index of a batch's first picture and its generated pictures, as
+            `images.from_unit_range` gives them: (B, S, S, 3) of uint8 for 8-bit RGB.
+
+    Raises:
+        UserError: A generated picture or its features are not finite; names its file.
+    """
+    kind, values, features, logits, first = split.reading.target_kind, {}, [], [], 0
+    confusion = np.zeros((kind.channels,) * 2, np.int64) if kind.labels else None
+    for input_image, target_image in inference_dataset(split.files, split.reading, batch_size):
+        raw = generate(input_image).numpy()
+        _check_finite(raw, split.names[first : first + len(raw)], "generated picture")
+        generated, reference = codec.from_unit_range(raw, kind), codec.from_unit_range(target_image, kind)
+        if kind.labels:
+            counts = labels.confusion(generated=generated, reference=reference, classes=kind.channels)
+            scored = {name: metric(counts) for name, metric in LABELS.items()}
+            confusion += counts.sum(axis=0)
+        else:
+            scored = {name: metric(generated=generated, reference=reference) for name, metric in PAIRED.items()}
+        for name, batch in scored.items():
+            values.setdefault(name, []).append(batch)
+        if extractor:
+            found, scores = extractor.run(codec.to_rgb(generated, kind))
+            _check_finite(found, split.names[first : first + len(raw)], "features of the generated picture")
+            features.append(found)
+            logits += [] if scores is None else [scores]
+        on_batch(first, generated)
+        first += len(raw)
+    return Scores(
+        per_image={name: np.concatenate(batches) for name, batches in values.items()},
+        features=np.concatenate(features) if features else None,
+        logits=np.concatenate(logits) if logits else None,
+        confusion=confusion,
+    )
+
+
+def describe_reference(
+    split: Split,
+    batch_size: int,
+    extractor: Extractor,
+    cache: Path,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Reference:
+    """Features and statistics of the target pictures, from a file that remembers them if it is of these very pictures.
+
+    Args:
+        split: The pairs.
+        batch_size: Pictures at a time.
+        extractor: The same as for the generated pictures.
+        cache: The file; written anew when the pictures, their size or the extractor have changed.
+        on_progress: Called with the number of pictures done.
+    """
+    key = _reference_key(split, extractor)
+    known = _recall(cache, key)
+    if known:
+        on_progress(len(split.files))
+        return known
+    features, first = [], 0
+    for _, target_image in inference_dataset(split.files, split.reading, batch_size):
+        kind = split.reading.target_kind
+        found, _ = extractor.run(codec.to_rgb(codec.from_unit_range(target_image, kind), kind))
+        _check_finite(found, split.names[first : first + len(found)], "features of the target picture")
+        features.append(found)
+        first += len(found)
+        on_progress(first)
+    reference = np.concatenate(features)
+    described = Reference(reference, distribution.statistics(reference))
+    with whole_file(cache, sync=False) as file:
+        np.savez(file, key=key, features=reference, mu=described.statistics.mu, sigma=described.statistics.sigma)
+    return described
+
+
+def summarise(scores: Scores, reference: Reference | None, extractor: Extractor | None, reason: str = "") -> Summary:
+    """Means of the paired metrics, and the distribution metrics over all pictures.
+
+    Metrics of an extractor with other than 2048 features carry their number in their name, as `fid@768`. Of label maps
+    the mean intersection over union is that of all pictures together, not the mean of each picture's.
+
+    Args:
+        scores: Of the generated pictures.
+        reference: Of the targets; None without an extractor.
+        extractor: What both were seen through.
+        reason: Why there is no extractor, if there is none.
+    """
+    metrics, absent, cautions = {}, {}, []
+    for name, values in scores.per_image.items():
+        equal = int(np.isinf(values).sum())
+        if equal:
+            absent[name] = f"it is infinite for {equal} pictures that equal their target"
+        else:
+            metrics[name] = float(values.mean())
+    if scores.confusion is not None:
+        metrics["mean_iou"] = float(labels.mean_iou(scores.confusion))
+        absent |= dict.fromkeys((name for name in PAIRED if name not in LABELS), NOT_OF_LABELS)
+    if extractor is None:
+        return Summary(metrics, {**absent, **dict.fromkeys(("fid", "kid", "inception_score"), reason)}, cautions)
+
+    label, count = extractor.label, len(scores.features)
+    if count < 4:
+        absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), f"it needs at least 4 pictures, there are {count}")
+    else:
+        metrics[f"fid{label}"] = distribution.frechet_distance_from_statistics(
+            generated=distribution.statistics(scores.features), reference=reference.statistics
+        )
+        kid, deviation = distribution.kernel_distance(generated=scores.features, reference=reference.features)
+        metrics |= {f"kid{label}": kid, f"kid_std{label}": deviation}
+        few = f"fewer than the {extractor.width} features" if count < extractor.width else ""
+        few = few or (f"under {ENOUGH_PICTURES:,}" if count < ENOUGH_PICTURES else "")
+        if few:
+            cautions.append(
+                f"FID{label} is biased upwards by few pictures, and {count:,} are {few}: compare it only with "
+                "values of the same pictures. KID is unbiased."
+            )
+    if scores.logits is None:
+        absent[f"inception_score{label}"] = "the extractor gives no logits"
+    elif count < distribution.SPLITS:
+        absent[f"inception_score{label}"] = f"its {distribution.SPLITS} splits need as many pictures, there are {count}"
+    else:
+        score, deviation = distribution.inception_score(scores.logits)
+        metrics |= {f"inception_score{label}": score, f"inception_score_std{label}": deviation}
+    return Summary(metrics, absent, cautions)
+
+
+def fitting(kind: Kind, extractor: Extractor | None, reason: str) -> tuple[Extractor | None, str]:
+    """The extractor if it can see such targets, which it cannot if they are label maps; and why there is none."""
+    return (None, NOT_OF_LABELS) if kind.labels else (extractor, reason)
+
+
+def describe_extractor(extractor: Extractor | None) -> dict | None:
+    """What is written beside every number that came through the extractor."""
+    if extractor is None:
+        return None
+    names = ("source", "sha256", "width", "classes")
+    return {**{name: getattr(extractor, name) for name in names}, "resizing": RESIZING}
+
+
+def fingerprint(split: Split) -> str:
+    """A checksum over the pairs' names and sizes, and how they are read, wherever they lie."""
+    digest = hashlib.sha256(f"{split.reading}\n".encode())
+    for name, size in zip(split.names, byte_sizes(split.files), strict=True):
+        digest.update(f"{name}\0{size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _reference_key(split: Split, extractor: Extractor) -> str:
+    changed = max(os.stat(path).st_mtime_ns for path in {path for row in split.files.paths for path in row})
+    return f"{fingerprint(split)} {changed} {extractor.sha256} {RESIZING}"
+
+
+def _recall(cache: Path, key: str) -> Reference | None:
+    try:
+        with open(cache, "rb") as file, np.load(file) as saved:
+            if str(saved["key"]) != key:
+                return None
+            features = saved["features"]
+            return Reference(features, distribution.Statistics(saved["mu"], saved["sigma"], len(features)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, cut short, or of another kind
+        return None
+
+
+def _check_finite(values: np.ndarray, names: Sequence[str], what: str) -> None:
+    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"Only finite numbers can be scored. The {what} of {names[int(np.argmin(finite))]} has others. "
+            "Take an earlier --checkpoint, or leave that file out."
+        )

@@ -1,0 +1,1 @@
+"""The model out of the trainer: written for other programs, and opened again."""

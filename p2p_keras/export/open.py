@@ -1,0 +1,179 @@
+"""Opens whatever can translate: a run, or anything exported from one; all of them behind the same functions."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.errors import UserError
+from p2p_keras.export import signatures, write
+from p2p_keras.images.kinds import RGB, Kind
+from p2p_keras.workdir.generator import build_generator
+
+
+class Model(NamedTuple):
+    """What translates. Both functions take pictures and int32 seeds (B,) or None, and give pictures.
+
+    They are uint8 (B, H, W, 3); of other kinds uint8 or uint16 (B, H, W, depth) as `images.from_unit_range` gives them.
+    """
+
+    translate: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    tiled: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    image_size: int  # trained on
+    panels: tuple[str, ...]  # of the composites trained on
+    direction: str  # trained in
+    noise: bool  # whether it takes seeds
+    input_kind: Kind = RGB
+    target_kind: Kind = RGB
+
+
+def open_model(path: Path, which: str = "latest", report: Callable[[str], None] = print) -> Model:
+    """Loads a run, or an export: the folder of its versions (the newest is taken), a version, a `.keras`, a `.tflite`.
+
+    Args:
+        path: Where it is.
+        which: `latest`, `best` or a step, of a run.
+        report: Told of damaged checkpoints that were passed over.
+
+    Raises:
+        UserError: There is nothing of the kind, or it cannot be read.
+    """
+    if (path / "config.json").is_file():
+        trained = write.load_trained(path, which, report=report)
+        return _of_generate(write.as_generate(trained.generator), trained.config, noise=True)
+    if path.is_dir() and write.list_versions(path):
+        path = path / str(write.list_versions(path)[-1])
+    file = path
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        file = next((path / name for name in ("model.keras", "model_float32.tflite") if (path / name).is_file()), path)
+    if not file.exists() or (file.is_dir() and not (file / "saved_model.pb").is_file()):
+        raise UserError(
+            "--model is the folder of a run or of an export, or a .keras or .tflite file that p2p-export wrote. "
+            f"{path} is none of them. For one: --model=runs/a2s"
+        )
+    config = _read_metadata((file if file.is_dir() else file.parent) / write.METADATA)
+    if file.is_dir():
+        return _load_saved_model(file, config)
+    if file.suffix == ".keras":
+        return _load_keras(file, config)
+    return _load_tflite(file, config)
+
+
+def check_export(path: Path, trained: write.Trained, exact: bool = True) -> float:
+    """Reloads an export and translates a drawn picture with it and with the trainer's own network.
+
+    Args:
+        path: A SavedModel's folder, or a `.keras` or `.tflite` file, with its `metadata.json` beside.
+        trained: What it was written from.
+        exact: Whether float32 was kept, so that rounding alone may tell them apart.
+
+    Returns:
+        By how many of 255 levels they differ at most, 16 bits in fractions of those; of label maps how many pixels in
+        100 have another class.
+
+    Raises:
+        UserError: It is to be exact, but they differ by more than a level or a pixel in 100.
+    """
+    model, size = open_model(path), trained.config.image_size
+    ours, theirs = model.input_kind, model.target_kind
+    highest = ours.channels - 1 if ours.labels else ours.levels
+    picture = np.random.default_rng(0).integers(0, highest + 1, (1, size, size, ours.depth)).astype(ours.dtype)
+    seed = np.ones(1, np.int32) if model.noise else None
+    expected = _of_generate(write.as_generate(trained.generator), trained.config, noise=True).translate(picture, seed)
+    found = model.translate(picture, seed)
+    if theirs.labels:
+        difference, unit = 100 * float((found != expected).mean()), "pixels in 100"
+    else:
+        difference, unit = float(np.abs(found.astype(int) - expected).max()) * 255 / theirs.levels, "levels"
+    if exact and difference > 1:
+        raise UserError(
+            f"An export must give the trainer's pictures. This one is up to {difference:.3g} {unit} off, so it was not "
+            "published. That is a fault of p2p_keras or of TensorFlow: please report it with the versions in "
+            f"{trained.workdir / 'config.json'}."
+        )
+    return difference
+
+
+def _of_generate(generate: signatures.Generate, config: TrainConfig, noise: bool) -> Model:
+    """A model of `serving`'s functions, as graphs."""
+    ours = input_kind(config)
+
+    def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
+        pictures, seeds = tf.TensorSpec((None, None, None, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
+        plain = tf.function(lambda picture: function(picture, None), input_signature=[pictures])
+        noisy = tf.function(
+            lambda picture, seed: function(picture, signatures.seed_pairs(seed)), input_signature=[pictures, seeds]
+        )
+        return lambda picture, seed: (plain(picture) if seed is None else noisy(picture, seed)).numpy()
+
+    translate, _, tiled = signatures.make_functions(generate, config.image_size, ours, target_kind(config))
+    return _model(as_numpy(translate), as_numpy(tiled), config, noise)
+
+
+def _model(translate: Callable, tiled: Callable, config: TrainConfig, noise: bool) -> Model:
+    kinds = input_kind(config), target_kind(config)
+    return Model(translate, tiled, config.image_size, config.panels, config.direction, noise, *kinds)
+
+
+def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
+    endpoints = tf.saved_model.load(str(folder)).signatures
+    noise = "seed" in endpoints["translate"].structured_input_signature[1]
+
+    def as_numpy(name: str) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
+        def call(picture: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
+            seeds = {"seed": tf.constant(np.zeros(len(picture), np.int32) if seed is None else seed)} if noise else {}
+            return endpoints[name](image=tf.constant(picture), **seeds)["image"].numpy()
+
+        return call
+
+    return _model(as_numpy("translate"), as_numpy("tiled"), config, noise)
+
+
+def _load_keras(file: Path, config: TrainConfig) -> Model:
+    """Rebuilds the network and reads the weights alone: nothing that a foreign file says is run."""
+    trained = write.Trained(build_generator(config, any_size=True), config, 0, file.parent)
+    generator = write.plain_generator(trained)
+    generator.load_weights(file)
+    return _of_generate(lambda image, seed: generator(image, training=False), config, noise=False)
+
+
+def _load_tflite(file: Path, config: TrainConfig) -> Model:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of tf.lite moving to a package of its own
+        interpreter = tf.lite.Interpreter(model_path=str(file), num_threads=os.cpu_count())
+    runner, size = interpreter.get_signature_runner(), config.image_size
+
+    def one_by_one(pictures: np.ndarray) -> np.ndarray:
+        return np.concatenate([runner(image=picture[None])["image"] for picture in pictures])
+
+    def generate(image: tf.Tensor, seed: None) -> tf.Tensor:
+        shape = (None, size, size, target_kind(config).channels)
+        return tf.ensure_shape(tf.numpy_function(one_by_one, [image], tf.float32), shape)
+
+    model = _of_generate(generate, config, noise=False)
+
+    def translate(pictures: np.ndarray, seed: None) -> np.ndarray:
+        if pictures.shape[1:3] != (size, size):
+            raise UserError(
+                f"A TFLite file takes pictures of {size}x{size}. Received {pictures.shape[2]}x{pictures.shape[1]}. "
+                "Add --resize, or --tile."
+            )
+        return model.translate(pictures, seed)
+
+    return model._replace(translate=translate)
+
+
+def _read_metadata(path: Path) -> TrainConfig:
+    try:
+        settings = json.loads(path.read_text())["config"]
+        return TrainConfig(**{**settings, "panels": tuple(settings["panels"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"An export has a {path.name} beside it, which says what it was trained on. {path} cannot be read: {error}."
+        ) from error

@@ -1,0 +1,282 @@
+"""The model out of the trainer: a SavedModel for TF Serving, a `.keras` file, TFLite files.
+
+Everything is written under a name that no server looks at, checked there, and appears with one rename: TF Serving takes
+a numeric folder the moment it is there.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from p2p_keras import models
+from p2p_keras.config import TrainConfig, input_kind, read_config, target_kind
+from p2p_keras.data.pairs import SPLITS
+from p2p_keras.errors import UserError
+from p2p_keras.evaluation.records import read_records
+from p2p_keras.export import signatures, warmup
+from p2p_keras.images import codec
+from p2p_keras.system.files import checksum, sync_path, sync_tree
+from p2p_keras.versions import versions
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.generator import build_generator
+
+METADATA = "metadata.json"
+
+
+class Trained(NamedTuple):
+    """A run's generator at one checkpoint, for pictures whose sides are any multiples of the size trained on."""
+
+    generator: keras.Model
+    config: TrainConfig  # with the precision it computes in here
+    step: int
+    workdir: Path
+
+
+def load_trained(
+    workdir: Path, which: str = "latest", precision: str = "", report: Callable[[str], None] = print
+) -> Trained:
+    """Loads a run's generator.
+
+    Args:
+        workdir: The run's folder.
+        which: `latest`, `best`, or a step.
+        precision: `float32` or `bfloat16`; empty takes the run's.
+        report: Told of damaged checkpoints that were passed over.
+
+    Raises:
+        UserError: There is no run, or no such checkpoint.
+    """
+    config, _ = read_config(workdir / "config.json")
+    if which == "all":
+        raise UserError("One checkpoint is needed: --checkpoint is latest, best or a step. Received: all")
+    step, place = checkpoints.choose(workdir / "checkpoints", which, report)[-1]
+    config = dataclasses.replace(config, precision=precision or config.precision)
+    generator = build_generator(config, any_size=True)
+    checkpoints.restore_generator(generator, place, step)
+    return Trained(generator, config, step, workdir)
+
+
+def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> None:
+    """Writes a SavedModel whose results depend on nothing but its inputs, each picture's on that picture alone.
+
+    Signatures (B pictures of equal size in a batch; height H and width W are any, unless said otherwise):
+        serving_default: `image_bytes` strings (B,), JPEG or PNG each of any size, resized to the size trained on ->
+            `image_bytes`, PNG of that size, of 8 or 16 bits and as many channels as the targets.
+        translate: `image` uint8 (B, H, W, 3) -> `image` uint8, the same size.
+        translate_float: `image` float32 (B, H, W, 3) in [-1, 1] -> `image` float32.
+        tiled: `image` uint8 (B, H, W, 3) -> `image` uint8, in overlapping tiles: for pictures far larger.
+
+    So it is for 8-bit RGB. The number of channels is the run's, `image` of 16 bits is uint16, and of a label map uint8
+    (B, H, W, 1) of classes, but in `translate_float` 1 in the channel of the class and -1 in the others. As bytes a
+    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `serving.decode_pictures`.
+
+    Args:
+        trained: What to write.
+        folder: Made anew.
+        noise: Each signature also takes `seed` int32 (B,), from which a picture's dropout noise is drawn.
+    """
+    generator, size = trained.generator, trained.config.image_size
+    ours, theirs = input_kind(trained.config), target_kind(trained.config)
+    translate, translate_float, tiled = signatures.make_functions(as_generate(generator), size, ours, theirs)
+
+    def from_bytes(image_bytes: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        generated = generator([signatures.decode_pictures(image_bytes, size, ours), seed], training=False)
+        return signatures.encode_pictures(codec.quantise(generated, theirs))
+
+    levels = tf.TensorSpec((None, None, None, ours.depth), ours.dtype, "image")
+    endpoints = {
+        "serving_default": (from_bytes, tf.TensorSpec((None,), tf.string, "image_bytes")),  # REST needs that ending
+        "translate": (translate, levels),
+        "translate_float": (translate_float, tf.TensorSpec((None, None, None, ours.channels), tf.float32, "image")),
+        "tiled": (tiled, levels),
+    }
+    # A SavedModel of a plain tf.Module does not load in a server's session. Nothing is `track`ed: the archive finds the
+    # variables through the signatures, and would write those of a tracked model a second time.
+    archive = keras.export.ExportArchive()
+    for name, (function, spec) in endpoints.items():
+        archive.add_endpoint(name, *_endpoint(function, spec, noise))
+    archive.write_out(str(folder), verbose=False)
+    warmup.write_requests(folder, size, noise, ours)
+
+
+def write_keras(trained: Trained, folder: Path) -> None:
+    """Writes `model.keras`, of Keras' own layers alone: `keras.saving` loads it without p2p_keras."""
+    folder.mkdir()
+    plain_generator(trained).save(folder / "model.keras")
+
+
+def write_tflite(trained: Trained, folder: Path) -> None:
+    """Writes `model_float32.tflite` and `model_int8.tflite` (8-bit weights), for one picture of the size trained on.
+
+    Input and output are called `image`, float32 (1, S, S, C) in [-1, 1]; of 8-bit RGB C is 3.
+    """
+    folder.mkdir()
+    model, size = plain_generator(trained), trained.config.image_size
+    with tempfile.TemporaryDirectory() as saved:
+        archive = keras.export.ExportArchive()
+        spec = tf.TensorSpec((1, size, size, model.inputs[0].shape[-1]), tf.float32, "image")
+        archive.add_endpoint("serve", lambda image: {"image": model(image, training=False)}, [spec])
+        archive.write_out(saved, verbose=False)
+        for name, optimizations in (("float32", []), ("int8", [tf.lite.Optimize.DEFAULT])):
+            converter = tf.lite.TFLiteConverter.from_saved_model(saved, signature_keys=["serving_default"])
+            converter.optimizations = optimizations
+            (folder / f"model_{name}.tflite").write_bytes(converter.convert())
+
+
+def as_generate(generator: keras.Model) -> signatures.Generate:
+    """The generator by its inference contract, as `serving` calls it."""
+    return lambda image, seed: generator([image, seed], training=False)
+
+
+def plain_generator(trained: Trained) -> keras.Model:
+    """The generator without noise, of Keras' own layers: float32 (B, H, W, C) in [-1, 1] -> (B, H, W, K).
+
+    A norm by each picture's own statistics is Keras' GroupNormalization with a group for each channel.
+    """
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        common = {"name": layer.name, "dtype": layer.dtype_policy}
+        if not isinstance(layer, models.BatchNorm):
+            return layer.__class__.from_config(layer.get_config())
+        if layer.per_image_statistics:
+            return keras.layers.GroupNormalization(groups=-1, epsilon=layer.epsilon, **common)
+        return keras.layers.BatchNormalization(epsilon=layer.epsilon, **common)
+
+    def call(layer: keras.layers.Layer, x, *_: object, **__: object):
+        return layer(x)  # without the mask, which not every layer takes
+
+    source = build_generator(trained.config, any_size=True, noise=False)
+    source.set_weights(trained.generator.get_weights())
+    plain = keras.models.clone_model(source, clone_function=clone, call_function=call)
+    for layer in plain.layers:
+        weights = source.get_layer(layer.name).get_weights()  # gamma, beta, then the moving statistics
+        layer.set_weights(weights[: len(layer.get_weights())])
+    return plain
+
+
+def publish(
+    trained: Trained,
+    output: Path,
+    write: Callable[[Path], None],
+    version: int | None = None,
+    check: Callable[[Path], None] = lambda folder: None,
+    noise: bool = False,
+) -> Path:
+    """Writes a version: beside, under a name that is no number, then with one rename as `<output>/<version>/`.
+
+    Args:
+        trained: What is written, for `metadata.json`.
+        output: The folder of all versions.
+        write: Makes the folder it is given and fills it.
+        version: A number that is still free; None takes the next one.
+        check: Given the finished folder before it gets its name; raises if anything is amiss.
+        noise: Whether it draws noise, for `metadata.json`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        UserError: The version exists, or the folder cannot be written.
+    """
+    _check_free(output, version)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".part-", dir=output))
+    except OSError as error:
+        raise UserError(
+            f"--output must be a folder that can be written. {output}: {error.strerror}. Name another one."
+        ) from error
+    try:
+        write(beside / "version")
+        metadata = {**_describe(trained, noise), "sha256": _checksums(beside / "version")}
+        (beside / "version" / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
+        check(beside / "version")
+        sync_tree(beside / "version")
+        while True:
+            final = output / str(version or max([*list_versions(output), 0]) + 1)
+            try:
+                os.rename(beside / "version", final)  # fails if it exists, for a version is never empty
+                sync_path(output)
+                return final
+            except OSError:
+                _check_free(output, version)
+                if not final.exists():
+                    raise
+    except (OSError, tf.errors.OpError) as error:
+        problem = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"The export could not be written to {output}: {problem}. Nothing there has changed."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def list_versions(output: Path) -> list[int]:
+    """The versions in a folder, ascending."""
+    return sorted(int(path.name) for path in output.glob("[0-9]*") if path.name.isdecimal())
+
+
+def _endpoint(function: Callable, spec: tf.TensorSpec, noise: bool) -> tuple[Callable, list[tf.TensorSpec]]:
+    """The signature's function, with its seed or without; the output is called as the input."""
+    if not noise:
+        return (lambda picture: {spec.name: function(picture, None)}), [spec]
+
+    def seeded(picture: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {spec.name: function(picture, signatures.seed_pairs(seed))}
+
+    return seeded, [spec, tf.TensorSpec((None,), tf.int32, "seed")]
+
+
+def _describe(trained: Trained, noise: bool) -> dict:
+    """What is known about the model, beside its files."""
+    records = [
+        record
+        for split in SPLITS
+        for record in read_records(trained.workdir / "eval" / split)
+        if record["step"] == trained.step
+    ]
+    kept = ("count", "metrics", "extractor", "pictures", "inference")
+    return {
+        "config": dataclasses.asdict(trained.config),
+        "step": trained.step,
+        "inference": {
+            "statistics": trained.config.statistics,
+            "noise": noise,
+            "precision": trained.config.precision,
+        },
+        **_describe_labels(trained.config),
+        "evaluations": [{name: record[name] for name in kept} for record in records],
+        "versions": versions(),
+    }
+
+
+def _describe_labels(config: TrainConfig) -> dict:
+    """What a client cannot guess of label maps."""
+    form = "grey PNG of 8 bits whose numbers are the classes 0 to {}"
+    said = {}
+    if config.labels:
+        said["input_bytes"] = form.format(config.labels - 1) + "; not indexed, for a graph cannot see palette entries"
+    if config.output_labels:
+        said["output_bytes"] = form.format(config.output_labels - 1)
+    return said
+
+
+def _check_free(output: Path, version: int | None) -> None:
+    if version is not None and (output / str(version)).exists():
+        raise UserError(
+            f"A version is never overwritten. {output / str(version)} exists. "
+            "Leave --version out for the next free one, or give another."
+        )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): checksum(path) for path in files}

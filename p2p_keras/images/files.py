@@ -1,0 +1,76 @@
+"""Picture files by way of Pillow: what is in them, and how they are written. No TensorFlow."""
+
+import collections
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from p2p_keras.system.files import write_whole
+
+
+def file_names(sources: Sequence[str], suffix: str) -> list[str]:
+    """Names for pictures made from sources, `street/a.jpg` -> `street/a.png`; where two would be one, `a.jpg.png`."""
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in sources]
+    times = collections.Counter(stems)
+    return [f"{name if times[stem] > 1 else stem}{suffix}" for name, stem in zip(sources, stems, strict=True)]
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 is upright, as is a picture that says nothing."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 bits by its upper 8 bits, which Pillow's own conversion clips; any other as it is."""
+    if image.mode not in ("I;16", "I"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns (H, W, C) as its EXIF orientation says, 1 to 8: the array that `ImageOps.exif_transpose` gives."""
+    if orientation in (5, 6, 7, 8):  # lying on its side
+        picture = picture.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return picture
+
+
+def palette_of(path: str | Path) -> np.ndarray | None:
+    """The colours of an indexed PNG, uint8 (256, 3), black where it has none; None of any other file."""
+    with Image.open(path) as image:
+        if image.mode != "P":
+            return None
+        found = np.frombuffer(bytes(image.getpalette()), np.uint8).reshape(-1, 3)
+    return np.concatenate([found, np.zeros((256 - len(found), 3), np.uint8)])
+
+
+def encode_png(image: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """PNG file of a uint8 (H, W, C) picture: C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+
+    With a palette, uint8 (256, 3), the numbers of (H, W, 1) are its entries, and the file is an indexed one.
+    """
+    shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if palette is not None:
+        shown.putpalette(palette.tobytes())  # keeps the numbers, and makes them entries
+    buffer = io.BytesIO()
+    shown.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes a uint8 (H, W, C) picture, see `encode_png`; the final name appears only when the file is whole."""
+    write_whole(path, encode_png(image), sync=False)
+
+
+def write_jpeg(path: Path, image: np.ndarray) -> None:
+    """Writes a uint8 (H, W, 1 or 3) picture as JPEG of quality 95, colour at full resolution; as `write_png` else."""
+    buffer = io.BytesIO()
+    shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    shown.save(buffer, format="JPEG", quality=95, subsampling=0)
+    write_whole(path, buffer.getvalue(), sync=False)

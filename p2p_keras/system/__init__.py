@@ -1,0 +1,1 @@
+"""Files, devices, network and terminal: what the other rooms need of the machine."""

@@ -1,0 +1,289 @@
+"""Getting an archive to disk: download, compare, unpack, and only then give it its name."""
+
+import concurrent.futures
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tarfile
+import time
+import urllib.parse
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from p2p_keras.errors import UserError
+from p2p_keras.system import files
+from p2p_keras.system.download import can_continue, download, forget
+from p2p_keras.system.progress import ProgressLine
+
+RECORD = "source.json"  # in a cached folder: where it came from, and the checksums it came with
+_MB = 1 << 20
+
+
+class Words(NamedTuple):
+    """How messages speak of what is fetched: a caller knows what it is for, and what else its user can do.
+
+    Attributes:
+        noun: As in "A network must be ...".
+        subject: As in "It is downloaded once".
+        formats: As in "A network comes as ...".
+        way_out: What to do where the download fails, as in "download URL elsewhere and give it with --flag=FILE".
+    """
+
+    noun: str
+    subject: str
+    formats: str
+    way_out: str
+
+
+def fetch(
+    urls: Sequence[str],
+    folder: Path,
+    words: Words,
+    report: Callable[[str], None] = print,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Path:
+    """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
+
+    A download that was cut off is kept, with what it is a part of, in a hidden folder `.NAME.part` beside `folder`, and
+    the next call goes on from it. That folder is gone after success. One process at a time works in it: a second one
+    waits, rather than download the same gigabytes again beside the first, and then finds the content or goes on itself.
+
+    Args:
+        urls: Places of the same archive (or `.pb` file), tried in turn; those first of which a part is here.
+        folder: Holds the content afterwards, and `source.json` with `url`, `archive_sha256` and `content_sha256`. It
+            appears with one rename.
+        words: What to call it in messages.
+        report: Told in one line of every download that begins, is tried again, or is waited for.
+        sleep: Waits for so many seconds, before a connection that was cut is tried again.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        UserError: No place gave anything whole, what was fetched earlier has changed, or the folder cannot be written.
+    """
+    if is_cached(folder, words):
+        return folder
+    with _part_of(folder, words, report) as part:
+        if is_cached(folder, words):  # by the process that was waited for
+            return folder
+        problems: dict[str, list[str]] = {}  # what went wrong -> hosts
+        archives = {
+            url: part / short_hash(url) / f"archive{PurePosixPath(url.partition('?')[0]).suffix}" for url in urls
+        }
+        for url in sorted(urls, key=lambda url: not can_continue(url, archives[url])):
+            archives[url].parent.mkdir(exist_ok=True)
+            problem = download(url, archives[url], report, sleep)
+            if problem is None:
+                problem = _unpack(archives[url], part / "content")
+                if problem is None:
+                    _give_name(part / "content", folder, url, checksum(archives[url]), words)
+                    return folder
+                forget(archives[url])
+            problems.setdefault(problem, []).append(urllib.parse.urlsplit(url).netloc)
+        kept = any(can_continue(url, archive) for url, archive in archives.items())
+    listed = "; ".join(f"{problem} ({', '.join(dict.fromkeys(hosts))})" for problem, hosts in problems.items())
+    raise UserError(
+        f"{words.subject} is downloaded once, but none of {len(urls)} places gave it: {listed}. "
+        f"Try again with a connection{' (what has come so far is kept)' if kept else ''}, or {words.way_out}."
+    )
+
+
+def install(archive: Path, folder: Path, words: Words) -> None:
+    """Unpacks an archive that is here already into a folder that `is_cached` from then on.
+
+    Raises:
+        UserError: It is no archive, or the folder cannot be written.
+    """
+    with _part_of(folder, words) as part:
+        if not is_cached(folder, words):
+            unpack(archive, part / "content", words)
+            _give_name(part / "content", folder, str(archive), checksum(archive), words)
+
+
+def is_cached(folder: Path, words: Words) -> bool:
+    """Whether a folder holds what `fetch` or `install` once put there.
+
+    Raises:
+        UserError: There is something else in it.
+    """
+    if not folder.exists():
+        return False
+    try:
+        recorded = json.loads((folder / RECORD).read_text())["content_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        recorded = "unknown"
+    found = checksum(folder)
+    if found != recorded:
+        raise UserError(
+            f"A cached {words.noun} must be as it was fetched, but {folder} has changed: its sha256 was "
+            f"{recorded[:12]} and is {found[:12]}. Remove that folder, then it is fetched again."
+        )
+    return True
+
+
+def unpack(archive: Path, folder: Path, words: Words) -> None:
+    """Unpacks a tar archive (however compressed) or a zip; a `.pb` file is copied.
+
+    Only regular files are written. Links are passed over, so that nothing can be written through them. It is our own
+    loop because `tarfile`'s `filter` is missing in some Python 3.10 and 3.11.
+
+    Args:
+        archive: The file.
+        folder: Made if need be. After an error it may hold a part.
+        words: What to call it in messages.
+
+    Raises:
+        UserError: It is no archive, is damaged, or names a file outside the folder.
+        OSError: The disk is full.
+    """
+    problem = _unpack(archive, folder)
+    if problem:
+        raise UserError(
+            f"A {words.noun} comes as {words.formats}. Received {archive}: {problem}. "
+            "Download it again or name another file."
+        )
+
+
+def checksum(path: Path) -> str:
+    """sha256 (hex) of a file, or of the names and contents of all files in a folder but its `source.json`."""
+    if path.is_file():
+        return files.checksum(path)
+    digest = hashlib.sha256()
+    content = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+    for name in sorted(content.keys() - {RECORD}):
+        digest.update(f"{files.checksum(content[name])} {name}\n".encode())
+    return digest.hexdigest()
+
+
+def _unpack(archive: Path, folder: Path) -> str | None:
+    """As `unpack`. Returns what is wrong with the archive in a few words, or None; a full disk is an OSError."""
+    written, line = [], ProgressLine(archive.stat().st_size // _MB, "MB")
+    try:
+        with open(archive, "rb") as raw:
+            for name, content in _files_of(raw, archive):
+                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                    return f"it would write outside its folder, to {name}"
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "wb") as file:
+                    shutil.copyfileobj(content, file, _MB)
+                written.append(path)
+                line.update(raw.tell() // _MB, "unpacking")
+    except Exception as error:  # the decoders of five formats raise as many kinds, and one may be missing from Python
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return str(error) or type(error).__name__
+    finally:
+        line.clear()
+    # Together at the end, for one after the other a hundred thousand pictures take minutes, on a turning disk an hour.
+    with concurrent.futures.ThreadPoolExecutor(16) as threads:
+        list(threads.map(files.sync_path, written))
+    return None if written else "there is no file in it"
+
+
+def _files_of(raw: IO[bytes], archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Names and contents of the regular files; the folders follow from the names."""
+    if archive.suffix == ".pb":
+        yield archive.name, raw
+    elif tarfile.is_tarfile(raw):
+        raw.seek(0)  # some Python 3.11 leave it where they looked
+        with tarfile.open(fileobj=raw) as tar:
+            for member in tar:
+                if member.isreg():
+                    yield member.name, tar.extractfile(member)
+            # tarfile stops at the archive's end mark, and takes a damaged name for one; a compressed file's own
+            # checksum comes after that, and is compared by whoever reads so far.
+            while tar.fileobj.read(_MB):
+                pass
+    elif zipfile.is_zipfile(raw):
+        with zipfile.ZipFile(raw) as zipped:
+            for info in zipped.infolist():
+                if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
+                    with zipped.open(info) as file:
+                        yield info.filename, file
+    else:
+        raise ValueError("it is no archive")
+
+
+@contextlib.contextmanager
+def _part_of(folder: Path, words: Words, report: Callable[[str], None] = lambda line: None) -> Iterator[Path]:
+    """The hidden folder for what becomes `folder`, on the same file system, for this process alone.
+
+    Afterwards downloads that can be gone on from stay in it; with nothing of the kind it is removed.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        with _lock(part, words, report):
+            try:
+                yield part
+            finally:
+                _tidy(part, done=folder.exists())
+    except OSError as error:
+        raise _not_writable(folder, words, error) from error
+
+
+def _lock(part: Path, words: Words, report: Callable[[str], None]) -> IO[str]:
+    """Makes the folder and waits for its lock, which lasts until the file is closed; a killed process leaves none."""
+    told = False
+    part.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with contextlib.suppress(FileExistsError):  # not exist_ok, which fails if the folder goes at that moment
+            part.mkdir()
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
+            lock = stack.enter_context(open(part / "lock", "w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    report(f"Another process is fetching this {words.noun}; waiting for it")
+                told = True
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever held it may have removed it with the folder: then it keeps nobody out any more.
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(part / "lock")):
+                stack.pop_all()
+                return lock
+
+
+def _tidy(part: Path, done: bool) -> None:
+    """Removes what is of no more use. The lock goes last, for without it another process may be at work at once."""
+    for path in part.iterdir():
+        if path.is_dir() and (done or path.name == "content" or not any(path.iterdir())):
+            shutil.rmtree(path, ignore_errors=True)
+    if not any(path.is_dir() for path in part.iterdir()):
+        (part / "lock").unlink()
+        with contextlib.suppress(OSError):
+            part.rmdir()
+
+
+def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words: Words) -> None:
+    """Adds the record and renames `content` to `folder`; if another process was first, its result stays."""
+    record = {"url": url, "archive_sha256": archive_sha256, "content_sha256": checksum(content)}
+    try:
+        with open(content / RECORD, "w") as file:
+            file.write(json.dumps(record, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(content, folder)
+    except OSError as error:
+        if not is_cached(folder, words):
+            raise _not_writable(folder, words, error) from error
+
+
+def short_hash(text: str) -> str:
+    """Part of a folder's name that stands for a URL or a path."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _not_writable(folder: Path, words: Words, error: OSError) -> UserError:
+    return UserError(
+        f"A {words.noun} is unpacked into the cache, but {folder} could not be written: {error.strerror}. "
+        "Make room there, or set XDG_CACHE_HOME to another folder."
+    )

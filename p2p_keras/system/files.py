@@ -1,0 +1,129 @@
+"""Files that are whole or not there: written beside and renamed, locked, synced, listed, hashed."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+_PART = ".part"  # ends the hidden names under which files are written
+_CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
+    """Opens a file for writing that gets its name when the block ends, and never if the block fails.
+
+    It is written in the same folder under a hidden name of its own, so that two processes that write the same file
+    never touch each other's: the last one to finish is the one whose content stays.
+
+    Args:
+        path: Its name. What was there before is replaced.
+        sync: Make the disk keep it before it gets its name. Without, a power cut may leave an empty file.
+
+    Raises:
+        OSError: It cannot be written; names `path`, and what was there before stays.
+    """
+    beside = path.with_name(f".{secrets.token_hex(8)}{_PART}")
+    try:
+        with open(beside, "xb") as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(beside, path)
+        if sync:
+            sync_path(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error  # not the hidden name
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str, sync: bool = True) -> None:
+    """Writes a file by `whole_file`; text as UTF-8."""
+    with whole_file(path, sync) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a text file and makes the disk keep it. A last line that was cut short is ended first.
+
+    Raises:
+        OSError: It cannot be written; names `path`.
+    """
+    try:
+        with open(path, "ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if not end:
+            sync_path(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes were writing in a folder. Call it only where no other process may be writing."""
+    for path in folder.glob(f".*{_PART}"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool) -> Iterator[None]:
+    """Keeps other processes that lock the same path out, until the block ends; a killed process leaves no lock behind.
+
+    Args:
+        path: A folder, or a file, which is made if need be.
+        wait: For its turn; without, a path that is locked already is an error at once.
+
+    Raises:
+        BlockingIOError: It is locked already, and `wait` is false.
+        OSError: It cannot be opened. Where the file system knows no locks, none is taken.
+    """
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
+                raise
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def sync_path(path: Path) -> None:
+    """Makes the disk keep a file's content, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Makes the disk keep a folder and all that is in it."""
+    for path in [*folder.rglob("*"), folder]:
+        sync_path(path)
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file's content, hexadecimal."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

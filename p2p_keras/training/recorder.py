@@ -1,0 +1,125 @@
+"""What a run writes for people while it trains: the terminal, `history.jsonl`, TensorBoard, sample grids, curves."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.config import TrainConfig
+from p2p_keras.images import charts
+from p2p_keras.images.files import write_png
+from p2p_keras.system.progress import ProgressLine, duration
+from p2p_keras.training import summaries
+from p2p_keras.training.cadence import is_due
+from p2p_keras.training.step import LOSS_NAMES
+from p2p_keras.workdir.history import append_history, read_history
+
+SCALARS_EVERY_STEPS = 20
+_SHOWN = ("l1", "psnr", "ssim", "mean_iou", "fid", "kid")  # of an evaluation, in the terminal
+
+
+class Recorder:
+    """Keeps the sums behind an epoch's means, and writes.
+
+    Args:
+        workdir: The run's folder.
+        config: The run's settings.
+        loss_sums: float64 (4,): sums of the epoch so far, from the checkpoint.
+        first_step: Steps already done.
+        steps_per_epoch: Steps in an epoch.
+        last_step: Steps in the whole run.
+        report: Told one line an epoch.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        config: TrainConfig,
+        loss_sums: np.ndarray,
+        first_step: int,
+        steps_per_epoch: int,
+        last_step: int,
+        report: Callable[[str], None],
+    ) -> None:
+        self.loss_sums = np.array(loss_sums, np.float64)
+        self._workdir, self._batch_size, self._steps_per_epoch = workdir, config.batch_size, steps_per_epoch
+        self._epochs, self._report = last_step / steps_per_epoch, report
+        self._timed_steps, self._timed_secs, self._calls = 0, 0.0, 0
+        self._epoch_started = time.monotonic()
+        (workdir / "samples").mkdir(exist_ok=True)
+        self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
+        self._progress = ProgressLine(last_step * config.batch_size, "images", first_step * config.batch_size)
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.clear()
+        self._writer.close()
+
+    def add_losses(self, done_steps: int, losses: np.ndarray, secs: float) -> None:
+        """Takes in the losses (steps, 4) of the steps after `done_steps`, which took `secs` seconds."""
+        for step, row in enumerate(losses, start=done_steps + 1):
+            self.loss_sums += row  # one by one, so that the sum does not depend on how many steps a call takes
+            if is_due(step, SCALARS_EVERY_STEPS):
+                summaries.write_scalars(self._writer, step, dict(zip(LOSS_NAMES, row, strict=True)))
+        self._calls += 1
+        if self._calls == 1:  # the first call also traces the step function, so its time says nothing
+            return
+        self._timed_steps += len(losses)
+        self._timed_secs += secs
+        _, gan, l1, discriminator = losses[-1]
+        self._progress.update(
+            step * self._batch_size,
+            f"GAN {gan:.3f}  L1 {l1:.4f}  D {discriminator:.3f}",
+            rate=len(losses) * self._batch_size / secs,
+        )
+
+    def end_epoch(self, step: int, evaluation: dict | None = None) -> None:
+        """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored."""
+        done = (step - 1) % self._steps_per_epoch + 1
+        now = time.monotonic()
+        record = {
+            "step": step,
+            "epoch": step / self._steps_per_epoch,
+            **dict(zip(LOSS_NAMES, (self.loss_sums / done).tolist(), strict=True)),
+            "images_per_sec": self._timed_steps * self._batch_size / self._timed_secs if self._timed_steps else None,
+            "secs": now - self._epoch_started,
+        }
+        if evaluation:
+            record["evaluation"] = evaluation
+            scalars = {name: value for name, value in evaluation.items() if name not in ("split", "count")}
+            tags = {f"{evaluation['split']}/{name}": value for name, value in scalars.items()}
+            summaries.write_scalars(self._writer, step, tags)
+        append_history(self._workdir, record)
+        self._progress.clear()
+        self._report(self._line(record))
+        self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
+        if is_due(step, self._steps_per_epoch):
+            self.loss_sums[:] = 0.0
+
+    def add_samples(self, step: int, picture: np.ndarray) -> None:
+        """Writes a grid as `samples/epoch_0001.png` and to TensorBoard, and draws the curves anew."""
+        epoch = math.ceil(step / self._steps_per_epoch)
+        write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", picture)
+        summaries.write_image(self._writer, step, "samples", picture)
+        charts.training_curves(read_history(self._workdir), self._workdir / "curves.png")
+
+    def _line(self, record: dict) -> str:
+        rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""
+        left = duration(record["secs"] * (self._epochs - record["epoch"]))
+        losses = "GAN {gan_loss:.3f}  L1 {l1_loss:.4f}  discriminator {discriminator_loss:.3f}".format(**record)
+        epoch = f"epoch {round(record['epoch'], 2):g}/{round(self._epochs, 2):g}"
+        return f"{epoch}  {losses}  {rate}  {left} left{_scores(record)}"
+
+
+def _scores(record: dict) -> str:
+    if "evaluation" not in record:
+        return ""
+    evaluation = record["evaluation"]
+    shown = [name for name in evaluation if name.partition("@")[0] in _SHOWN]
+    titles = {name: name.upper().replace("MEAN_IOU", "mIoU") for name in shown}
+    return f"\n    {evaluation['split']}: " + "  ".join(f"{titles[name]} {evaluation[name]:#.4g}" for name in shown)

@@ -1,0 +1,25 @@
+"""The generator that a run's settings describe, under the run's inference contract."""
+
+import keras
+
+from p2p_keras import models
+from p2p_keras.config import TrainConfig, input_kind, target_kind
+
+
+def build_generator(config: TrainConfig, any_size: bool = False, noise: bool = True) -> keras.Model:
+    """Builds the run's generator; `any_size` and `noise` as in `models.build_generator`."""
+    return models.build_generator(
+        config.image_size,
+        input_kind(config).channels,
+        target_kind(config).channels,
+        config.base_filters,
+        per_image_statistics=config.statistics == "per_image",
+        dtype=dtype_policy(config),
+        any_size=any_size,
+        noise=noise,
+    )
+
+
+def dtype_policy(config: TrainConfig) -> str:
+    """Keras' name of what the run computes in; weights stay float32."""
+    return "mixed_bfloat16" if config.precision == "bfloat16" else "float32"

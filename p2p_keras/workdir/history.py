@@ -1,0 +1,30 @@
+"""`history.jsonl`: a line for each epoch, what its losses came to and what it scored."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from p2p_keras.system.files import append_line, write_whole
+
+HISTORY = "history.jsonl"
+
+
+def read_history(workdir: Path) -> list[dict]:
+    """The records of a run's epochs, by step; none if there are none yet. A line that was cut short is passed over."""
+    records = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in (workdir / HISTORY).read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                records.append(json.loads(line))
+    return records
+
+
+def append_history(workdir: Path, record: dict) -> None:
+    """Adds a record, and makes the disk keep it: the checkpoints that it speaks of are kept as surely."""
+    append_line(workdir / HISTORY, json.dumps(record))
+
+
+def keep_history(workdir: Path, done_steps: int) -> None:
+    """Drops the records that will be made again: beyond the restored step, and those of part of an epoch."""
+    kept = [record for record in read_history(workdir) if record["step"] <= done_steps and record["epoch"] % 1 == 0]
+    write_whole(workdir / HISTORY, "".join(json.dumps(record) + "\n" for record in kept))

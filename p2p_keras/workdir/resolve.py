@@ -1,0 +1,89 @@
+"""Where settings meet the data and the devices: finds the pairs, checks them, fills in what was left open."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.data import check, town
+from p2p_keras.data.pairs import Pairs, Reading, find_pairs, select_panels
+from p2p_keras.presets import DEMO
+from p2p_keras.system.cache import cache_folder
+from p2p_keras.system.devices import fast_precision
+from p2p_keras.system.progress import ProgressLine
+
+
+class Data(NamedTuple):
+    """The checked pairs, and how to read them."""
+
+    pairs: Pairs
+    bad: dict[str, str]  # relative path -> problem, of those left out
+    reading: Reading
+
+
+def settle(
+    config: TrainConfig, saved: TrainConfig | None, folder: Path, report: Callable[[str], None], needed: str = "train"
+) -> tuple[TrainConfig, Data]:
+    """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices.
+
+    Args:
+        config: What is asked for.
+        saved: What the run in this folder was begun with, if there is one.
+        folder: Gets `data_check.json`, which remembers that the files were read.
+        report: Told where the demo data set is.
+        needed: The split without which nothing can be done.
+
+    Raises:
+        UserError: The data set is not there, or not as it must be.
+    """
+    if saved:
+        config = dataclasses.replace(
+            config,
+            panels=config.panels or saved.panels,
+            image_size=config.image_size or saved.image_size,
+            input_channels=config.input_channels or saved.input_channels,
+            output_channels=config.output_channels or saved.output_channels,
+            input_bits=config.input_bits or saved.input_bits,
+            output_bits=config.output_bits or saved.output_bits,
+            precision=saved.precision if config.precision == "auto" else config.precision,
+        )
+    if config.data_dir is None:
+        config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
+        pairs = find_pairs(_town(config.image_size, report), config.panels, needed)
+    else:
+        pairs = find_pairs(Path(config.data_dir), config.panels, needed)
+    panels = select_panels(config.direction, pairs.panels)
+    bits = check.bit_depths(pairs, needed, panels)
+    config = dataclasses.replace(
+        config,
+        panels=pairs.panels,
+        image_size=config.image_size or pairs.image_size or 256,
+        input_channels=config.input_channels or config.labels or pairs.channels or 3,
+        output_channels=config.output_channels or config.output_labels or pairs.channels or 3,
+        input_bits=config.input_bits or bits[0],
+        output_bits=config.output_bits or bits[1],
+        precision=fast_precision() if config.precision == "auto" else config.precision,
+    )
+    reading = Reading(pairs.panel_count, *panels, config.image_size, input_kind(config), target_kind(config))
+    progress = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or ProgressLine(total, "pairs")
+        progress.update(done, "checking")
+
+    pairs, bad = check.checked(pairs, reading, config.max_bad_files, folder / "data_check.json", show)
+    if progress:
+        progress.clear()
+    return config, Data(pairs, bad, reading)
+
+
+def _town(image_size: int, report: Callable[[str], None]) -> Path:
+    progress = ProgressLine(sum(town.COUNTS.values()), "pairs")
+    root = town.ensure_town(
+        cache_folder(), image_size, on_progress=lambda done, total: progress.update(done, "drawing the demo town")
+    )
+    progress.clear()
+    report(f"The demo data set, a drawn town: {root}")
+    return root

@@ -1,0 +1,211 @@
+"""The commands as a user meets them: in processes of their own."""
+
+import copy
+import json
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import assert_same_end, write_pairs
+
+from p2p_keras.cli import eval as eval_command
+from p2p_keras.errors import UserError
+from p2p_keras.metrics import inception
+from p2p_keras.workdir.checkpoints import find_problem
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filters=4", "--precision=float32"]
+
+
+def _command(*flags, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "p2p_keras.cli.train", *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def _run(*flags, **options):
+    process = _command(*flags, **options)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def _wait_for(condition, process, secs=120):
+    deadline = time.monotonic() + secs
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_help_is_documentation():
+    status, out, err = _run("--help")
+    assert (status, err) == (0, "")
+    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default 2e-4"):
+        assert word in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--batchsize=3"], ["batchsize", "Did you mean: batch_size"]),
+        (["--direction=up"], ["--direction=up", "a2s|s2a|AtoB|BtoA"]),
+        (["--batch_size=many"], ["--batch_size=many"]),
+        (["--epochs=1", "--steps=1"], ["--epochs or --steps"]),
+        (["a2s"], ["takes flags only", "a2s"]),
+        (["--data_dir=/no/such/folder"], ["--data_dir", "/no/such/folder"]),
+        (["--preset=experiment9"], ["experiment1|experiment2"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(flags, words, tmp_path):
+    status, out, err = _run(*flags, "--workdir=" + str(tmp_path / "run"))
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path):
+    """kill -9 at random moments, the same command again, until it is through. float32 on one CPU device."""
+    write_pairs(tmp_path / "data" / "train", 12)
+    write_pairs(tmp_path / "data" / "val", 3, first_index=100)
+    flags = [
+        *SMALL,
+        f"--data_dir={tmp_path / 'data'}",
+        "--epochs=60",
+        "--checkpoint_every_steps=13",
+        "--keep_checkpoints=2",
+        "--samples_every_epochs=10",
+    ]
+    status, out, err = _run(*flags, f"--workdir={tmp_path / 'whole'}")
+    assert (status, err) == (0, "")
+    assert "epoch 60/60" in out
+
+    broken = tmp_path / "broken"
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed of the moments: {seed}")  # shown when the test fails
+    moments = random.Random(seed)
+    for _ in range(2):
+        before = set(broken.glob("checkpoints/step_*"))
+        process = _command(*flags, f"--workdir={broken}")
+        _wait_for(lambda: set(broken.glob("checkpoints/step_*")) - before, process)  # noqa: B023  called at once
+        time.sleep(moments.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+    status, out, err = _run(*flags, f"--workdir={broken}")
+    assert (status, err) == (0, "")
+    assert_same_end(tmp_path / "whole", broken, 180)
+
+
+def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
+    write_pairs(tmp_path / "data" / "train", 12)
+    workdir = tmp_path / "run"
+    process = _command(*SMALL, f"--data_dir={tmp_path / 'data'}", "--epochs=100000", f"--workdir={workdir}")
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert err == ""
+    assert "Stopped at step" in out
+    assert list((workdir / "checkpoints").glob("step_*"))
+
+
+def test_an_unwritable_workdir_is_one_line(tmp_path):
+    write_pairs(tmp_path / "data" / "train", 12)
+    (tmp_path / "file").write_text("")
+    status, _, err = _run(*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'file' / 'run'}")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "--workdir" in err
+
+
+def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_path):
+    """A limit on file sizes, set below a checkpoint's while the process runs, stands in for the disk."""
+    write_pairs(tmp_path / "data" / "train", 12)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"]
+    often = ["--checkpoint_every_steps=20", "--keep_checkpoints=0", "--samples_every_epochs=100000"]
+    process = _command(*flags, "--epochs=100000", *often)
+    _wait_for(lambda: list(checkpoints.glob("step_*")), process)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.count("\n") == 1
+    kept = sorted(path.name for path in checkpoints.iterdir())
+    assert all(re.fullmatch("step_[0-9]{8}", name) for name in kept)
+    assert f"step {int(kept[-1].removeprefix('step_'))} is kept" in err
+    assert find_problem(checkpoints / kept[-1]) is None
+
+
+def _evaluate(monkeypatch, tmp_path, *flags) -> int:
+    """p2p-eval in this process, where the network's known places can be taken away."""
+    monkeypatch.setattr(inception, "KNOWN_PLACES", ("http://127.0.0.1:1/inception.tgz",))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    values = copy.deepcopy(eval_command.FLAGS)
+    values(["p2p-eval", *flags])
+    return eval_command.main(values)
+
+
+def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(finished, tmp_path, monkeypatch, capfd):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    assert _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"{run}: AtoB, 3 pictures of val/"
+    assert lines[1].split() == ["step", "epoch", "L1", "PSNR", "SSIM", "SD", "PSNR(xv)", "SD(xv)"]
+    (absent,) = [line for line in lines if line.startswith("Absent: fid, kid, inception_score: ")]
+    assert "Connection refused (127.0.0.1:1)" in absent
+    assert absent.endswith("elsewhere and give it with --inception=FILE.")
+    (record,) = json.loads((run / "eval" / "val" / "metrics.json").read_text())["records"]
+    assert set(record["metrics"]) >= {"l1", "psnr", "ssim", "crossview_psnr"}
+    assert not set(record["metrics"]) & {"fid", "kid"}
+    assert "Connection refused" in record["absent"]["fid"]
+    assert {path.name for path in (run / "eval" / "val").iterdir() if path.suffix} == {
+        "metrics.json",
+        "per_image.csv",
+        "curves.png",
+        "sheet.png",
+    }
+
+
+def test_where_the_extractor_is_required_nothing_is_scored_without(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    with pytest.raises(UserError, match="Connection refused"):
+        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", "--require_inception")
+    with pytest.raises(UserError, match="there is no such file"):
+        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", f"--inception={tmp_path / 'none'}")
+    assert not (run / "eval" / "val" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "--workdir names the folder of a run"),
+        (["--workdir=nowhere"], "There is none in nowhere"),
+        (["--workdir=nowhere", "--limit=0"], "--limit must be at least 1. Received: 0"),
+        (["--workdir=nowhere", "--split=dev"], "should be one of <train|val|test>"),
+        (["--workdr=x"], "Did you mean: workdir"),
+    ],
+)
+def test_p2p_eval_says_what_is_wrong_in_one_line(flags, words):
+    process = subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.eval", *flags], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 2
+    assert words in process.stderr
+    assert process.stderr.count("\n") == 1

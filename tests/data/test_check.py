@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from conftest import write_pairs
+from PIL import Image
+
+from p2p_keras.data import check
+from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.errors import UserError
+from p2p_keras.images.kinds import Kind
+
+
+def _save(path, size=(64, 32), mode="RGB", **options):
+    Image.new(mode, size).save(path, **options)
+
+
+def _truncated_jpeg(path):
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (64, 128, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def _rotated(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _save(path, exif=exif)
+
+
+def _bomb(path):
+    """A PNG whose header claims 13000x13000 pixels and whose body is that of a small one."""
+    _save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (13000).to_bytes(4, "big") * 2
+    import zlib
+
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "problem"),
+    [
+        ("a.jpg", lambda path: path.write_bytes(b""), "empty"),
+        ("a.jpg", lambda path: path.write_text("text"), "not a picture"),
+        ("a.jpg", _truncated_jpeg, "cannot be decoded"),
+        ("a.png", lambda path: _save(path, (65, 32)), "width 65 is not divisible by 2"),
+        ("a.jpg", _rotated, "EXIF orientation"),
+        ("a.png", _bomb, "13000x13000 is more than 64 megapixels"),
+        ("a.jpg", lambda path: _save(path, mode="CMYK", format="JPEG"), "CMYK"),
+        ("a.png", lambda path: _save(path, format="GIF"), "GIF"),
+    ],
+)
+def test_each_kind_of_bad_file_is_told_by_its_problem(tmp_path, name, make, problem):
+    make(tmp_path / name)
+    assert problem in check.find_bad_pairs([(str(tmp_path / name),)], Reading())[0]
+
+
+def test_a_file_alone_is_checked_for_the_classes_of_one_panel(tmp_path):
+    path, kind = tmp_path / "a.png", Kind(3, labels=True)
+    Image.fromarray(np.array([[0, 2, 0, 3]], np.uint8)).save(path)  # two panels of two pixels
+    assert check.file_problem(str(path), 2, panel=0, kind=kind) is None
+    assert check.file_problem(str(path), 2, panel=1, kind=kind) == "it has class 3; with 3 classes the highest is 2"
+    assert check.file_problem(str(path), kind=kind) == "it has class 3; with 3 classes the highest is 2"
+    assert check.file_problem(str(path)) is None  # a picture
+    Image.new("RGB", (4, 4)).save(path)
+    assert check.file_problem(str(path), kind=kind).startswith("its pixels are RGB; a label map is")
+
+
+def test_a_truncated_png_is_found(tmp_path):
+    write_pairs(tmp_path, 1)
+    content = (tmp_path / "000.png").read_bytes()
+    (tmp_path / "000.png").write_bytes(content[: len(content) // 2])
+    assert check.find_bad_pairs([(str(tmp_path / "000.png"),)], Reading())
+
+
+def test_good_files_have_no_problem(pairs_dir):
+    assert check.find_bad_pairs(find_pairs(pairs_dir).files("train").paths, Reading()) == {}
+
+
+def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_path):
+    (pairs_dir / "train" / "001.png").write_text("text")
+    (pairs_dir / "val" / "000.png").write_bytes(b"")
+    pairs = find_pairs(pairs_dir)
+    with pytest.raises(
+        UserError, match=r"Of 15 pairs .* 2 cannot .*train/001\.png: it is not a picture.*--max_bad_files=2"
+    ):
+        check.checked(pairs, Reading(), 1, tmp_path / "memory.json")
+    kept, bad = check.checked(pairs, Reading(), 2, tmp_path / "memory.json")
+    assert list(bad) == ["train/001.png", "val/000.png"]
+    assert len(kept.splits["train"]) == 11
+    assert "train/001.png" not in kept.splits["train"]
+
+
+def test_a_link_to_nowhere_is_one_bad_file_even_if_it_comes_first(pairs_dir, tmp_path):
+    (pairs_dir / "train" / "000.png").unlink()
+    (pairs_dir / "train" / "000.png").symlink_to(tmp_path / "nowhere.png")
+    pairs = find_pairs(pairs_dir)
+    assert check.bit_depths(pairs, "train", (0, 1)) == (8, 8)
+    _, bad = check.checked(pairs, Reading(), 1, tmp_path / "memory.json")
+    assert bad == {"train/000.png": "it is not there"}
+
+
+def test_when_all_are_bad_leaving_them_out_is_no_way_out(pairs_dir, tmp_path):
+    with pytest.raises(UserError, match=r"pictures? of 3 panels.*15 cannot be used.*not divisible by 3") as error:
+        check.checked(find_pairs(pairs_dir, ("a", "b", "c")), Reading(3), 0, tmp_path / "memory.json")
+    assert "--max_bad_files" not in str(error.value)
+
+
+def test_the_same_files_are_decoded_once_and_changed_ones_again(pairs_dir, tmp_path):
+    read = []
+    memory = tmp_path / "memory.json"
+    check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))
+    assert read == list(range(1, 16))
+    check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))
+    assert len(read) == 15
+    (pairs_dir / "train" / "000.png").write_text("changed")
+    with pytest.raises(UserError, match=r"000\.png"):
+        check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))

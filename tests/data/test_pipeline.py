@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw_pair
+from PIL import Image
+
+from p2p_keras.data import pipeline
+from p2p_keras.data.pairs import Files, Reading, find_pairs
+from p2p_keras.images.kinds import Kind
+
+READING = Reading(image_size=32)
+
+
+def _batches(pairs_dir, first=0, last=6, batch_size=4, seed=3):
+    files = find_pairs(pairs_dir).files("train")
+    return list(pipeline.training_dataset(files, READING, batch_size, seed, first, last).as_numpy_iterator())
+
+
+@pytest.mark.parametrize(("size", "load"), [(32, 36), (64, 72), (128, 143), (256, 286), (512, 572)])
+def test_load_size_keeps_the_papers_ratio(size, load):
+    assert pipeline.load_size(size) == load
+
+
+def test_a_run_that_starts_later_sees_what_it_would_have_seen(pairs_dir):
+    whole = _batches(pairs_dir)
+    for first in (1, 3, 5):
+        for ours, theirs in zip(_batches(pairs_dir, first), whole[first:], strict=True):
+            for x, y in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(x, y)
+
+
+def test_each_epoch_is_another_permutation_and_the_seed_decides_it(tmp_path):
+    paths = []
+    for i in range(12):  # plain panels of level 10 i: the picture tells its number
+        paths.append((str(tmp_path / f"{i}.png"),))
+        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
+
+    def order(seed):
+        dataset = pipeline.training_dataset(Files(paths), READING, 4, seed, 0, 9)
+        levels = [np.rint((batch[0][:, 0, 0, 0] + 1) * 127.5 / 10).astype(int) for batch in dataset.as_numpy_iterator()]
+        return np.concatenate(levels).reshape(3, 12)
+
+    epochs = order(3)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(12))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert not np.array_equal(epochs, order(4))
+
+
+def test_what_does_not_fill_a_batch_is_left_out_of_its_epoch_only(tmp_path):
+    paths = []
+    for i in range(5):
+        paths.append((str(tmp_path / f"{i}.png"),))
+        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
+    dataset = pipeline.training_dataset(Files(paths), READING, 4, 0, 0, 20)
+    epochs = [set(np.rint((b[0][:, 0, 0, 0] + 1) * 12.75).astype(int)) for b in dataset.as_numpy_iterator()]
+    assert all(len(epoch) == 4 for epoch in epochs)
+    assert set.union(*epochs) == set(range(5))
+
+
+def test_shapes_ranges_and_distinct_noise_seeds(pairs_dir):
+    batches = _batches(pairs_dir)
+    for input_image, target_image, noise_seed in batches:
+        assert input_image.shape == target_image.shape == (4, 32, 32, 3)
+        assert input_image.dtype == target_image.dtype == np.float32
+        assert input_image.min() >= -1
+        assert target_image.max() <= 1
+        assert noise_seed.shape == (4, 2)
+    assert len({tuple(seed) for batch in batches for seed in batch[2]}) == 24
+
+
+def test_both_images_get_the_same_draw(pairs_dir):
+    for input_image, target_image, _ in _batches(pairs_dir):
+        # Drawn so that the target is the input's negative: resizing is linear, so any common draw keeps it so.
+        np.testing.assert_allclose(target_image, -input_image, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(50, 40, 3), (30, 36, 3), (32, 32, 1), (20, 50, 4)])  # shrunk, enlarged, both
+def test_jitter_equals_resize_crop_mirror_of_tensorflow(shape):
+    pair = tf.constant(np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8))
+    mirrored, offsets = set(), set()
+    for i in range(40):
+        draw, kind = pipeline.draw_jitter(tf.constant([i, 5]), 32), Kind(shape[-1])
+        ours = pipeline.random_jitter(pair, draw, 32, kind).numpy()
+        draw = tf.random.stateless_uniform((3,), [i, 5]).numpy()
+        top, left = (draw[:2] * 5).astype(int)
+        resized = tf.image.resize(pair, (36, 36), "bilinear", antialias=True).numpy()
+        expected = resized[top : top + 32, left : left + 32]
+        expected = expected[:, ::-1] if draw[2] < 0.5 else expected
+        # Float32 sums in another order, and the range is mapped before, not after: a thousandth of a level of 255.
+        np.testing.assert_allclose(ours, expected / 127.5 - 1, atol=8e-6)
+        mirrored.add(draw[2] < 0.5)
+        offsets |= {("y", top), ("x", left)}
+    assert mirrored == {True, False}
+    assert offsets == {(axis, offset) for axis in "xy" for offset in range(5)}  # every crop is reached
+
+
+def test_inference_keeps_a_picture_of_the_right_size_as_it_is_and_resizes_others_like_pillow(tmp_path):
+    first, second = draw_pair(0)
+    Image.fromarray(np.concatenate([first, second], axis=1)).save(tmp_path / "a.png")
+    input_image, target_image = next(iter(pipeline.inference_dataset(Files([(str(tmp_path / "a.png"),)]), READING, 1)))
+    np.testing.assert_array_equal(np.rint((input_image[0] + 1) * 127.5), first)
+    np.testing.assert_array_equal(np.rint((target_image[0] + 1) * 127.5), second)
+
+    large = np.random.RandomState(0).randint(0, 256, (100, 140, 3), dtype=np.uint8)
+    Image.fromarray(large).save(tmp_path / "b.png")
+    input_image, _ = next(iter(pipeline.inference_dataset(Files([(str(tmp_path / "b.png"),)]), READING, 1)))
+    expected = np.asarray(Image.fromarray(large[:, :70]).resize((32, 32), Image.Resampling.BILINEAR), np.float32)
+    assert np.abs((input_image[0] + 1) * 127.5 - expected).max() <= 1.01  # Pillow rounds after each of its two passes
+
+
+def test_panels_are_cut_by_position(tmp_path):
+    levels = [10, 80, 150, 220]
+    Image.fromarray(np.concatenate([np.full((8, 8, 3), x, np.uint8) for x in levels], axis=1)).save(tmp_path / "a.png")
+    read_pair = pipeline.make_reader(Files([(str(tmp_path / "a.png"),)]), Reading(4, 2, 1, 32))
+    input_image, target_image = read_pair(tf.constant(0, tf.int64))
+    assert input_image.shape == target_image.shape == (8, 8, 3)
+    assert (np.unique(input_image), np.unique(target_image)) == (150, 80)

@@ -1,0 +1,90 @@
+import csv
+import json
+
+import numpy as np
+
+from p2p_keras.evaluation.records import add_per_image, add_record, comparable, read_records, remarks, table
+
+
+def _record(step: int, extractor: str | None = None, pictures: str = "p", **metrics: float) -> dict:
+    return {
+        "step": step,
+        "epoch": step / 100,
+        "count": 7,
+        "metrics": metrics,
+        "absent": {},
+        "cautions": [],
+        "extractor": extractor and {"sha256": extractor},
+        "pictures": {"split": "test", "fingerprint": pictures},
+    }
+
+
+def _steps_and_extractors(folder) -> list[tuple]:
+    return [(record["step"], record["extractor"]) for record in read_records(folder)]
+
+
+def test_records_join_by_step_and_a_newer_one_replaces_its_like(tmp_path):
+    folder = tmp_path / "eval" / "test"
+    assert read_records(folder) == []
+    add_record(folder, _record(200, l1=0.2))
+    add_record(folder, _record(100, l1=0.1))
+    add_record(folder, _record(200, l1=0.3))
+    assert [(r["step"], r["metrics"]["l1"]) for r in read_records(folder)] == [(100, 0.1), (200, 0.3)]
+    assert json.loads((folder / "metrics.json").read_text())["format"] == 1
+
+
+def test_nothing_is_lost_by_evaluating_without_the_extractor(tmp_path):
+    add_record(tmp_path, _record(100, l1=0.1))
+    add_record(tmp_path, _record(100, "abc", l1=0.1, fid=20.0))  # says all that the first one said
+    add_record(tmp_path, _record(100, l1=0.1))
+    assert _steps_and_extractors(tmp_path) == [(100, {"sha256": "abc"})]
+    add_record(tmp_path, _record(100, "def", l1=0.1, fid=30.0))  # another extractor's FID stands beside
+    add_record(tmp_path, _record(100, pictures="others", l1=0.5))
+    assert len(read_records(tmp_path)) == 3
+
+
+def test_a_curve_mixes_neither_pictures_nor_extractors():
+    records = [_record(1, "a"), _record(2, "b"), _record(3), _record(4, "a", pictures="others"), _record(5, "a")]
+    assert [r["step"] for r in comparable(records, _record(6, "a"))] == [1, 3, 5]
+    assert [r["step"] for r in comparable(records, _record(6, "b"))] == [2, 3]
+    assert [r["step"] for r in comparable(records, _record(6))] == [1, 3, 5]  # the newest extractor's
+    assert [r["step"] for r in comparable(records[2:3], _record(6))] == [3]
+
+
+def test_a_damaged_file_is_begun_anew(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"records": ')
+    add_record(tmp_path, _record(100, l1=0.1))
+    assert _steps_and_extractors(tmp_path) == [(100, None)]
+
+
+def test_per_image_values_join_by_step_and_name(tmp_path):
+    add_per_image(tmp_path, 20, ["b, c.png", "a.png"], {"l1": np.array([0.25, 0.5])})
+    add_per_image(tmp_path, 10, ["a.png"], {"l1": np.array([0.125])})
+    add_per_image(tmp_path, 20, ["a.png"], {"l1": np.array([np.inf])})
+    with open(tmp_path / "per_image.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["step", "name", "l1"],
+        ["10", "a.png", "0.125"],
+        ["20", "a.png", "inf"],
+        ["20", "b, c.png", "0.25"],
+    ]
+
+
+def test_the_table_shows_labels_and_gaps():
+    numbers = {"fid@768": 2.25, "kid@768": 0.00595, "kid_std@768": 0.0002, "l1": 0.3691}
+    lines = table([_record(1000, "a", **numbers), _record(2000, l1=0.25)]).splitlines()
+    assert lines[0].split() == ["step", "epoch", "L1", "FID@768", "KID@768", "x1000"]
+    assert lines[1].split() == ["1000", "10", "0.3691", "2.250", "5.95", "±", "0.20"]
+    assert lines[2].split() == ["2000", "20", "0.2500", "-", "-"]
+
+
+def test_the_table_shows_the_metrics_of_label_maps():
+    lines = table([_record(1000, l1=0.25, pixel_accuracy=0.75, mean_iou=0.5)]).splitlines()
+    assert lines[0].split() == ["step", "epoch", "L1", "accuracy", "mIoU"]
+    assert lines[1].split() == ["1000", "10", "0.2500", "0.7500", "0.5000"]
+
+
+def test_remarks_name_each_reason_once():
+    record = {"cautions": ["few"], "absent": {"fid": "no network", "kid": "no network", "psnr": "infinite"}}
+    assert remarks(record) == ["Caution: few", "Absent: fid, kid: no network", "Absent: psnr: infinite"]

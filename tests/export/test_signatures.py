@@ -1,0 +1,232 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw_pair
+from PIL import Image
+
+from p2p_keras.data.pairs import Files, Reading
+from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.export import signatures
+from p2p_keras.images import codec
+from p2p_keras.images.kinds import Kind
+from p2p_keras.images.sheets import class_colours
+
+
+def same(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+    """A generator that gives back its input."""
+    return image
+
+
+KINDS = [Kind(4), Kind(1, 16), Kind(5, labels=True)]
+
+
+def _levels(kind: Kind, *shape: int) -> np.ndarray:
+    top = kind.channels if kind.labels else kind.levels + 1
+    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
+
+
+def _pictures(batch: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 50), (1, 1), (2, 100), (33, 64)])
+def test_any_size_comes_back_in_its_own_size_and_place(size):
+    picture = _pictures(2, *size)
+    translate, translate_float, tiled = signatures.make_functions(same, 32)
+    np.testing.assert_array_equal(translate(picture, None), picture)
+    np.testing.assert_array_equal(translate_float(codec.to_unit_range(picture), None), codec.to_unit_range(picture))
+    np.testing.assert_array_equal(tiled(tf.constant(picture), None), picture)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_every_kind_comes_back_in_its_kind(kind):
+    levels = _levels(kind, 2, 33, 50)
+    translate, _, tiled = signatures.make_functions(same, 32, kind, kind)
+    for ours in (translate(levels, None).numpy(), tiled(tf.constant(levels), None).numpy()):
+        np.testing.assert_array_equal(ours, levels)
+        assert ours.dtype == levels.dtype
+
+    @tf.function(autograph=False)
+    def from_bytes(files: tf.Tensor) -> tf.Tensor:
+        return signatures.encode_pictures(codec.quantise(signatures.decode_pictures(files, 32, kind), kind))
+
+    small = levels[:, :32, :32]
+    files = from_bytes(tf.constant([codec.encode(picture) for picture in small])).numpy()
+    for file, picture in zip(files, small, strict=True):
+        np.testing.assert_array_equal(codec.decode(tf.constant(file), kind), picture)
+        assert file[24] == kind.bits  # in the PNG's header
+
+
+def test_other_channels_out_than_in():
+    def generate(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        return tf.one_hot(tf.cast(image[..., 0] > 0, tf.int32) * 3, 5)
+
+    translate, _, tiled = signatures.make_functions(generate, 32, Kind(1, 16), Kind(5, labels=True))
+    levels = _levels(Kind(1, 16), 2, 40, 50)
+    expected = 3 * (levels >= 32768).astype(np.uint8)
+    np.testing.assert_array_equal(translate(levels, None), expected)
+    np.testing.assert_array_equal(tiled(tf.constant(levels), None), expected)
+
+
+def test_classes_that_the_network_does_not_know_are_refused():
+    kind = Kind(5, labels=True)
+    translate, _, tiled = signatures.make_functions(same, 32, kind, kind)
+    high = np.full((1, 32, 32, 1), 5, np.uint8)
+    for function in (translate, tiled):
+        graph = tf.function(lambda picture, function=function: function(picture, None), autograph=False)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a label map has classes above 4, the highest of 5"):
+            graph(tf.constant(high))
+
+
+def _indexed() -> bytes:
+    return codec.encode(_levels(Kind(5, labels=True), 1, 32, 32)[0], class_colours())
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (_indexed, "is not a grey PNG of 8 bits, as a label map must be"),
+        (lambda: _encoded(draw_pair(5)[0]), "is not a grey PNG of 8 bits"),
+        (lambda: _encoded(draw_pair(5)[0][..., 0], "JPEG"), "is not a grey PNG of 8 bits"),
+        (lambda: codec.encode(np.zeros((32, 32, 1), np.uint16)), "is not a grey PNG of 8 bits"),
+        (lambda: codec.encode(np.full((32, 32, 1), 5, np.uint8)), "has classes above 4, the highest of 5"),
+        (lambda: b"hello", "is not a JPEG or PNG file"),
+    ],
+    ids=["indexed", "colours", "jpeg", "16 bits", "class 5", "text"],
+)
+def test_a_served_label_map_is_a_grey_png_of_its_classes(bad, problem):
+    kind = Kind(5, labels=True)
+    decode = tf.function(lambda files: signatures.decode_pictures(files, 32, kind), autograph=False)
+    good = codec.encode(_levels(kind, 1, 32, 32)[0])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"picture 1 of the batch, counted from 0, {problem}"):
+        decode(tf.constant([good, bad()]))
+
+
+def test_the_generator_sees_multiples_of_its_size_continued_by_reflection():
+    seen = []
+
+    def watch(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        seen.append(image.numpy())
+        return image
+
+    row = np.arange(6, dtype=np.float32)
+    signatures.translate_any_size(watch, np.tile(row[None, None, :, None], (1, 4, 1, 1)), None, 4)
+    assert seen[0].shape == (1, 4, 8, 1)
+    np.testing.assert_array_equal(seen[0][0, 0, :, 0], [1, 0, 1, 2, 3, 4, 5, 4])
+
+
+def test_a_picture_of_the_size_trained_on_is_not_padded():
+    picture = _pictures(1, 32, 32)
+    shapes = []
+
+    def watch(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        shapes.append(tuple(image.shape))
+        return image
+
+    signatures.make_functions(watch, 32)[0](picture, None)
+    assert shapes == [(1, 32, 32, 3)]
+
+
+def test_tiles_have_the_size_trained_on_and_leave_no_seams():
+    """Each tile gets a brightness of its own; the result must change as smoothly as the blending's cosine."""
+    shapes, tile = set(), 32
+
+    def uneven(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        shapes.add(tuple(image.shape))
+        return tf.fill(tf.shape(image), tf.where(tf.reduce_mean(image) > 0.0, 0.5, -0.5))
+
+    picture = np.zeros((1, 64, 160, 3), np.uint8)
+    picture[:, :, 80:] = 255
+    _, _, tiled = signatures.make_functions(uneven, tile)
+    result = tiled(tf.constant(picture), None).numpy().astype(int)
+    assert shapes == {(1, tile, tile, 3)}
+    # From -0.5 to 0.5 are 127.5 levels. The steepest slope of sin^2(pi x / tile) is pi / tile a pixel: 12.5 levels, and
+    # rounding adds one. A seam would be a step of 127.
+    assert np.abs(np.diff(result, axis=2)).max() <= 14
+    assert np.abs(np.diff(result, axis=1)).max() == 0
+    assert set(np.unique(result[:, :, :40])) == {64}
+    assert set(np.unique(result[:, :, 120:])) == {191}
+
+
+def test_every_tile_draws_noise_of_its_own():
+    def noisy(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform(tf.shape(image), seed[0], -1, 1)
+
+    _, _, tiled = signatures.make_functions(noisy, 32)
+    seed = signatures.seed_pairs(tf.constant([1, 2]))
+    one = tiled(tf.zeros((2, 32, 96, 3), tf.uint8), seed).numpy()
+    assert np.abs(one[0, :, :32].astype(int) - one[0, :, 64:]).mean() > 20
+    assert np.abs(one[0].astype(int) - one[1]).mean() > 20
+    np.testing.assert_array_equal(one, tiled(tf.zeros((2, 32, 96, 3), tf.uint8), seed))
+
+
+def _encoded(picture: np.ndarray, form: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def test_files_are_decoded_and_resized_as_in_evaluation(tmp_path):
+    path = tmp_path / "pair.jpg"
+    both = np.concatenate(draw_pair(5, size=100), axis=1)
+    path.write_bytes(_encoded(both, "JPEG", quality=95))
+    expected, _ = next(iter(inference_dataset(Files([(str(path),)]), Reading(image_size=32), 1)))
+    with Image.open(path) as image:
+        left = _encoded(np.asarray(image)[:, :100])
+    np.testing.assert_array_equal(signatures.decode_pictures(tf.constant([left]), 32), expected)
+
+
+def test_a_batch_of_files_of_different_sizes_and_kinds():
+    picture = draw_pair(5)[0]
+    grey, alpha = picture[..., 0], np.dstack([picture, np.full((32, 32), 7, np.uint8)])
+    deep = Image.fromarray((grey.astype(np.uint16) << 8) + 99)
+    buffer = io.BytesIO()
+    deep.save(buffer, format="PNG")
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    files = [
+        _encoded(picture),
+        _encoded(picture.repeat(3, axis=0)),
+        _encoded(grey),
+        _encoded(alpha),
+        buffer.getvalue(),
+        _encoded(picture, "JPEG", quality=100, subsampling=0, exif=rotated),
+    ]
+    decoded = codec.from_unit_range(signatures.decode_pictures(tf.constant(files), 32).numpy())
+    three = np.repeat(grey[..., None], 3, axis=-1)
+    for number, expected in enumerate((picture, None, three, picture, three, picture)):
+        if expected is not None:
+            # JPEG of quality 100 is a few levels off; the others are exact. The rotated one lies as it is stored.
+            assert np.abs(decoded[number].astype(int) - expected).max() <= (4 if number == 5 else 0), number
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG of nothing that says it is huge."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (b"", "is not a JPEG or PNG file"),
+        (b"hello", "is not a JPEG or PNG file"),
+        (_encoded(draw_pair(5)[0], "GIF"), "is not a JPEG or PNG file"),
+        (_encoded(draw_pair(5)[0], "JPEG")[:-50], "is cut short"),
+        (_encoded(draw_pair(5)[0])[:-50], "is cut short"),
+        (_png_header(13000, 13000), "is larger than 64 megapixels"),
+    ],
+    ids=["empty", "text", "gif", "cut jpeg", "cut png", "bomb"],
+)
+def test_one_bad_file_in_a_batch_says_which(bad, problem):
+    good = _encoded(draw_pair(5)[0])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"picture 1 of the batch, counted from 0, {problem}"):
+        signatures.decode_pictures(tf.constant([good, bad, good]), 32)

@@ -1,0 +1,292 @@
+import base64
+import dataclasses
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw_pair
+from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from p2p_keras.errors import UserError
+from p2p_keras.export import write
+from p2p_keras.export.open import check_export, open_model
+from p2p_keras.images import codec
+from p2p_keras.images.files import encode_png
+from p2p_keras.models import make_inference
+from p2p_keras.system.files import checksum
+from p2p_keras.workdir.generator import build_generator
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def trained(finished) -> write.Trained:
+    """A run's generator with livelier weights than two epochs give: differences could show in every pixel."""
+    loaded = write.load_trained(finished[0], "latest", "float32")
+    rng = np.random.default_rng(0)
+    for layer in loaded.generator.layers:
+        weights = layer.get_weights()
+        if len(weights) == 4:  # gamma, beta, and the moving mean and variance
+            drawn = [rng.uniform(low, high, weights[0].shape) for low, high in ((0.5, 2), (-1, 1), (-1, 1), (0.3, 3))]
+            layer.set_weights(drawn)
+        elif weights:
+            layer.set_weights([w + rng.normal(0, 2 / np.sqrt(w[..., 0].size), w.shape) for w in weights])
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def saved_model(trained, tmp_path_factory) -> Path:
+    return write.publish(trained, tmp_path_factory.mktemp("models"), lambda f: write.write_saved_model(trained, f))
+
+
+@pytest.fixture(scope="module")
+def noisy_model(trained, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("noisy")
+    return write.publish(trained, folder, lambda f: write.write_saved_model(trained, f, noise=True), noise=True)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return np.stack([draw_pair(index)[0] for index in range(300, 305)])
+
+
+@pytest.fixture(scope="module")
+def expected(trained, pictures) -> np.ndarray:
+    """What the trainer itself generates."""
+    found = codec.from_unit_range(make_inference(trained.generator)(codec.to_unit_range(pictures)).numpy())
+    assert found.std() > 30
+    return found
+
+
+def _assert_same_pixels(ours, expected) -> None:
+    """Kernels chosen for another batch or graph add up in another order: one level where it was about to round."""
+    difference = np.abs(np.asarray(ours).astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_every_format_gives_the_trainers_pixels(trained, pictures, tmp_path, per_image):
+    statistics = "per_image" if per_image else "moving"
+    config = dataclasses.replace(trained.config, statistics=statistics)
+    generator = build_generator(config, any_size=True)
+    generator.set_weights(trained.generator.get_weights())
+    model = write.Trained(generator, config, trained.step, trained.workdir)
+    expected = codec.from_unit_range(make_inference(generator)(codec.to_unit_range(pictures)).numpy())
+    for name, fill in (
+        ("savedmodel", write.write_saved_model),
+        ("keras", write.write_keras),
+        ("tflite", write.write_tflite),
+    ):
+        folder = write.publish(model, tmp_path / name, lambda f, fill=fill: fill(model, f))
+        _assert_same_pixels(open_model(folder).translate(pictures, None), expected)
+        assert open_model(tmp_path / name).image_size == 32
+    # Weights of 8 bits are off by 1/254 of each channel's largest, through a dozen layers: a few levels in the mean.
+    eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate(pictures, None)
+    assert np.abs(eight_bit.astype(int) - expected).mean() < 4
+
+
+def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, pictures, expected):
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+    assert set(signatures) == {"serving_default", "translate", "translate_float", "tiled"}
+    _assert_same_pixels(signatures["translate"](image=tf.constant(pictures))["image"], expected)
+    floats = signatures["translate_float"](image=codec.to_unit_range(pictures))["image"]
+    _assert_same_pixels(codec.from_unit_range(floats.numpy()), expected)
+    files = tf.constant([encode_png(picture) for picture in pictures])
+    encoded = signatures["serving_default"](image_bytes=files)["image_bytes"]
+    _assert_same_pixels([np.asarray(Image.open(io.BytesIO(one))) for one in encoded.numpy()], expected)
+    wide = signatures["translate"](image=tf.zeros((1, 20, 45, 3), tf.uint8))["image"]
+    assert wide.shape == (1, 20, 45, 3)
+    assert signatures["tiled"](image=tf.zeros((1, 70, 45, 3), tf.uint8))["image"].shape == (1, 70, 45, 3)
+
+
+def test_a_picture_never_depends_on_its_batch(saved_model, pictures):
+    translate = tf.saved_model.load(str(saved_model)).signatures["translate"]
+    together = translate(image=tf.constant(pictures))["image"].numpy()
+    alone = np.concatenate([translate(image=tf.constant(picture[None]))["image"] for picture in pictures])
+    _assert_same_pixels(alone, together)
+    reordered = translate(image=tf.constant(pictures[::-1]))["image"].numpy()[::-1]
+    np.testing.assert_array_equal(reordered, together)  # the same kernels, so bit for bit
+
+
+def _operations(saved_model: Path, signature: str) -> set[str]:
+    """Operations of a signature's graph and of every function that it calls, however deep."""
+    function = tf.saved_model.load(str(saved_model)).signatures[signature]
+    graph = function.graph.as_graph_def(add_shapes=False)
+    library = {f.signature.name: f for f in graph.library.function}
+    found, waiting, met = set(), [list(graph.node)], set()
+    while waiting:
+        for node in waiting.pop():
+            found.add(node.op)
+            for attribute in node.attr.values():
+                for name in [attribute.func.name, *(f.name for f in attribute.list.func)]:
+                    if name in library and name not in met:
+                        met.add(name)
+                        waiting.append(list(library[name].node_def))
+    return found
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_the_graph_assigns_nothing_and_draws_nothing_of_its_own(saved_model, noisy_model, noise):
+    model = noisy_model if noise else saved_model
+    for signature in ("serving_default", "translate", "translate_float", "tiled"):
+        found = _operations(model, signature)
+        assert "Conv2D" in found
+        assert not {name for name in found if "Assign" in name}
+        drawing = {name for name in found if "Random" in name}
+        assert all(name.startswith("Stateless") for name in drawing)
+        assert bool(drawing) is noise
+
+
+def test_noise_is_a_function_of_the_seed(noisy_model, pictures):
+    model = open_model(noisy_model)
+    assert model.noise
+    one, again, other = (model.translate(pictures, np.full(5, seed, np.int32)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one.astype(int) - other).mean() > 5
+    _assert_same_pixels(model.translate(pictures[2:3], np.array([1], np.int32)), one[2:3])
+
+
+def test_a_fresh_process_without_p2p_keras_loads_every_format(trained, saved_model, pictures, expected, tmp_path):
+    keras_file = write.publish(trained, tmp_path / "k", lambda f: write.write_keras(trained, f)) / "model.keras"
+    np.save(tmp_path / "in.npy", pictures)
+    code = f"""
+import sys
+sys.path = [p for p in sys.path if p != {str(TESTS.parent)!r}]
+sys.modules["p2p_keras"] = None  # importing it is an error now
+import keras, numpy as np, tensorflow as tf
+pictures = np.load({str(tmp_path / "in.npy")!r})
+np.save({str(tmp_path / "saved.npy")!r}, tf.saved_model.load({str(saved_model)!r}).signatures["translate"](
+    image=tf.constant(pictures))["image"])
+np.save({str(tmp_path / "keras.npy")!r}, keras.saving.{"load_model"}({str(keras_file)!r}).predict(
+    pictures / np.float32(127.5) - 1, verbose=0))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+    _assert_same_pixels(np.load(tmp_path / "saved.npy"), expected)
+    _assert_same_pixels(codec.from_unit_range(np.load(tmp_path / "keras.npy")), expected)
+
+
+def test_the_loader_of_tf_serving_gives_the_same_pixels(saved_model, pictures, expected, tmp_path):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler on this machine")
+    package = Path(tf.__file__).parent
+    libraries = [str(package / "libtensorflow_cc.so.2"), str(package / "libtensorflow_framework.so.2")]
+    program = tmp_path / "serve"
+    subprocess.run(
+        [compiler, "-o", program, TESTS / "serve.c", "-I", package / "include", *libraries, f"-Wl,-rpath,{package}"],
+        check=True,
+    )
+    parsed = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
+    signature = parsed.meta_graphs[0].signature_def["translate"]
+    source = signature.inputs["image"].name.split(":")[0]
+    target, index = signature.outputs["image"].name.split(":")
+    count, height, width, _ = pictures.shape
+    arguments = [saved_model, source, target, index, str(height), str(width), str(count)]
+    reply = subprocess.run([program, *arguments], input=pictures.tobytes(), check=True, capture_output=True).stdout
+    _assert_same_pixels(np.frombuffer(reply, np.uint8).reshape(pictures.shape), expected)
+
+
+def test_a_real_client_is_understood(saved_model, pictures, expected):
+    """gRPC's messages and REST's JSON, through the mapping that TF Serving applies to them."""
+    signatures = tf.saved_model.load(str(saved_model)).signatures
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "p2p", "translate"
+    request.inputs["image"].CopyFrom(tf.make_tensor_proto(pictures))
+    received = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+    inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in received.inputs.items()}
+    response = predict_pb2.PredictResponse()
+    for name, value in signatures[received.model_spec.signature_name](**inputs).items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+    parsed = predict_pb2.PredictResponse.FromString(response.SerializeToString())
+    _assert_same_pixels(tf.make_ndarray(parsed.outputs["image"]), expected)
+
+    # "instances" lists rows, "inputs" columns; bytes travel as {"b64": ...}, and come back so from names in _bytes.
+    coded = [{"b64": base64.b64encode(encode_png(picture)).decode()} for picture in pictures]
+    for body in ({"instances": [{"image_bytes": one} for one in coded]}, {"inputs": {"image_bytes": coded}}):
+        sent = json.loads(json.dumps(body))
+        rows = (
+            [row["image_bytes"] for row in sent["instances"]] if "instances" in sent else sent["inputs"]["image_bytes"]
+        )
+        files = tf.constant([base64.b64decode(row["b64"]) for row in rows])
+        replies = signatures["serving_default"](image_bytes=files)
+        assert set(replies) == {"image_bytes"}
+        _assert_same_pixels(
+            [np.asarray(Image.open(io.BytesIO(one))) for one in replies["image_bytes"].numpy()], expected
+        )
+
+
+def test_versions_count_up_and_none_is_overwritten(trained, tmp_path):
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "saved_model.pb").write_bytes(b"model")
+
+    assert [write.publish(trained, tmp_path, fill).name for _ in range(2)] == ["1", "2"]
+    assert write.publish(trained, tmp_path, fill, version=7).name == "7"
+    assert write.publish(trained, tmp_path, fill).name == "8"
+    with pytest.raises(UserError, match=r"A version is never overwritten.*/7 exists"):
+        write.publish(trained, tmp_path, lambda folder: pytest.fail("it wrote"), version=7)
+    metadata = json.loads((tmp_path / "8" / "metadata.json").read_text())
+    assert metadata["step"] == 6
+    assert metadata["config"]["image_size"] == 32
+    assert metadata["sha256"] == {"saved_model.pb": checksum(tmp_path / "8" / "saved_model.pb")}
+    assert "tensorflow" in metadata["versions"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "7", "8"]
+
+
+def test_an_export_is_compared_with_the_trainer_before_it_is_published(trained, noisy_model, tmp_path):
+    def fill(folder: Path) -> None:
+        shutil.copytree(noisy_model, folder)
+
+    told = []
+    write.publish(trained, tmp_path, fill, check=lambda f: told.append(check_export(f, trained)), noise=True)
+    assert told[0] <= 1
+    other = write.load_trained(trained.workdir, "latest", "float32")  # as it was before it was made lively
+    with pytest.raises(UserError, match=r"levels off, so it was not published"):
+        write.publish(trained, tmp_path, fill, check=lambda f: check_export(f, other))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert json.loads((tmp_path / "1" / "metadata.json").read_text())["inference"]["noise"] is True
+
+
+def test_a_failed_export_leaves_nothing(trained, tmp_path):
+    def fail(folder: Path) -> None:
+        folder.mkdir()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"No space left on device\. Nothing there has changed"):
+        write.publish(trained, tmp_path, fail)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--output must be a folder that can be written"):
+        write.publish(trained, tmp_path / "file" / "x", fail)
+
+
+def test_plain_models_have_only_kerass_own_layers(trained):
+    modules = {type(layer).__module__.split(".")[0] for layer in write.plain_generator(trained).layers}
+    assert modules == {"keras"}
+
+
+@pytest.mark.slow
+def test_the_newest_tf_serving_image_loads_it(saved_model, pictures, expected, tmp_path):
+    """It has TensorFlow 2.20: an environment of its own, from the package index."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "tensorflow-cpu==2.20.0"], check=True)
+    np.save(tmp_path / "in.npy", pictures)
+    code = f"""
+import numpy as np, tensorflow as tf
+assert tf.__version__.startswith("2.20")
+signatures = tf.saved_model.load({str(saved_model)!r}).signatures
+np.save("out.npy", signatures["translate"](image=tf.constant(np.load("in.npy")))["image"])
+"""
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
+    _assert_same_pixels(np.load(tmp_path / "out.npy"), expected)

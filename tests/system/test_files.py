@@ -1,0 +1,128 @@
+import errno
+import hashlib
+import os
+import stat
+import threading
+
+import pytest
+
+from p2p_keras.system import files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    files.write_whole(tmp_path / "a", "one")
+    files.write_whole(tmp_path / "a", b"t\xc3\xbco")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "tüo"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_new_file_has_the_rights_of_any_other(tmp_path):
+    files.write_whole(tmp_path / "a", "one")
+    (tmp_path / "b").write_text("two")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_what_fails_leaves_what_was_there_and_names_the_file(tmp_path, monkeypatch):
+    files.write_whole(tmp_path / "a", "one")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        files.write_whole(tmp_path / "a", "two")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "a"))
+    assert (tmp_path / "a").read_text() == "one"
+    assert names(tmp_path) == ["a"]
+    with pytest.raises(FileNotFoundError) as caught:
+        files.write_whole(tmp_path / "none" / "a", "three")
+    assert caught.value.filename == str(tmp_path / "none" / "a")
+
+
+def test_the_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(files.os, "fsync", lambda fd: (order.append(stat.S_ISDIR(os.fstat(fd).st_mode)), fsync(fd)))
+    monkeypatch.setattr(files.os, "replace", lambda a, b: (order.append("renamed"), replace(a, b)))
+    files.write_whole(tmp_path / "a", "one")
+    assert order == [False, "renamed", True]  # the file, its name, the folder
+    order.clear()
+    files.append_line(tmp_path / "log", "one")
+    files.append_line(tmp_path / "log", "two")
+    assert order == [False, True, False]
+
+
+def test_two_writers_of_one_file_never_meet(tmp_path):
+    """With one hidden name for both, one renames it while the other still writes, who then finds nothing to rename."""
+    failed = []
+
+    def write(text: str) -> None:
+        for _ in range(300):
+            try:
+                files.write_whole(tmp_path / "curves.png", text, sync=False)
+            except OSError as error:
+                failed.append(error)
+
+    writers = [threading.Thread(target=write, args=(letter * 100_000,)) for letter in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failed == []
+    assert (tmp_path / "curves.png").read_text() in ("a" * 100_000, "b" * 100_000)
+    assert names(tmp_path) == ["curves.png"]
+
+
+def test_a_line_cut_short_is_ended_before_the_next(tmp_path):
+    (tmp_path / "log").write_text("one\ntw")
+    files.append_line(tmp_path / "log", "three")
+    assert (tmp_path / "log").read_text() == "one\ntw\nthree\n"
+
+
+def test_leftovers_of_killed_processes_go_and_nothing_else(tmp_path):
+    (tmp_path / ".0123456789abcdef.part").write_text("half")
+    (tmp_path / ".lock").write_text("")
+    (tmp_path / "a.part").write_text("mine")
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".lock", "a.part"]
+
+
+def test_a_lock_keeps_others_out_until_it_ends(tmp_path):
+    for path in (tmp_path, tmp_path / "lock"):
+        with files.locked(path, wait=False), pytest.raises(BlockingIOError), files.locked(path, wait=False):
+            pass
+        with files.locked(path, wait=False):  # free again
+            pass
+
+
+def test_a_waiting_lock_has_its_turn(tmp_path):
+    order = []
+
+    def second() -> None:
+        with files.locked(tmp_path, wait=True):
+            order.append("second")
+
+    with files.locked(tmp_path, wait=False):
+        thread = threading.Thread(target=second)
+        thread.start()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_file_system_without_locks_takes_none(tmp_path, monkeypatch):
+    def unknown(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", unknown)
+    with files.locked(tmp_path, wait=False):
+        pass
+
+
+def test_the_checksum_is_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    assert files.checksum(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

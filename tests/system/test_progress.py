@@ -1,0 +1,32 @@
+import io
+import sys
+
+import pytest
+
+from p2p_keras.system.progress import ProgressLine, duration
+
+
+@pytest.mark.parametrize(
+    ("secs", "text"), [(0, "0:00"), (59.6, "1:00"), (65, "1:05"), (4000, "1:06:40"), (360000, "100:00:00")]
+)
+def test_duration(secs, text):
+    assert duration(secs) == text
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_sees_share_rate_and_time_left(monkeypatch):
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ProgressLine(200, "images").update(50, "L1 0.1", rate=10.0)
+    assert terminal.getvalue() == "\r\x1b[K[#####...............] 50/200  10.0 images/s  0:15 left  L1 0.1"
+
+
+def test_a_file_sees_nothing(capsys):
+    progress = ProgressLine(200, "images")
+    progress.update(200)
+    progress.clear()
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,157 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import assert_same_end, small_config, write_pairs
+from PIL import Image
+
+from p2p_keras.config import read_config, to_json
+from p2p_keras.errors import UserError
+from p2p_keras.training.run import train
+from p2p_keras.training.step import LOSS_NAMES
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.folder import locked
+from p2p_keras.workdir.history import read_history
+
+
+def test_a_run_leaves_what_the_readme_promises(finished):
+    workdir, data, told = finished
+    assert checkpoints.list_steps(workdir / "checkpoints") == [6]
+    assert [path.name for path in sorted((workdir / "samples").iterdir())] == ["epoch_0001.png", "epoch_0002.png"]
+    with Image.open(workdir / "curves.png") as curves:
+        assert curves.width > 500
+    assert list((workdir / "summaries").glob("events*"))
+    history = read_history(workdir)
+    assert [record["step"] for record in history] == [3, 6]
+    assert [record["epoch"] for record in history] == [1.0, 2.0]
+    assert all(np.isfinite(record[name]) for record in history for name in LOSS_NAMES)
+    for record in history:
+        assert record["generator_loss"] == pytest.approx(record["gan_loss"] + 100 * record["l1_loss"], rel=1e-5)
+    config, record = read_config(workdir / "config.json")
+    assert config == small_config(data, input_channels=3, output_channels=3, input_bits=8, output_bits=8)
+    assert record["inference"] == {"statistics": "moving", "noise": False}
+    assert record["data"]["counts"] == {"train": 12, "val": 3, "test": 0}
+    assert [line.split(":")[0] for line in told[-3:]] == ["Pictures", "Curves", "Checkpoint"]
+    assert any(line.startswith("epoch 2/2") for line in told)
+
+
+def test_training_learns(finished, one_device, tmp_path):
+    _, data, _ = finished
+    train(small_config(data, epochs=40, samples_every_epochs=40), tmp_path, one_device, lambda line: None)
+    l1 = [record["l1_loss"] for record in read_history(tmp_path)]
+    assert l1[-1] < 0.5 * l1[0]
+
+
+def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_path):
+    workdir, data, _ = finished
+    for steps in (1, 4, 6):  # within the first epoch, within the second, to the end
+        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, lambda line: None)
+    # Stopping short of an epoch's end writes that part's record and picture; the whole epoch's replace them.
+    assert_same_end(workdir, tmp_path, 6)
+    assert read_config(tmp_path / "config.json")[0].steps == 6
+
+
+def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one_device, tmp_path):
+    workdir, data, _ = finished
+    told = []
+
+    def stop_after_first_epoch(line):
+        told.append(line)
+        if line.startswith("epoch 1/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert train(small_config(data), tmp_path, one_device, stop_after_first_epoch) == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert checkpoints.list_steps(tmp_path / "checkpoints") == [3]
+    assert any("Stopped at step 3 of 6" in line for line in told)
+    assert train(small_config(data), tmp_path, one_device, lambda line: None) is None
+    assert checkpoints.list_steps(tmp_path / "checkpoints") == [3, 6]
+    assert_same_end(workdir, tmp_path, 6)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(finished, one_device):
+    workdir, data, _ = finished
+    before, told = (workdir / "history.jsonl").read_bytes(), []
+    assert train(small_config(data), workdir, one_device, told.append) is None
+    assert "finished: 6 of 6" in told[0]
+    assert (workdir / "history.jsonl").read_bytes() == before
+
+
+def test_changed_settings_and_changed_data_are_refused(finished, one_device):
+    workdir, data, _ = finished
+    with pytest.raises(UserError, match=r"--batch_size was 4, is 2.*--lambda_l1 was 100.0, is 10"):
+        train(small_config(data, batch_size=2, lambda_l1=10), workdir, one_device)
+    with pytest.raises(UserError, match="--direction was AtoB, is BtoA"):
+        train(small_config(data, direction="BtoA"), workdir, one_device)
+    write_pairs(data / "train", 13)
+    try:
+        with pytest.raises(UserError, match="Changed: the training files"):
+            train(small_config(data), workdir, one_device)
+    finally:
+        (data / "train" / "012.png").unlink()
+
+
+def test_auto_precision_continues_with_the_runs_own(finished, one_device):
+    workdir, data, _ = finished
+    told = []
+    train(small_config(data, precision="auto"), workdir, one_device, told.append)
+    assert "finished" in told[0]
+
+
+def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_path):
+    with pytest.raises(UserError, match=r"training pairs, 12\. Received: 13"):
+        train(small_config(pairs_dir, batch_size=13), tmp_path, one_device)
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with pytest.raises(UserError, match=r"2 devices. Received: 5. Take 4 or 6"):
+        train(small_config(pairs_dir, batch_size=5), tmp_path, two)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_losses_that_are_not_finite_stop_the_run_and_save_nothing(pairs_dir, one_device, tmp_path):
+    with pytest.raises(UserError, match=r"At step 1: generator_loss inf"):
+        train(small_config(pairs_dir, lambda_l1=1e39), tmp_path, one_device, lambda line: None)  # beyond float32
+    assert checkpoints.list_steps(tmp_path / "checkpoints") == []
+
+
+def test_a_file_that_goes_bad_while_training_is_named(pairs_dir, one_device, tmp_path):
+    def spoil(line):
+        if line.startswith("epoch 1/"):
+            (pairs_dir / "train" / "005.png").write_text("spoilt")
+
+    with pytest.raises(UserError, match=r"005\.png: it is not a picture"):
+        train(small_config(pairs_dir, epochs=1000, checkpoint_every_steps=10**6), tmp_path, one_device, spoil)
+
+
+def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):
+    (pairs_dir / "train" / "001.png").write_text("text")
+    with pytest.raises(UserError, match="--max_bad_files=1"):
+        train(small_config(pairs_dir), tmp_path, one_device)
+    told = []
+    train(small_config(pairs_dir, max_bad_files=1, epochs=None, steps=1), tmp_path, one_device, told.append)
+    assert "Left out train/001.png: it is not a picture" in told
+    assert any(line.startswith("AtoB: 11 training pairs") for line in told)
+
+
+def test_a_start_that_failed_binds_nothing(pairs_dir, one_device, tmp_path):
+    """Until there is a checkpoint, other settings may be tried in the same folder."""
+    (tmp_path / "config.json").write_text(to_json(small_config(pairs_dir, batch_size=2, seed=9)))
+    train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, lambda line: None)
+    assert read_config(tmp_path / "config.json")[0].batch_size == 4
+
+
+def test_a_second_run_in_the_same_folder_is_refused(pairs_dir, one_device, tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="Another one is at work"):
+        train(small_config(pairs_dir), tmp_path, one_device)
+
+
+def test_config_json_is_complete_enough_to_be_read_without_flags(finished):
+    record = json.loads((finished[0] / "config.json").read_text())
+    assert record["config"]["image_size"] == 32
+    assert record["config"]["precision"] == "float32"
+    assert Path(record["config"]["data_dir"]).is_absolute()
+    assert record["versions"]["tensorflow"] == tf.__version__

@@ -1,0 +1,66 @@
+import numpy as np
+import tensorflow as tf
+from conftest import draw_pair, write_pairs
+
+from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.images import codec
+from p2p_keras.images.kinds import Kind
+from p2p_keras.images.sheets import class_colours
+from p2p_keras.training.samples import make_sampler
+
+READING = Reading(image_size=32)
+
+
+def negative(image: tf.Tensor) -> tf.Tensor:
+    """A perfect generator of the drawn pairs."""
+    return -image
+
+
+def _cell(picture, row, column):
+    """One picture of the grid, shrunk back from 128 to 32."""
+    top, left = 20 + row * 130, 2 + column * 130
+    return picture[top : top + 128 : 4, left : left + 128 : 4]
+
+
+def test_rows_show_input_target_and_generated(pairs_dir):
+    picture = make_sampler(negative, find_pairs(pairs_dir), READING, print)()
+    first, second = draw_pair(100)
+    for column, expected in enumerate((first, second, second)):
+        np.testing.assert_array_equal(_cell(picture, 0, column), expected)
+    assert picture.shape == (20 + 3 * (128 + 2), 3 * (128 + 2) + 2, 3)
+
+
+def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
+    write_pairs(pairs_dir / "val", 60, first_index=200)
+    draw = make_sampler(negative, find_pairs(pairs_dir), READING, print)
+    picture = draw()
+    np.testing.assert_array_equal(picture, draw())
+    for row, index in enumerate(range(0, 60, 10)):
+        np.testing.assert_array_equal(_cell(picture, row, 0), draw_pair(200 + index)[0])
+
+
+def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
+    classes = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32, 1) % 5
+    deep = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32, 1)
+    for panel, levels in (("A", classes), ("B", deep)):
+        (tmp_path / panel / "train").mkdir(parents=True)
+        (tmp_path / panel / "train" / "0.png").write_bytes(codec.encode(levels))
+    reading = READING._replace(input_kind=Kind(5, labels=True), target_kind=Kind(1, 16))
+    shapes = []
+
+    def generate(image: tf.Tensor) -> tf.Tensor:
+        shapes.append(tuple(image.shape))
+        return -tf.ones((1, 32, 32, 1))
+
+    picture = make_sampler(generate, find_pairs(tmp_path), reading, lambda line: None)()
+    assert shapes == [(1, 32, 32, 5)]
+    grey = np.repeat((deep >> 8).astype(np.uint8), 3, axis=-1)
+    for column, expected in enumerate((class_colours()[classes[..., 0]], grey, np.zeros((32, 32, 3)))):
+        np.testing.assert_array_equal(_cell(picture, 0, column), expected)
+
+
+def test_without_val_it_says_where_the_pictures_are_from(pairs_dir):
+    (pairs_dir / "val").rename(pairs_dir / "test")
+    told = []
+    make_sampler(negative, find_pairs(pairs_dir), READING, told.append)
+    assert "test/" in told[0]
