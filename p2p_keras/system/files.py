@@ -15,11 +15,11 @@ _CHUNK = 1 << 20
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that gets its name when the block ends, and never if the block fails.
+def whole_path(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Gives a hidden path to write a file to, which gets its name when the block ends, and never if the block fails.
 
-    It is written in the same folder under a hidden name of its own, so that two processes that write the same file
-    never touch each other's: the last one to finish is the one whose content stays.
+    It is in the same folder and of its own, so that two processes that write the same file never touch each other's:
+    the last one to finish is the one whose content stays.
 
     Args:
         path: Its name. What was there before is replaced.
@@ -30,11 +30,9 @@ def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """
     beside = path.with_name(f".{secrets.token_hex(8)}{_PART}")
     try:
-        with open(beside, "xb") as file:
-            yield file
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
+        yield beside
+        if sync:
+            sync_path(beside)
         os.replace(beside, path)
         if sync:
             sync_path(path.parent)
@@ -43,6 +41,13 @@ def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
+    """The same with the file opened for writing, in bytes."""
+    with whole_path(path, sync) as beside, open(beside, "xb") as file:
+        yield file
 
 
 def write_whole(path: Path, content: bytes | str, sync: bool = True) -> None:
