@@ -15,21 +15,14 @@ from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
-from p2p_keras.metrics import distribution, labels, paired
+from p2p_keras.metrics import distribution, labels
 from p2p_keras.metrics.inception import RESIZING, Extractor
+from p2p_keras.metrics.table import METRICS
 from p2p_keras.system.files import whole_file
 
-PAIRED = {
-    "l1": paired.l1,
-    "psnr": paired.psnr,
-    "ssim": paired.ssim,
-    "sharpness_difference": paired.sharpness_difference,
-    "crossview_psnr": paired.crossview_psnr,
-    "crossview_sharpness_difference": paired.crossview_sharpness_difference,
-}
-LABELS = {"l1": labels.l1, "pixel_accuracy": labels.pixel_accuracy, "mean_iou": labels.mean_iou}
+PAIRED = {metric.name: metric.of_images for metric in METRICS if metric.of_images}
+LABELS = {metric.name: metric.of_label_maps for metric in METRICS if metric.of_label_maps}
 NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
-LOWER_IS_BETTER = ("l1", "fid", "kid")
 ENOUGH_PICTURES = 10_000  # below, the literature takes no FID at face value
 
 

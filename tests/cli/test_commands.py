@@ -52,7 +52,7 @@ def _wait_for(condition, process, secs=120):
 def test_help_is_documentation():
     status, out, err = _run("--help")
     assert (status, err) == (0, "")
-    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default 2e-4"):
+    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default: 0.0002"):
         assert word in out
     assert max(map(len, out.splitlines())) <= 120
 
