@@ -7,9 +7,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import dataclasses
 import http.server
 import io
+import struct
 import tarfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,33 @@ def write_pairs(folder: Path, count: int, size: int = 32, first_index: int = 0) 
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         Image.fromarray(np.concatenate(draw_pair(first_index + i, size), axis=1)).save(folder / f"{i:03d}.png")
+
+
+def png_of(numbers: np.ndarray, bits: int, indexed: bool = False, transparent: int | None = None) -> bytes:
+    """A grey or indexed PNG of 1, 2, 4 or 8 bits that holds exactly these numbers (H, W), which Pillow cannot write.
+
+    Args:
+        numbers: Below 2**bits.
+        bits: Of each number.
+        indexed: The numbers are entries of a palette of 2**bits colours.
+        transparent: A number that a tRNS chunk declares transparent.
+    """
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = numbers.shape
+    digits = np.unpackbits(numbers.astype(np.uint8)[..., np.newaxis], axis=-1)[..., 8 - bits :]
+    rows = np.packbits(digits.reshape(height, -1), axis=1)
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # each begins with its filter, 0
+    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 3 if indexed else 0, 0, 0, 0))]
+    if indexed:
+        chunks.append(chunk(b"PLTE", np.random.RandomState(0).bytes(3 * 2**bits)))
+    if transparent is not None:
+        opaque_until = b"\xff" * transparent + b"\x00"
+        chunks.append(chunk(b"tRNS", opaque_until if indexed else struct.pack(">H", transparent)))
+    chunks += [chunk(b"IDAT", zlib.compress(rows.tobytes())), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.fixture
