@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from p2p_keras.data.listing import EXTENSIONS, list_pictures
 from p2p_keras.data.manifest import DESCRIPTION, read_description
-from p2p_keras.data.pairs import EXTENSIONS, SPLITS, Pairs, find_pairs, list_pictures, match_stems, stem
+from p2p_keras.data.pairs import SPLITS, Pairs, find_pairs, match_stems, stem
 from p2p_keras.errors import UserError
 
 # GTCrossView's are streetview and overhead; people rename them.
