@@ -8,6 +8,8 @@ import dataclasses
 import http.server
 import io
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -20,6 +22,9 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.config import TrainConfig
+from p2p_keras.data.prepare import sources, splits
+from p2p_keras.data.prepare.run import Outcome, prepare
+from p2p_keras.data.prepare.stack import Form
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
@@ -133,6 +138,62 @@ def assert_same_end(one: Path, other: Path, step: int) -> None:
     assert samples == sorted(path.name for path in (other / "samples").iterdir())
     for name in samples:
         assert (one / "samples" / name).read_bytes() == (other / "samples" / name).read_bytes()
+
+
+def write_two_folders(root: Path, count: int = 12, size: int = 24) -> None:
+    """Drawn pairs as single pictures of equal names, some of them deeper: street/ and aerial/."""
+    for number in range(count):
+        for folder, picture in zip(("street", "aerial"), draw_pair(number, size), strict=True):
+            (root / folder / "deep").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """12 pairs of `write_two_folders`."""
+    write_two_folders(tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+SMALL_FORM = Form(image_size=16, format="png")
+
+
+def prepare_folders(
+    root: Path, output: Path, form: Form = SMALL_FORM, folders=("street", "aerial"), panels=(), **more
+) -> Outcome:
+    """What p2p-prepare does with --first and --second, in this process: 60, 20 and 20 per cent."""
+    found = sources.two_folders([root / folder for folder in folders], panels)
+    parts = splits.by_hash(found.sources, splits.Shares(60, 20, 20))
+    return prepare(found, parts, output, form, {"shares": [60, 20, 20]}, **more)
+
+
+def run_prepare(*flags: str) -> subprocess.CompletedProcess:
+    """The command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.prepare", *flags], capture_output=True, text=True, check=False
+    )
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder and those beneath it, by their paths."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nobody catches it."""
+
+
+def kill_at(monkeypatch, place: object, name: str, call: int = 1) -> None:
+    """The so-many-th call of a function does not come back."""
+    original, calls = getattr(place, name), []
+
+    def killed(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise Killed
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(place, name, killed)
 
 
 class Eye:

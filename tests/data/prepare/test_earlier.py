@@ -1,0 +1,190 @@
+"""What an earlier p2p-prepare left: continued, recognised, refused."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_FORM, Killed, kill_at, prepare_folders, run_prepare, tree, write_two_folders
+from PIL import Image
+
+from p2p_keras.data.manifest import read
+from p2p_keras.data.prepare import lists, stack
+from p2p_keras.data.prepare import run as preparing
+from p2p_keras.errors import UserError
+
+
+def test_the_same_again_is_recognised_and_workers_change_nothing(raw, tmp_path):
+    prepare_folders(raw, tmp_path / "data")
+    before = tree(tmp_path / "data")
+    assert prepare_folders(raw, tmp_path / "data").finished_before
+    prepare_folders(raw, tmp_path / "other", workers=2)
+    assert tree(tmp_path / "other") == tree(tmp_path / "data") == before
+
+
+def test_what_is_damaged_missing_or_half_written_is_made_again(raw, tmp_path):
+    prepare_folders(raw, tmp_path / "data")
+    whole = tree(tmp_path / "data")
+    names = list(read(tmp_path / "data" / "manifest.csv"))
+    state = tmp_path / "data" / ".prepare"
+    state.mkdir()  # as if it had been killed towards the end
+    (tmp_path / "data" / "manifest.csv").rename(state / "manifest.csv")
+    settings = json.loads((tmp_path / "data" / "dataset.json").read_text())["settings"]
+    (tmp_path / "data" / "dataset.json").unlink()
+    (state / "dataset.json").write_text(json.dumps({"settings": settings}))
+    (tmp_path / "data" / names[0]).unlink()
+    content = bytearray((tmp_path / "data" / names[1]).read_bytes())
+    content[-20] ^= 255  # the size stays
+    (tmp_path / "data" / names[1]).write_bytes(content)
+    with open(state / "manifest.csv", "a") as journal:
+        journal.write("17.png,train,32,16,12")  # cut short
+    prepare_folders(raw, tmp_path / "data")
+    assert tree(tmp_path / "data") == whole
+
+
+def test_added_changed_and_removed_sources_are_followed(raw, tmp_path):
+    prepare_folders(raw, tmp_path / "data")
+    part_of = {name.partition("/")[2]: name for name in read(tmp_path / "data" / "manifest.csv")}
+    write_two_folders(raw, count=20)
+    (raw / "street" / "00.png").unlink()
+    Image.new("RGB", (90, 90)).save(raw / "street" / "03.png")
+    outcome = prepare_folders(raw, tmp_path / "data")
+    assert (outcome.made, outcome.removed) == (9, 1)
+    after = read(tmp_path / "data" / "manifest.csv")
+    assert len(after) == 19
+    assert all(part_of.get(name.partition("/")[2], name) == name for name in after)  # nobody moved to another part
+    assert not (tmp_path / "data" / part_of["00.png"]).exists()
+    assert "aerial/00.png,it has no partner" in (tmp_path / "data" / lists.UNMATCHED).read_text()
+    fresh = prepare_folders(raw, tmp_path / "fresh")
+    assert fresh.made == 19
+    assert tree(tmp_path / "fresh") == tree(tmp_path / "data")
+
+
+def test_other_settings_and_other_folders_are_refused(raw, tmp_path):
+    prepare_folders(raw, tmp_path / "data")
+    with pytest.raises(UserError, match="image_size was 16, is 32"):
+        prepare_folders(raw, tmp_path / "data", form=SMALL_FORM._replace(image_size=32))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    with pytest.raises(UserError, match=r"holds thesis\.tex"):
+        prepare_folders(raw, tmp_path / "mine")
+    (tmp_path / "mine" / "dataset.json").write_text('{"panels": ["a", "b"]}')
+    with pytest.raises(UserError, match="did not make"):
+        prepare_folders(raw, tmp_path / "mine")
+    with pytest.raises(UserError, match="can be written"):
+        prepare_folders(raw, Path("/proc/data"))
+
+
+def test_a_full_disk_stops_it_and_it_continues_afterwards(raw, tmp_path, monkeypatch):
+    replace, done = os.replace, []
+
+    def full(source, target):
+        if str(target).endswith(".png") and "deep" in str(target):
+            done.append(target)
+            if len(done) == 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(stack.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_folders(raw, tmp_path / "data")
+    assert not list((tmp_path / "data").rglob("*.part"))
+    assert prepare_folders(raw, tmp_path / "data").counts
+    prepare_folders(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_killed_in_the_middle_no_worker_stays_and_it_ends_with_the_same_bytes(tmp_path):
+    write_two_folders(tmp_path / "raw", count=600, size=64)
+    command = [sys.executable, "-m", "p2p_keras.cli.prepare", "--workers=2", "--image_size=64"]
+    command += [f"--first={tmp_path}/raw/street", f"--second={tmp_path}/raw/aerial"]
+    journal = tmp_path / "data" / ".prepare" / "manifest.csv"
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen([*command, f"--output={tmp_path}/data"], start_new_session=True)
+        before, deadline = len(journal.read_text()) if journal.exists() else 0, time.monotonic() + 60
+        while not (journal.exists() and len(journal.read_text()) > before + 100) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(number)
+        assert process.wait() == (-number if number == signal.SIGKILL else 130)
+        while any_left(process.pid):  # the workers follow
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        done = len(read(journal))
+        assert 0 < done < 600
+    for output in ("data", "fresh"):
+        assert subprocess.run([*command, f"--output={tmp_path}/{output}"], check=False).returncode == 0
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def any_left(session: int) -> bool:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            return True
+    return False
+
+
+@pytest.mark.parametrize("place", ["near_duplicates", "write_whole"])
+def test_pairs_that_were_added_are_not_lost_when_it_is_killed_before_the_manifest(raw, tmp_path, monkeypatch, place):
+    prepare_folders(raw, tmp_path / "data")
+    write_two_folders(raw, count=20)
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, place, call=2 if place == "write_whole" else 1)  # the first writes the settings
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data")
+    assert not prepare_folders(raw, tmp_path / "data").finished_before
+    prepare_folders(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4])  # the three parts that lay loose, and the journal
+def test_shards_are_finished_when_it_is_killed_while_it_tidies_up(raw, tmp_path, monkeypatch, call):
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing.shutil, "rmtree", call)
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data", shards=3)
+    assert prepare_folders(raw, tmp_path / "data", shards=3).finished_before
+    prepare_folders(raw, tmp_path / "fresh", shards=3)
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_shards_of_an_interrupted_call_are_not_believed(raw, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing.os, "sync")
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data", shards=3)
+    shard = next((tmp_path / "data" / "shards").glob("train*"))
+    shard.write_bytes(b"x" * shard.stat().st_size)  # whatever it is: the size is right
+    prepare_folders(raw, tmp_path / "data", shards=3)
+    prepare_folders(raw, tmp_path / "fresh", shards=3)
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_a_finished_set_whose_shard_was_cut_is_not_called_finished(raw, tmp_path):
+    prepare_folders(raw, tmp_path / "data", shards=1)
+    shard = next((tmp_path / "data" / "shards").glob("train*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(UserError, match="Name another --output"):
+        prepare_folders(raw, tmp_path / "data", shards=1)
+
+
+def test_another_list_is_another_data_set(raw, tmp_path):
+    names = [path.relative_to(raw / "street").as_posix() for path in sorted((raw / "street").rglob("*.png"))]
+    flags = [f"--output={tmp_path}/data", f"--first={raw}/street", f"--second={raw}/aerial", "--image_size=16"]
+    flags += ["--workers=1", f"--train_list={tmp_path}/train.txt"]
+    (tmp_path / "train.txt").write_text("\n".join(names))
+    assert run_prepare(*flags).returncode == 0
+    (tmp_path / "train.txt").write_text("\n".join(names[1:]))
+    refused = run_prepare(*flags)
+    assert refused.returncode == 2
+    assert "continues only with the settings it began with" in refused.stderr
+    assert "splits was" in refused.stderr
