@@ -1,5 +1,6 @@
 """What a prepared data set says about itself: `dataset.json`, and `manifest.csv` with a line for each pair."""
 
+import contextlib
 import csv
 import io
 import json
@@ -85,7 +86,7 @@ def read(path: Path) -> dict[str, Entry]:
         if tuple(columns) != Entry._fields:
             raise ValueError(f"its columns are {','.join(columns)}")
         for line in lines:
-            entry = Entry(*(kind(value) for kind, value in zip(_KINDS, line, strict=True)))
+            entry = _to_entry(line)
             entries[entry.name] = entry
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
@@ -95,8 +96,29 @@ def read(path: Path) -> dict[str, Entry]:
     return entries
 
 
+def read_journal(path: Path) -> dict[str, Entry]:
+    """Reads the lines of a manifest that were written one by one by processes that may have been killed: name -> entry.
+
+    Nothing in it is an error. A line counts if it is just what `format_lines` writes for the entry that it holds: none
+    that was cut short, and none that was added to one. The last line for a name counts.
+    """
+    entries = {}
+    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
+        with contextlib.suppress(ValueError, csv.Error):
+            text = line.decode("utf-8")
+            for values in csv.reader([text]):
+                entry = _to_entry(values)
+                if format_lines([entry]) == text + "\n":
+                    entries[entry.name] = entry
+    return entries
+
+
 def format_lines(entries: Iterable[Entry]) -> str:
     """Lines of `manifest.csv`, without its head."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(entries)
     return text.getvalue()
+
+
+def _to_entry(values: list[str]) -> Entry:
+    return Entry(*(kind(value) for kind, value in zip(_KINDS, values, strict=True)))

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,9 +78,9 @@ def prepare(
     tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
     names = [entry_name(task.source, task.split, form) for task in tasks]
     with _locked(output):
-        described = _look_into(output, settings)
+        described, settings_known = _look_into(output, settings)
         listed = manifest.read(output / MANIFEST) if described else {}
-        if described and _is_finished(output, tasks, names, listed, described["shards"]):
+        if described and _is_finished(output, tasks, names, listed, described):
             _clean_up(output, described["shards"])
             rejected = lists.read_rejected(output)
             return Outcome(described["splits"], 0, 0, rejected, [], described["shards"], finished_before=True)
@@ -91,21 +91,25 @@ def prepare(
             )
         state = output / UNFINISHED
         state.mkdir(exist_ok=True)
+        journal = manifest.read_journal(state / MANIFEST)
+        known = {**listed, **(journal if settings_known else {})}
+        # First the journal, so that one from unknown settings never stands beside known ones.
+        write_whole(state / MANIFEST, manifest.HEAD + manifest.format_lines(journal.values() if settings_known else ()))
         write_whole(state / DESCRIPTION, _to_json({"settings": settings}))
-        known = {**listed, **(manifest.read(state / MANIFEST) if (state / MANIFEST).exists() else {})}
         tasks = [task._replace(known=known.get(name)) for task, name in zip(tasks, names, strict=True)]
         entries, rejected = _make_all(tasks, output, form, workers, max_bad_files)
         made = sum(known.get(entry.name) != entry for entry in entries)
-        stale = known.keys() - {entry.name for entry in entries}
+        made_or_kept = {entry.name for entry in entries}
+        stale = [name for name in {**listed, **journal} if name not in made_or_kept and (output / name).exists()]
         for name in stale:
-            (output / name).unlink(missing_ok=True)
+            (output / name).unlink()
         alike = near_duplicates(entries)
         left_out = {**found.unmatched, **splits.left_out}
         lists.write_lists(output, rejected, left_out, alike)
         if entries:
             write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
         entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
-        counts = {split: sum(entry.split == split for entry in entries) for split in SPLITS}
+        counts = _count(entries)
         os.sync()  # once for all pairs, instead of waiting for the disk with each of them
         write_whole(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
         described = {
@@ -134,8 +138,6 @@ def _make_all(
     progress = ProgressLine(len(tasks), "pairs")
     batches = make_pairs(tasks, output, form, workers)
     with open(output / UNFINISHED / MANIFEST, "a", encoding="utf-8") as journal, contextlib.closing(batches):
-        if not journal.tell():
-            journal.write(manifest.HEAD)
         for batch in batches:
             made = [result for result in batch if isinstance(result, Entry)]
             entries += made
@@ -154,14 +156,19 @@ def _make_all(
     )
 
 
-def _look_into(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The description of the data set that an earlier call finished; empty if there is none.
+def _look_into(output: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The description of the data set that an earlier call finished, empty if there is none; and whether it is known
+    that the journal of an interrupted call was written with these settings.
 
     Raises:
         UserError: What is there was made with other settings, or not by p2p-prepare.
     """
     state = output / UNFINISHED
-    described, begun = (manifest.read_description(folder / DESCRIPTION) for folder in (output, state))
+    described = manifest.read_description(output / DESCRIPTION)
+    try:
+        begun = manifest.read_description(state / DESCRIPTION)
+    except UserError:  # cut short: it is written anew, and what nobody knows the settings of is made again
+        begun = {}
     for record in (described, begun):
         if record:
             _check_settings(output, record.get("settings"), settings)
@@ -171,7 +178,7 @@ def _look_into(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
             f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
             "Name another one."
         )
-    return described
+    return described, bool(begun)
 
 
 def _check_settings(output: Path, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
@@ -188,12 +195,15 @@ def _check_settings(output: Path, before: dict[str, Any] | None, now: dict[str, 
 
 
 def _is_finished(
-    output: Path, tasks: Sequence[Task], names: Sequence[str], listed: dict[str, Entry], shards: dict[str, int]
+    output: Path, tasks: Sequence[Task], names: Sequence[str], listed: dict[str, Entry], described: dict[str, Any]
 ) -> bool:
     """Whether every pair is as the manifest says: there, of its size, and made from files of the same size."""
+    shards = described["shards"]
     settled = {(one.split, one.pair): one.source_bytes for one in lists.read_rejected(output)}
     if len(listed) + len(settled) != len(tasks):
         return False
+    if described["splits"] != _count(listed.values()) or described["rejected"] != len(settled):
+        return False  # killed after it wrote the new manifest, and before it described it
     if any(source_size((str(output / shard),)) != size for shard, size in shards.items()):
         return False
     for task, name in zip(tasks, names, strict=True):
@@ -204,6 +214,11 @@ def _is_finished(
         if entry and not shards and source_size((str(output / name),)) != entry.bytes:
             return False
     return True
+
+
+def _count(entries: Iterable[Entry]) -> dict[str, int]:
+    splits = [entry.split for entry in entries]
+    return {split: splits.count(split) for split in SPLITS}
 
 
 def _clean_up(output: Path, shards: dict[str, int]) -> None:

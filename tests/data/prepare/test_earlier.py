@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL_FORM, Killed, kill_at, prepare_folders, run_prepare, tree, write_two_folders
 from PIL import Image
 
+from p2p_keras.data import manifest
 from p2p_keras.data.manifest import read
 from p2p_keras.data.prepare import lists, stack
 from p2p_keras.data.prepare import run as preparing
@@ -133,15 +134,114 @@ def any_left(session: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("place", ["near_duplicates", "write_whole"])
-def test_pairs_that_were_added_are_not_lost_when_it_is_killed_before_the_manifest(raw, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize("lost", ["the lists", "manifest.csv", "dataset.json"])
+def test_pairs_that_were_added_are_not_lost_when_it_is_killed_before_all_is_written(raw, tmp_path, monkeypatch, lost):
     prepare_folders(raw, tmp_path / "data")
     write_two_folders(raw, count=20)
     with monkeypatch.context() as patched:
-        kill_at(patched, preparing, place, call=2 if place == "write_whole" else 1)  # the first writes the settings
+        if lost == "the lists":
+            kill_at(patched, preparing, "near_duplicates")
+        else:
+            kill_before(patched, tmp_path / "data" / lost)
         with pytest.raises(Killed):
             prepare_folders(raw, tmp_path / "data")
     assert not prepare_folders(raw, tmp_path / "data").finished_before
+    prepare_folders(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def kill_before(monkeypatch, path: Path) -> None:
+    """The file does not get its name any more."""
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target) == path:
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+
+
+@pytest.mark.parametrize("shards", [0, 3])
+def test_it_ends_with_the_same_bytes_after_any_sequence_of_kills(raw, tmp_path, monkeypatch, shards):
+    """Killed before its first file gets its name, then before its second, and so on until it comes through."""
+    (raw / "street" / "alone.png").write_bytes((raw / "street" / "00.png").read_bytes())
+    for call in range(1, 100):
+        with monkeypatch.context() as patched:
+            kill_at(patched, os, "replace", call)
+            try:
+                prepare_folders(raw, tmp_path / "data", shards=shards)
+                break
+            except Killed:
+                pass
+    assert call > 12
+    prepare_folders(raw, tmp_path / "fresh", shards=shards)
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+HEAD = len(manifest.HEAD)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: HEAD - 9],
+        lambda whole: whole[:HEAD],
+        lambda whole: whole[:-30],
+        lambda whole: whole[: HEAD + 40] + whole[HEAD:-60] + whole[HEAD:-30],  # cut twice, and continued each time
+        lambda whole: whole[:400] + bytes(4096) + whole[400:],  # what a power cut leaves of a block
+        lambda whole: b"\xff\xfe\r" + whole,
+        lambda whole: whole.replace(b",train,", b",train,\xff"),
+        lambda whole: b"a,b\n1,2\n",
+    ],
+)
+def test_whatever_is_left_of_a_journal_it_continues_with_what_is_whole(raw, tmp_path, monkeypatch, spoil):
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, "near_duplicates")
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data")
+    journal = tmp_path / "data" / ".prepare" / "manifest.csv"
+    journal.write_bytes(spoil(journal.read_bytes()))
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, "near_duplicates")
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data")
+    assert len(read(journal)) == 12  # as the final one is read: whole, under one head
+    outcome = prepare_folders(raw, tmp_path / "data")
+    assert (outcome.made, outcome.removed) == (0, 0)
+    prepare_folders(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {"pan', "[]"])
+@pytest.mark.parametrize("form", [SMALL_FORM, SMALL_FORM._replace(image_size=8), SMALL_FORM._replace(format="jpeg")])
+def test_where_its_settings_are_lost_the_journal_is_not_believed(raw, tmp_path, monkeypatch, content, form):
+    """The files are as it says, but nobody knows what form they have."""
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, "near_duplicates")
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data")
+    (tmp_path / "data" / ".prepare" / "dataset.json").write_text(content)
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, "make_pairs")  # once more, before anything is made
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data", form)
+    assert prepare_folders(raw, tmp_path / "data", form).made == 12
+    prepare_folders(raw, tmp_path / "fresh", form)
+    done, fresh = tree(tmp_path / "data"), tree(tmp_path / "fresh")
+    assert {name: done[name] for name in fresh} == fresh
+
+
+def test_a_finished_set_is_extended_whatever_is_left_of_an_interrupted_extension(raw, tmp_path, monkeypatch):
+    prepare_folders(raw, tmp_path / "data")
+    write_two_folders(raw, count=20)
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, "near_duplicates")
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data")
+    (tmp_path / "data" / ".prepare" / "dataset.json").write_text("")
+    assert prepare_folders(raw, tmp_path / "data").made == 8  # the 12 are known from manifest.csv
     prepare_folders(raw, tmp_path / "fresh")
     assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
 
