@@ -179,7 +179,7 @@ def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
     for split in SPLITS:
         for name, files in zip(pairs.splits[split], pairs.files(split).paths, strict=True):
             entry = pairs.entries.get(name)
-            if entry is None or labels or entry.width % reading.panel_count or _size(files[0]) != entry.bytes:
+            if entry is None or labels or entry.width % reading.panel_count or file_size(files[0]) != entry.bytes:
                 rows[name] = files
     return rows
 
@@ -189,16 +189,17 @@ def bit_depth(path: str) -> int:
     return max(8, _stored_bits(path))
 
 
-def _stored_bits(path: str) -> int:
-    with open(path, "rb") as file:
-        return stored_bits(file.read(25))
-
-
-def _size(path: str) -> int:
+def file_size(path: str | Path) -> int:
+    """In bytes; -1 if it is not there."""
     try:
         return os.stat(path).st_size
     except OSError:
         return -1
+
+
+def _stored_bits(path: str) -> int:
+    with open(path, "rb") as file:
+        return stored_bits(file.read(25))
 
 
 def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> None:

@@ -26,7 +26,8 @@ class Entry(NamedTuple):
         bytes: Of its file.
         sha256: Of its file, hexadecimal.
         perceptual_hash: 16 hexadecimal digits for each panel, left to right.
-        source_bytes: Of the files it was made from, together.
+        source_bytes: Of each file that it was made from, in their order, as "123+456"; in manifests of earlier versions
+            their sum.
         shard: The TFRecord file that holds it, relative to the data set; empty if it lies loose.
         offset: Where its record begins in the shard.
     """
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
     bytes: int
     sha256: str
     perceptual_hash: str
-    source_bytes: int
+    source_bytes: str
     shard: str = ""
     offset: int = 0
 

@@ -5,8 +5,8 @@ from p2p_keras.data.manifest import Entry
 from p2p_keras.errors import UserError
 
 ENTRIES = [
-    Entry('-a, "b"\n.x1.jpg', "train", 512, 256, 100, "ab" * 32, "0f" * 16, 200),
-    Entry("deep/é.jpg", "test", 512, 256, 7, "cd" * 32, "f0" * 16, 9, "shards/test-00000-of-00001.tfrecord", 116),
+    Entry('-a, "b"\n.x1.jpg', "train", 512, 256, 100, "ab" * 32, "0f" * 16, "120+80"),
+    Entry("deep/é.jpg", "test", 512, 256, 7, "cd" * 32, "f0" * 16, "9", "shards/test-00000-of-00001.tfrecord", 116),
 ]
 
 

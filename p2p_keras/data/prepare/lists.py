@@ -37,7 +37,7 @@ def read_rejected(output: Path) -> list[Rejected]:
     if not path.exists():
         return []
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))[1:]
-    return [Rejected(pair, split, problem, int(size)) for pair, split, problem, size in rows]
+    return [Rejected(*row) for row in rows]
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from p2p_keras.data import manifest
+from p2p_keras.data.check import file_size
 from p2p_keras.data.manifest import DESCRIPTION, MANIFEST, UNFINISHED, Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare.duplicates import Alike, near_duplicates
 from p2p_keras.data.prepare.preview import draw_preview
 from p2p_keras.data.prepare.shards import write_shards
-from p2p_keras.data.prepare.sources import Found
+from p2p_keras.data.prepare.sources import Found, made_from
 from p2p_keras.data.prepare.splits import Splits
-from p2p_keras.data.prepare.stack import FILTER, Form, entry_name, source_size
+from p2p_keras.data.prepare.stack import FILTER, Form, entry_name, same_sizes, source_sizes
 from p2p_keras.data.prepare.work import Rejected, Task, make_pairs
 from p2p_keras.errors import UserError
 from p2p_keras.images.files import write_png
@@ -73,7 +74,8 @@ def prepare(
         UserError: There is something else in the folder, or too many pairs are bad.
         OSError: The folder cannot be written.
     """
-    settings = {"panels": list(found.panels), **form._asdict(), "splits": rule, "shards": shards}
+    settings = {"made_from": made_from(found.origin), "panels": list(found.panels), **form._asdict()}
+    settings |= {"splits": rule, "shards": shards}
     tasks = [Task(source, split) for source, split in splits.split_of.items()]
     tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
     names = [entry_name(task.source, task.split, form) for task in tasks]
@@ -98,7 +100,7 @@ def prepare(
         write_whole(state / DESCRIPTION, _to_json({"settings": settings}))
         tasks = [task._replace(known=known.get(name)) for task, name in zip(tasks, names, strict=True)]
         entries, rejected = _make_all(tasks, output, form, workers, max_bad_files)
-        made = sum(known.get(entry.name) != entry for entry in entries)
+        made = sum(entry.name not in known or known[entry.name].sha256 != entry.sha256 for entry in entries)
         made_or_kept = {entry.name for entry in entries}
         stale = [name for name in {**listed, **journal} if name not in made_or_kept and (output / name).exists()]
         for name in stale:
@@ -171,21 +173,30 @@ def _look_into(output: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], 
         begun = {}
     for record in (described, begun):
         if record:
-            _check_settings(output, record.get("settings"), settings)
+            _check_settings(output, record, settings)
     others = sorted(path.name for path in output.iterdir())
     if others and not described and not state.is_dir():
         raise UserError(
             f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
             "Name another one."
         )
-    return described, bool(begun)
+    return described, "made_from" in begun.get("settings", {})
 
 
-def _check_settings(output: Path, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+def _check_settings(output: Path, record: dict[str, Any], now: dict[str, Any]) -> None:
+    before = record.get("settings")
     if before is None:
         raise UserError(f"{output} holds a data set that p2p-prepare did not make. Name another --output.")
+    # Earlier versions wrote where the pairs came from, and that only when the data set was finished.
+    origin_before = before.get("made_from") or ("source" in record and made_from(record["source"]))
+    if origin_before and origin_before != now["made_from"]:
+        raise UserError(
+            f"{output} was made from {origin_before}, in this order, but now it would be made from {now['made_from']}: "
+            f"give the folders or panels as before, or, to make all pairs anew in the new order, remove {output} or "
+            "name another --output."
+        )
     now = json.loads(json.dumps(now))
-    changed = [name for name in now if before.get(name) != now[name]]
+    changed = [name for name in now if before.get(name) != now[name] and name != "made_from"]
     if changed:
         differences = ", ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in changed)
         raise UserError(
@@ -204,14 +215,14 @@ def _is_finished(
         return False
     if described["splits"] != _count(listed.values()) or described["rejected"] != len(settled):
         return False  # killed after it wrote the new manifest, and before it described it
-    if any(source_size((str(output / shard),)) != size for shard, size in shards.items()):
+    if any(file_size(output / shard) != size for shard, size in shards.items()):
         return False
     for task, name in zip(tasks, names, strict=True):
         entry = listed.get(name)
         before = entry.source_bytes if entry else settled.get((task.split, task.source.name))
-        if before != source_size(task.source.files):
+        if before is None or not same_sizes(before, source_sizes(task.source.files)):
             return False
-        if entry and not shards and source_size((str(output / name),)) != entry.bytes:
+        if entry and not shards and file_size(output / name) != entry.bytes:
             return False
     return True
 

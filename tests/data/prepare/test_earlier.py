@@ -3,19 +3,32 @@
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import SMALL_FORM, Killed, kill_at, prepare_folders, run_prepare, tree, write_two_folders
+from conftest import (
+    SMALL_FORM,
+    Killed,
+    kill_at,
+    prepare_folders,
+    run_prepare,
+    tree,
+    write_pairs,
+    write_two_folders,
+)
 from PIL import Image
 
 from p2p_keras.data import manifest
 from p2p_keras.data.manifest import read
-from p2p_keras.data.prepare import lists, stack
+from p2p_keras.data.pairs import find_pairs
+from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare import run as preparing
 from p2p_keras.errors import UserError
 
@@ -91,7 +104,7 @@ def test_a_full_disk_stops_it_and_it_continues_afterwards(raw, tmp_path, monkeyp
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         replace(source, target)
 
-    monkeypatch.setattr(stack.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         prepare_folders(raw, tmp_path / "data")
     assert not list((tmp_path / "data").rglob("*.part"))
@@ -288,3 +301,126 @@ def test_another_list_is_another_data_set(raw, tmp_path):
     assert refused.returncode == 2
     assert "continues only with the settings it began with" in refused.stderr
     assert "splits was" in refused.stderr
+
+
+def as_an_earlier_version_left_it(data: Path, source: str) -> None:
+    """Takes away what versions before `made_from` did not write: they had the sum of the files' bytes, and no order."""
+    described = json.loads((data / "dataset.json").read_text())
+    del described["settings"]["made_from"]
+    described["source"]["folders"] = source
+    (data / "dataset.json").write_text(json.dumps(described, indent=2) + "\n")
+    for path in (data / "manifest.csv", data / lists.REJECTED):
+        if path.exists():
+            path.write_text(re.sub(r"(\d+)\+(\d+)", lambda both: str(int(both[1]) + int(both[2])), path.read_text()))
+
+
+REFUSED = (
+    r"data was made from the folders street, aerial, in this order, but now it would be made from the folders "
+    r"aerial, street: give the folders or panels as before, or, to make all pairs anew in the new order, remove "
+    r"\S*data or name another --output\.$"
+)
+
+
+@pytest.mark.parametrize("state", ["finished", "finished by an earlier version", "killed", "with files added"])
+def test_folders_in_another_order_are_refused_in_one_sentence_that_says_the_way_out(raw, tmp_path, monkeypatch, state):
+    panels = ("left", "right")
+    with monkeypatch.context() as patched:
+        if state == "killed":
+            kill_at(patched, preparing, "near_duplicates")
+            with pytest.raises(Killed):
+                prepare_folders(raw, tmp_path / "data", panels=panels)
+        else:
+            prepare_folders(raw, tmp_path / "data", panels=panels)
+    if state == "finished by an earlier version":
+        as_an_earlier_version_left_it(tmp_path / "data", "street, ../other/aerial")
+    if state == "with files added":
+        write_two_folders(raw, count=13)
+    before = tree(tmp_path / "data")
+    with pytest.raises(UserError, match=REFUSED):
+        prepare_folders(raw, tmp_path / "data", folders=("aerial", "street"), panels=panels)
+    assert tree(tmp_path / "data") == before
+    prepare_folders(raw, tmp_path / "data", panels=panels)  # as before
+    shutil.rmtree(tmp_path / "data")  # the other way out
+    prepare_folders(raw, tmp_path / "data", folders=("aerial", "street"), panels=panels)
+    name = next(iter(read(tmp_path / "data" / "manifest.csv")))
+    both = np.asarray(Image.open(tmp_path / "data" / name))
+    left = Image.open(raw / "aerial" / name.partition("/")[2]).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(both[:, :16], left)
+
+
+def test_panels_that_are_corrected_after_a_look_at_the_preview_are_refused_too(tmp_path):
+    write_pairs(tmp_path / "old" / "train", 3)
+    flags = [f"--output={tmp_path}/data", f"--composites={tmp_path}/old", "--panels=street,aerial", "--workers=1"]
+    assert run_prepare(*flags, "--source_panels=street,aerial").returncode == 0
+    refused = run_prepare(*flags, "--source_panels=aerial,street")
+    assert refused.returncode == 2
+    assert (
+        "was made from composites of street,aerial, in this order, but now it would be made from composites of "
+        "aerial,street: give the folders or panels as before"
+    ) in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "finished before" in run_prepare(*flags, "--source_panels=street,aerial").stdout
+
+
+def test_folders_of_equal_names_differ_and_may_be_moved(raw, tmp_path):
+    for folder in ("street", "aerial"):
+        (raw / folder).rename(tmp_path / "train")
+        (raw / folder).mkdir()
+        (tmp_path / "train").rename(raw / folder / "train")
+    folders, panels = ("street/train", "aerial/train"), ("a", "b")
+    prepare_folders(raw, tmp_path / "data", folders=folders, panels=panels)
+    with pytest.raises(UserError, match="from the folders street/train, aerial/train, in this order, but now"):
+        prepare_folders(raw, tmp_path / "data", folders=folders[::-1], panels=panels)
+    moved = raw.rename(tmp_path / "moved")
+    assert prepare_folders(moved, tmp_path / "data", folders=folders, panels=panels).finished_before
+    (tmp_path / "disk").mkdir()
+    (moved / "aerial").rename(tmp_path / "disk" / "aerial")
+    folders = ("street/train", tmp_path / "disk" / "aerial" / "train")
+    assert prepare_folders(moved, tmp_path / "data", folders=folders, panels=panels).finished_before
+
+
+def test_files_that_changed_places_are_made_again(raw, tmp_path):
+    """Their sum stays the same."""
+    prepare_folders(raw, tmp_path / "data")
+    one, other = raw / "street" / "00.png", raw / "aerial" / "00.png"
+    sizes = [path.stat().st_size for path in (one, other)]
+    assert sizes[0] != sizes[1]
+    entry = next(entry for entry in read(tmp_path / "data" / "manifest.csv").values() if entry.pair == "00.png")
+    assert entry.source_bytes == f"{sizes[0]}+{sizes[1]}"
+    one.rename(tmp_path / "x")
+    other.rename(one)
+    (tmp_path / "x").rename(other)
+    outcome = prepare_folders(raw, tmp_path / "data")
+    assert (outcome.finished_before, outcome.made) == (False, 1)
+    prepare_folders(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("shards", [0, 2])
+def test_sets_of_earlier_versions_are_recognised_and_extended(raw, tmp_path, shards):
+    (raw / "street" / "00.png").write_bytes(b"")
+    prepare_folders(raw, tmp_path / "data", shards=shards, max_bad_files=1)
+    as_an_earlier_version_left_it(tmp_path / "data", f"{raw}/street, {raw}/aerial")
+    before = find_pairs(tmp_path / "data")
+    assert prepare_folders(raw, tmp_path / "data", shards=shards, max_bad_files=1).finished_before
+    assert find_pairs(tmp_path / "data") == before
+    if not shards:
+        write_two_folders(raw, count=20)
+        assert prepare_folders(raw, tmp_path / "data").made == 9  # 8 new ones, and the mended one
+        prepare_folders(raw, tmp_path / "fresh")
+        assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_what_an_earlier_version_began_is_made_again_for_nobody_knows_its_order(raw, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        kill_at(patched, preparing, "near_duplicates")
+        with pytest.raises(Killed):
+            prepare_folders(raw, tmp_path / "data", panels=("a", "b"))
+    state = tmp_path / "data" / ".prepare" / "dataset.json"
+    begun = json.loads(state.read_text())
+    del begun["settings"]["made_from"]
+    state.write_text(json.dumps(begun))
+    turned = {"folders": ("aerial", "street"), "panels": ("a", "b")}
+    assert prepare_folders(raw, tmp_path / "data", **turned).made == 12
+    prepare_folders(raw, tmp_path / "fresh", **turned)
+    assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
