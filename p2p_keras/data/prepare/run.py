@@ -1,28 +1,26 @@
 """Raw folders -> a checked data set of side-by-side pairs: the run of `p2p-prepare`.
 
-While a data set is being made it has a hidden folder with the settings and a journal: the lines of the manifest, in the
-order in which they come. `dataset.json` is written last.
+`manifest.csv` and then `dataset.json` are written last: with them a data set is finished.
 """
 
 import contextlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from p2p_keras.data import manifest
-from p2p_keras.data.check import file_size
 from p2p_keras.data.manifest import DESCRIPTION, MANIFEST, UNFINISHED, Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare.duplicates import Alike, near_duplicates
+from p2p_keras.data.prepare.earlier import Earlier, begin, count, is_finished, look_into, to_json
 from p2p_keras.data.prepare.preview import draw_preview
 from p2p_keras.data.prepare.shards import write_shards
 from p2p_keras.data.prepare.sources import Found, made_from
 from p2p_keras.data.prepare.splits import Splits
-from p2p_keras.data.prepare.stack import FILTER, Form, entry_name, same_sizes, source_sizes
+from p2p_keras.data.prepare.stack import FILTER, Form, entry_name
 from p2p_keras.data.prepare.work import Rejected, Task, make_pairs
 from p2p_keras.errors import UserError
 from p2p_keras.images.files import write_png
@@ -78,59 +76,36 @@ def prepare(
     settings |= {"splits": rule, "shards": shards}
     tasks = [Task(source, split) for source, split in splits.split_of.items()]
     tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
-    names = [entry_name(task.source, task.split, form) for task in tasks]
     with _locked(output):
-        described, settings_known = _look_into(output, settings)
-        listed = manifest.read(output / MANIFEST) if described else {}
-        if described and _is_finished(output, tasks, names, listed, described):
-            _clean_up(output, described["shards"])
-            rejected = lists.read_rejected(output)
-            return Outcome(described["splits"], 0, 0, rejected, [], described["shards"], finished_before=True)
-        if described.get("shards"):
+        earlier = look_into(output, settings)
+        if is_finished(output, earlier, tasks, form):
+            _clean_up(output, earlier.shards)
+            counts = earlier.described["splits"]
+            return Outcome(counts, 0, 0, earlier.rejected, [], earlier.shards, finished_before=True)
+        if earlier.shards:
             raise UserError(
-                f"Shards are not changed once they are made. {output} holds {len(listed)} pairs in shards; now "
+                f"Shards are not changed once they are made. {output} holds {len(earlier.listed)} pairs in shards; now "
                 f"there are {len(tasks)}, or their files have changed. Name another --output."
             )
-        state = output / UNFINISHED
-        state.mkdir(exist_ok=True)
-        journal = manifest.read_journal(state / MANIFEST)
-        known = {**listed, **(journal if settings_known else {})}
-        # First the journal, so that one from unknown settings never stands beside known ones.
-        write_whole(state / MANIFEST, manifest.HEAD + manifest.format_lines(journal.values() if settings_known else ()))
-        write_whole(state / DESCRIPTION, _to_json({"settings": settings}))
-        tasks = [task._replace(known=known.get(name)) for task, name in zip(tasks, names, strict=True)]
-        entries, rejected = _make_all(tasks, output, form, workers, max_bad_files)
-        made = sum(entry.name not in known or known[entry.name].sha256 != entry.sha256 for entry in entries)
-        made_or_kept = {entry.name for entry in entries}
-        stale = [name for name in {**listed, **journal} if name not in made_or_kept and (output / name).exists()]
-        for name in stale:
-            (output / name).unlink()
+        begin(output, earlier, settings)
+        entries, rejected = _make_all(_with_known(tasks, earlier, form), output, form, workers, max_bad_files)
+        removed = _remove_others(output, earlier, entries)
         alike = near_duplicates(entries)
         left_out = {**found.unmatched, **splits.left_out}
         lists.write_lists(output, rejected, left_out, alike)
         if entries:
             write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
         entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
-        counts = _count(entries)
-        os.sync()  # once for all pairs, instead of waiting for the disk with each of them
-        write_whole(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
-        described = {
-            "format": manifest.FORMAT,
-            "panels": list(found.panels),
-            "image_size": form.image_size,
-            "channels": form.channels,
-            "bits": form.bits,
-            "splits": counts,
-            "rejected": len(rejected),
-            "left_out": len(left_out),
-            "resizing": FILTER,
-            "source": found.origin,
-            "settings": settings,
-            "shards": sizes,
-        }
-        write_whole(output / DESCRIPTION, _to_json(described))
+        described = _describe(found, form, count(entries), len(rejected), len(left_out))
+        _finish(output, entries, {**described, "settings": settings, "shards": sizes})
         _clean_up(output, sizes)
-        return Outcome(counts, made, len(stale), rejected, alike, sizes)
+        return Outcome(described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes)
+
+
+def _with_known(tasks: Sequence[Task], earlier: Earlier, form: Form) -> list[Task]:
+    """The tasks, with what is believed of their pairs."""
+    believed = earlier.believed
+    return [task._replace(known=believed.get(entry_name(task.source, task.split, form))) for task in tasks]
 
 
 def _make_all(
@@ -158,78 +133,40 @@ def _make_all(
     )
 
 
-def _look_into(output: Path, settings: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The description of the data set that an earlier call finished, empty if there is none; and whether it is known
-    that the journal of an interrupted call was written with these settings.
-
-    Raises:
-        UserError: What is there was made with other settings, or not by p2p-prepare.
-    """
-    state = output / UNFINISHED
-    described = manifest.read_description(output / DESCRIPTION)
-    try:
-        begun = manifest.read_description(state / DESCRIPTION)
-    except UserError:  # cut short: it is written anew, and what nobody knows the settings of is made again
-        begun = {}
-    for record in (described, begun):
-        if record:
-            _check_settings(output, record, settings)
-    others = sorted(path.name for path in output.iterdir())
-    if others and not described and not state.is_dir():
-        raise UserError(
-            f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
-            "Name another one."
-        )
-    return described, "made_from" in begun.get("settings", {})
+def _remove_others(output: Path, earlier: Earlier, entries: Sequence[Entry]) -> int:
+    """Removes composites of earlier calls that belong to no pair of now; returns how many there were."""
+    others = [name for name in earlier.names - {entry.name for entry in entries} if (output / name).exists()]
+    for name in others:
+        (output / name).unlink()
+    return len(others)
 
 
-def _check_settings(output: Path, record: dict[str, Any], now: dict[str, Any]) -> None:
-    before = record.get("settings")
-    if before is None:
-        raise UserError(f"{output} holds a data set that p2p-prepare did not make. Name another --output.")
-    # Earlier versions wrote where the pairs came from, and that only when the data set was finished.
-    origin_before = before.get("made_from") or ("source" in record and made_from(record["source"]))
-    if origin_before and origin_before != now["made_from"]:
-        raise UserError(
-            f"{output} was made from {origin_before}, in this order, but now it would be made from {now['made_from']}: "
-            f"give the folders or panels as before, or, to make all pairs anew in the new order, remove {output} or "
-            "name another --output."
-        )
-    now = json.loads(json.dumps(now))
-    changed = [name for name in now if before.get(name) != now[name] and name != "made_from"]
-    if changed:
-        differences = ", ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in changed)
-        raise UserError(
-            f"A data set continues only with the settings it began with. In {output} {differences}. "
-            "Give the old values, or another --output."
-        )
+def _count_new(entries: Sequence[Entry], earlier: Earlier) -> int:
+    """How many pairs were not there before, or not like this."""
+    before = {name: entry.sha256 for name, entry in earlier.believed.items()}
+    return sum(before.get(entry.name) != entry.sha256 for entry in entries)
 
 
-def _is_finished(
-    output: Path, tasks: Sequence[Task], names: Sequence[str], listed: dict[str, Entry], described: dict[str, Any]
-) -> bool:
-    """Whether every pair is as the manifest says: there, of its size, and made from files of the same size."""
-    shards = described["shards"]
-    settled = {(one.split, one.pair): one.source_bytes for one in lists.read_rejected(output)}
-    if len(listed) + len(settled) != len(tasks):
-        return False
-    if described["splits"] != _count(listed.values()) or described["rejected"] != len(settled):
-        return False  # killed after it wrote the new manifest, and before it described it
-    if any(file_size(output / shard) != size for shard, size in shards.items()):
-        return False
-    for task, name in zip(tasks, names, strict=True):
-        entry = listed.get(name)
-        before = entry.source_bytes if entry else settled.get((task.split, task.source.name))
-        if before is None or not same_sizes(before, source_sizes(task.source.files)):
-            return False
-        if entry and not shards and file_size(output / name) != entry.bytes:
-            return False
-    return True
+def _describe(found: Found, form: Form, counts: dict[str, int], rejected: int, left_out: int) -> dict[str, Any]:
+    """What `dataset.json` says of the pairs."""
+    return {
+        "format": manifest.FORMAT,
+        "panels": list(found.panels),
+        "image_size": form.image_size,
+        "channels": form.channels,
+        "bits": form.bits,
+        "splits": counts,
+        "rejected": rejected,
+        "left_out": left_out,
+        "resizing": FILTER,
+        "source": found.origin,
+    }
 
 
-def _count(entries: Iterable[Entry]) -> dict[str, int]:
-    splits = [entry.split for entry in entries]
-    return {split: splits.count(split) for split in SPLITS}
+def _finish(output: Path, entries: Sequence[Entry], described: dict[str, Any]) -> None:
+    os.sync()  # once for all pairs, instead of waiting for the disk with each of them
+    write_whole(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
+    write_whole(output / DESCRIPTION, to_json(described))
 
 
 def _clean_up(output: Path, shards: dict[str, int]) -> None:
@@ -250,10 +187,6 @@ def _too_many(output: Path, rejected: list[Rejected], max_bad_files: int) -> Use
         f"are in {output / lists.REJECTED}. Mend or remove them, or allow more with --max_bad_files; the same command "
         "continues."
     )
-
-
-def _to_json(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=2) + "\n"
 
 
 @contextlib.contextmanager

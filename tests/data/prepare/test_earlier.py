@@ -411,6 +411,17 @@ def test_sets_of_earlier_versions_are_recognised_and_extended(raw, tmp_path, sha
         assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("content", [b"", b"pair;split;problem;source_bytes\n00;train;empty;1\n", b"\xff\xfe\n\xff\n"])
+def test_a_list_of_rejected_pairs_that_was_saved_otherwise_is_written_anew(raw, tmp_path, content):
+    """As by a table program."""
+    (raw / "street" / "00.png").write_bytes(b"")
+    prepare_folders(raw, tmp_path / "data", max_bad_files=1)
+    before = tree(tmp_path / "data")
+    (tmp_path / "data" / lists.REJECTED).write_bytes(content)
+    assert [one.pair for one in prepare_folders(raw, tmp_path / "data", max_bad_files=1).rejected] == ["00"]
+    assert tree(tmp_path / "data") == before
+
+
 def test_what_an_earlier_version_began_is_made_again_for_nobody_knows_its_order(raw, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         kill_at(patched, preparing, "near_duplicates")
