@@ -7,9 +7,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import dataclasses
 import http.server
 import io
+import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,9 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.config import TrainConfig
+from p2p_keras.data.prepare import sources, splits
+from p2p_keras.data.prepare.run import Outcome, prepare
+from p2p_keras.data.prepare.stack import Form
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
@@ -48,6 +55,33 @@ def write_pairs(folder: Path, count: int, size: int = 32, first_index: int = 0) 
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         Image.fromarray(np.concatenate(draw_pair(first_index + i, size), axis=1)).save(folder / f"{i:03d}.png")
+
+
+def png_of(numbers: np.ndarray, bits: int, indexed: bool = False, transparent: int | None = None) -> bytes:
+    """A grey or indexed PNG of 1, 2, 4 or 8 bits that holds exactly these numbers (H, W), which Pillow cannot write.
+
+    Args:
+        numbers: Below 2**bits.
+        bits: Of each number.
+        indexed: The numbers are entries of a palette of 2**bits colours.
+        transparent: A number that a tRNS chunk declares transparent.
+    """
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = numbers.shape
+    digits = np.unpackbits(numbers.astype(np.uint8)[..., np.newaxis], axis=-1)[..., 8 - bits :]
+    rows = np.packbits(digits.reshape(height, -1), axis=1)
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # each begins with its filter, 0
+    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 3 if indexed else 0, 0, 0, 0))]
+    if indexed:
+        chunks.append(chunk(b"PLTE", np.random.RandomState(0).bytes(3 * 2**bits)))
+    if transparent is not None:
+        opaque_until = b"\xff" * transparent + b"\x00"
+        chunks.append(chunk(b"tRNS", opaque_until if indexed else struct.pack(">H", transparent)))
+    chunks += [chunk(b"IDAT", zlib.compress(rows.tobytes())), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 @pytest.fixture
@@ -104,6 +138,62 @@ def assert_same_end(one: Path, other: Path, step: int) -> None:
     assert samples == sorted(path.name for path in (other / "samples").iterdir())
     for name in samples:
         assert (one / "samples" / name).read_bytes() == (other / "samples" / name).read_bytes()
+
+
+def write_two_folders(root: Path, count: int = 12, size: int = 24) -> None:
+    """Drawn pairs as single pictures of equal names, some of them deeper: street/ and aerial/."""
+    for number in range(count):
+        for folder, picture in zip(("street", "aerial"), draw_pair(number, size), strict=True):
+            (root / folder / "deep").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """12 pairs of `write_two_folders`."""
+    write_two_folders(tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+SMALL_FORM = Form(image_size=16, format="png")
+
+
+def prepare_folders(
+    root: Path, output: Path, form: Form = SMALL_FORM, folders=("street", "aerial"), panels=(), **more
+) -> Outcome:
+    """What p2p-prepare does with --first and --second, in this process: 60, 20 and 20 per cent."""
+    found = sources.two_folders([root / folder for folder in folders], panels)
+    parts = splits.by_hash(found.sources, splits.Shares(60, 20, 20))
+    return prepare(found, parts, output, form, {"shares": [60, 20, 20]}, **more)
+
+
+def run_prepare(*flags: str) -> subprocess.CompletedProcess:
+    """The command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.prepare", *flags], capture_output=True, text=True, check=False
+    )
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files of a folder and those beneath it, by their paths."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nobody catches it."""
+
+
+def kill_at(monkeypatch, place: object, name: str, call: int = 1) -> None:
+    """The so-many-th call of a function does not come back."""
+    original, calls = getattr(place, name), []
+
+    def killed(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise Killed
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(place, name, killed)
 
 
 class Eye:
