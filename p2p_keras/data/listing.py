@@ -34,9 +34,14 @@ def list_pictures(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
     images, others = [], {}
     for place, names, circular in walk(root / folder):
         prefix = Path(place).relative_to(root).as_posix()
+        if prefix != _readable(prefix):
+            names, circular = [], []
+            others[_readable(prefix)] = "its name is not UTF-8; rename it"
         prefix = "" if prefix == "." else f"{prefix}/"
         for name in names:
-            if name.lower().endswith(EXTENSIONS):
+            if name != _readable(name):  # neither a manifest nor TensorFlow can hold it
+                others[_readable(prefix + name)] = "its name is not UTF-8; rename it"
+            elif name.lower().endswith(EXTENSIONS):
                 images.append(prefix + name)
             else:
                 others[prefix + name] = "it is no .jpg or .png"
@@ -58,6 +63,11 @@ def match_pattern(pattern: str) -> set[Path]:
         for place, _, _ in walk(Path(root)):
             found |= match_pattern("/".join([glob.escape(place), *after]))
     return found
+
+
+def _readable(path: str) -> str:
+    """A path in which bytes that are not UTF-8 are replaced by a question mark."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _leads_back(path: str, root: str) -> bool:

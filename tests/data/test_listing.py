@@ -1,5 +1,6 @@
 """Which files are images: hidden ones, links that lead in a circle, names that only look odd."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,15 @@ def test_patterns_mean_what_they_mean_to_glob(tmp_path, monkeypatch, pattern, na
     assert sorted(map(str, _matches(pattern))) == names
     absolute = f"{tmp_path}/[[]x]/{pattern}"
     assert sorted(map(str, _matches(absolute))) == [str(tmp_path / "[x]" / name) for name in names]
+
+
+def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path):
+    """No manifest can hold them, and TensorFlow cannot open them."""
+    for name in (b"good.png", b"\xff.png", b"\xfe/in.png"):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb"):
+            pass
+    images, others = list_pictures(tmp_path, "")
+    assert images == ["good.png"]
+    assert others == dict.fromkeys(["\ufffd", "\ufffd.png"], "its name is not UTF-8; rename it")
