@@ -16,6 +16,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from p2p_keras.system import files
 from p2p_keras.system.progress import ProgressLine
 
 PAUSES_SECS = (1, 2, 4, 8)  # before each further try, after a connection that was cut
@@ -89,8 +90,8 @@ def can_continue(url: str, path: Path) -> bool:
 
 def forget(path: Path) -> None:
     """Removes a part and what stands beside it."""
-    for name in (path, _source_path(path), _new_source_path(path)):
-        name.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    _source_path(path).unlink(missing_ok=True)
 
 
 def _add_rest(url: str, path: Path, report: Callable[[str], None]) -> None:
@@ -203,16 +204,11 @@ def _read_source(url: str, path: Path) -> _Source | None:
 
 
 def _write_source(source: _Source, path: Path) -> None:
-    _new_source_path(path).write_text(json.dumps(source._asdict()) + "\n")
-    os.replace(_new_source_path(path), _source_path(path))
+    files.write_whole(_source_path(path), json.dumps(source._asdict()) + "\n", sync=False)
 
 
 def _source_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
-
-
-def _new_source_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json.new")
 
 
 def _size(path: Path) -> int:
