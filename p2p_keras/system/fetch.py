@@ -7,13 +7,15 @@ import os
 import shutil
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from p2p_keras.errors import UserError
 from p2p_keras.system import files
 from p2p_keras.system.download import can_continue, download, forget
+from p2p_keras.system.https import is_safe
+from p2p_keras.system.pins import Pin, compare, record
 from p2p_keras.system.unpack import unpack
 
 RECORD = "source.json"  # in a cached folder: where it came from, and the checksums it came with
@@ -41,8 +43,13 @@ def fetch(
     words: Words,
     report: Callable[[str], None] = print,
     sleep: Callable[[float], None] = time.sleep,
+    pins: Mapping[str, Pin] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
+
+    All comes by https, or from this machine. Where a sha256 was published, a place that gives something else is passed
+    over. The sum of what is found is recorded for good (`system.pins`): whatever else comes later is refused.
 
     A download that was cut off is kept, with what it is a part of, in a hidden folder `.NAME.part` beside `folder`, and
     the next call goes on from it. That folder is gone after success. One process at a time works in it: a second one
@@ -55,17 +62,21 @@ def fetch(
         words: What to call it in messages.
         report: Told in one line of every download that begins, is tried again, or is waited for.
         sleep: Waits for so many seconds, before a connection that was cut is tried again.
+        pins: The published sums, by URL.
+        name: Under which the sum is recorded, if all places are to give the same; None records it under its URL.
 
     Returns:
         `folder`.
 
     Raises:
-        UserError: No place gave anything whole, what was fetched earlier has changed, or the folder cannot be written.
+        UserError: A URL is not of https, no place gave anything whole, what was fetched earlier has changed or is
+            another now, or the folder cannot be written.
     """
-    if is_cached(folder, words):
+    _refuse_plain(urls, words)
+    if _is_fetched(folder, words, name):
         return folder
     with _part_of(folder, words, report) as part:
-        if is_cached(folder, words):  # by the process that was waited for
+        if _is_fetched(folder, words, name):  # by the process that was waited for
             return folder
         problems: dict[str, list[str]] = {}  # what went wrong -> hosts
         archives = {
@@ -76,9 +87,11 @@ def fetch(
             files.remove_leftovers(archives[url].parent)
             problem = download(url, archives[url], report, sleep)
             if problem is None:
-                problem = unpack(archives[url], part / "content")
+                problem = _take(archives[url], part / "content", (pins or {}).get(url), report)
                 if problem is None:
-                    _give_name(part / "content", folder, url, checksum(archives[url]), words)
+                    source = _source_of(part / "content", url, archives[url])
+                    _record(name or url, source["content_sha256"], archives[url], words)
+                    _give_name(part / "content", folder, source, words)
                     return folder
                 forget(archives[url])
             problems.setdefault(problem, []).append(urllib.parse.urlsplit(url).netloc)
@@ -104,7 +117,7 @@ def install(archive: Path, folder: Path, words: Words) -> None:
                     f"A {words.noun} comes as {words.formats}. Received {archive}: {problem}. "
                     "Download it again or name another file."
                 )
-            _give_name(part / "content", folder, str(archive), checksum(archive), words)
+            _give_name(part / "content", folder, _source_of(part / "content", str(archive), archive), words)
 
 
 def is_cached(folder: Path, words: Words) -> bool:
@@ -126,6 +139,61 @@ def is_cached(folder: Path, words: Words) -> bool:
             f"{recorded[:12]} and is {found[:12]}. Remove that folder, then it is fetched again."
         )
     return True
+
+
+def _refuse_plain(urls: Iterable[str], words: Words) -> None:
+    for url in urls:
+        if not is_safe(url):
+            raise UserError(
+                f"A {words.noun} is fetched by https, for what comes by http anybody on the line can change; http is "
+                f"for this machine itself (localhost, 127.0.0.1, [::1]). Received {url}. Give an https URL, or "
+                f"{words.way_out}."
+            )
+
+
+def _is_fetched(folder: Path, words: Words, name: str | None) -> bool:
+    """As `is_cached`, for what `fetch` put there: it must have come by https, and have the recorded sum if any."""
+    if not is_cached(folder, words):
+        return False
+    source = json.loads((folder / RECORD).read_text())
+    url = source.get("url", "an unknown place")
+    if not is_safe(url):
+        raise UserError(
+            f"A {words.noun} must have come by https, but {folder} came from {url}. Remove that folder, then it is "
+            "fetched again."
+        )
+    compare(name or url, source["content_sha256"], words.noun)
+    return True
+
+
+def _take(archive: Path, content: Path, pin: Pin | None, report: Callable[[str], None]) -> str | None:
+    """Unpacks, and compares with the published sum if there is one. Returns what is wrong in a few words, or None."""
+    shutil.rmtree(content, ignore_errors=True)  # what another place gave before it failed
+    if pin is None:
+        return unpack(archive, content)
+    if pin.file:
+        problem = unpack(archive, content, pin.file)
+        if problem:
+            return problem
+    found = checksum(content / pin.file if pin.file else archive)
+    if found != pin.sha256:
+        problem = f"its sha256 is {found[:12]}, but {pin.sha256[:12]} was published"
+        report(f"This place is passed over: {problem}")
+        return problem
+    return None if pin.file else unpack(archive, content)
+
+
+def _source_of(content: Path, url: str, archive: Path) -> dict[str, str]:
+    return {"url": url, "archive_sha256": checksum(archive), "content_sha256": checksum(content)}
+
+
+def _record(name: str, sha256: str, archive: Path, words: Words) -> None:
+    """Records the content's sum. What is not as recorded is not kept."""
+    try:
+        record(name, sha256, words.noun)
+    except UserError:
+        forget(archive)
+        raise
 
 
 def checksum(path: Path) -> str:
@@ -187,11 +255,10 @@ def _tidy(part: Path, done: bool) -> None:
             part.rmdir()
 
 
-def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words: Words) -> None:
-    """Adds the record and renames `content` to `folder`; if another process was first, its result stays."""
-    record = {"url": url, "archive_sha256": archive_sha256, "content_sha256": checksum(content)}
+def _give_name(content: Path, folder: Path, source: dict[str, str], words: Words) -> None:
+    """Adds where it is from and renames `content` to `folder`; if another process was first, its result stays."""
     try:
-        files.write_whole(content / RECORD, json.dumps(record, indent=2) + "\n")
+        files.write_whole(content / RECORD, json.dumps(source, indent=2) + "\n")
         os.rename(content, folder)
         files.sync_path(folder.parent)
     except OSError as error:

@@ -16,7 +16,7 @@ from p2p_keras.system.progress import ProgressLine
 _MB = 1 << 20
 
 
-def unpack(archive: Path, folder: Path) -> str | None:
+def unpack(archive: Path, folder: Path, only: str | None = None) -> str | None:
     """Unpacks a tar archive (however compressed) or a zip; a `.pb` file is copied.
 
     Only regular files are written. Links are passed over, so that nothing can be written through them. It is our own
@@ -25,10 +25,11 @@ def unpack(archive: Path, folder: Path) -> str | None:
     Args:
         archive: The file.
         folder: Made if need be. After an error it may hold some of the files.
+        only: The one file that is wanted; None for all.
 
     Returns:
-        None, or what is wrong with the archive in a few words: it is none, is damaged, or names a file outside the
-        folder.
+        None, or what is wrong with the archive in a few words: it is none, is damaged, names a file outside the folder,
+        or lacks the wanted one.
 
     Raises:
         OSError: The disk is full.
@@ -39,6 +40,8 @@ def unpack(archive: Path, folder: Path) -> str | None:
             for name, content in _files_of(raw, archive):
                 if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                     return f"it would write outside its folder, to {name}"
+                if only is not None and PurePosixPath(name) != PurePosixPath(only):
+                    continue
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "wb") as file:
@@ -54,7 +57,7 @@ def unpack(archive: Path, folder: Path) -> str | None:
     # Together at the end, for one after the other a hundred thousand files take minutes, on a turning disk an hour.
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
         list(threads.map(files.sync_path, written))
-    return None if written else "there is no file in it"
+    return None if written else f"there is no {only or 'file'} in it"
 
 
 def _files_of(raw: IO[bytes], archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import Page, make_tar
+from conftest import Page, Redirect, make_tar
 
 from p2p_keras.errors import UserError
 from p2p_keras.system import fetch
@@ -110,6 +111,17 @@ def test_where_no_place_helps_each_reason_is_named_once(server, waits, tmp_path)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_what_a_damaged_archive_held_is_not_mixed_with_the_next_places_content(server, tmp_path):
+    evil = make_tar(
+        tmp_path / "evil.tgz", {"net/extra": b"x", "noise": random.Random(0).randbytes(300_000)}
+    ).read_bytes()
+    good = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
+    server.pages = {"/evil.tgz": Page(evil[:-1000]), "/good.tgz": Page(good)}
+    urls = [f"{server.url}/evil.tgz", f"{server.url}/good.tgz"]
+    folder = fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None)
+    assert read_all(folder).keys() == {*FILES, "source.json"}
+
+
 def archive_of(tmp_path, size=300_000):
     """A compressed archive of about `size` bytes, since noise does not get smaller."""
     return make_tar(tmp_path / "net.tgz", {"net/noise": random.Random(0).randbytes(size)}).read_bytes()
@@ -174,10 +186,12 @@ def test_a_killed_process_leaves_a_part_that_is_gone_on_from(server, tmp_path):
 def test_an_archive_that_had_come_whole_is_not_asked_for_again(server, tmp_path, monkeypatch):
     server.pages["/net.tgz"] = Page(archive_of(tmp_path))
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(fetch.shutil, "copyfileobj", lambda *args: raise_(full))
-    with pytest.raises(UserError, match=r"A thing is unpacked .*/net could not be written: No space left.*Make room"):
-        fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
-    monkeypatch.undo()
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(fetch.shutil, "copyfileobj", lambda *args: raise_(full))
+        with pytest.raises(
+            UserError, match=r"A thing is unpacked .*/net could not be written: No space left.*Make room"
+        ):
+            fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
     fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, pytest.fail)
     assert len(server.asked) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
@@ -326,3 +340,129 @@ def test_a_files_checksum_is_its_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-4's own example
     assert fetch.checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_does_not_come_by_https_is_refused(server, tmp_path):
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
+    plain = f"http://0.0.0.0:{server.server_port}/net.tgz"  # this very server, by an address that others have as well
+    for urls in ([plain], [f"{server.url}/net.tgz", plain], ["ftp://a.example/net.tgz"]):
+        with pytest.raises(UserError) as raised:
+            fetch.fetch(urls, tmp_path / "net", WORDS, pytest.fail)
+        assert str(raised.value) == (
+            "A thing is fetched by https, for what comes by http anybody on the line can change; http is for this "
+            f"machine itself (localhost, 127.0.0.1, [::1]). Received {urls[-1]}. Give an https URL, or get it "
+            "elsewhere and give it with --thing=FILE."
+        )
+    assert server.asked == []
+    assert names(tmp_path) == ["net.tgz"]
+
+
+def test_what_an_earlier_version_fetched_by_http_is_refused(server, tmp_path):
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
+    urls = [f"{server.url}/net.tgz"]
+    folder = fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None)
+    record = json.loads((folder / "source.json").read_text())
+    (folder / "source.json").write_text(json.dumps({**record, "url": "http://a.example/net.tgz"}))
+    with pytest.raises(UserError, match=rf"by https, but {folder} came from http://a.example/net.tgz. Remove that"):
+        fetch.fetch(urls, folder, WORDS, pytest.fail)
+
+
+def test_a_redirect_to_plain_http_is_no_place(server, tmp_path):
+    plain = f"http://0.0.0.0:{server.server_port}/net.tgz"
+    content = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
+    server.pages = {"/moved": Redirect(plain), "/net.tgz": Page(content)}
+    with pytest.raises(
+        UserError, match=r"none of 1 places gave it: it redirects to http://0.0.0.0:\d+, which is not h"
+    ):
+        fetch.fetch([f"{server.url}/moved"], tmp_path / "net", WORDS, pytest.fail)
+    assert server.asked == ["/moved"]
+
+
+def test_other_content_at_a_url_is_refused_though_the_first_is_gone(server, cache, tmp_path):
+    url, folder = f"{server.url}/net.tgz", tmp_path / "net"
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    known = fetch.checksum(folder)
+    shutil.rmtree(folder)
+    server.pages["/net.tgz"] = Page(
+        make_tar(tmp_path / "net.tgz", {**FILES, "README": b"evil"}).read_bytes(), etag='"1"'
+    )
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"A thing must stay .*: its sha256 was {known[:12]} and is .* {cache}/"):
+            fetch.fetch([url], folder, WORDS, lambda line: None)
+        assert names(tmp_path) == ["net.tgz"]  # nothing is kept of it
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES, "w:xz").read_bytes())  # packed anew
+    assert fetch.checksum(fetch.fetch([url], folder, WORDS, lambda line: None)) == known
+
+
+def test_a_change_that_is_wanted_is_fetched_once_its_entry_is_gone(server, cache, tmp_path):
+    url, folder = f"{server.url}/net.pb", tmp_path / "net"
+    server.pages["/net.pb"] = Page(b"graph")
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    shutil.rmtree(folder)
+    server.pages["/net.pb"] = Page(b"better graph")
+    (cache / "checksums.json").unlink()
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    assert (folder / "archive.pb").read_bytes() == b"better graph"
+
+
+def test_mirrors_of_one_name_must_give_the_same(server, tmp_path):
+    server.pages = {"/a.pb": Page(b"graph"), "/b.pb": Page(b"evil")}
+    urls = [f"{server.url}/a.pb", f"{server.url}/b.pb"]
+    shutil.rmtree(fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None, name="net"))
+    del server.pages["/a.pb"]
+    with pytest.raises(UserError, match="but net has changed"):
+        fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None, name="net")
+
+
+def test_a_cached_folder_that_was_exchanged_with_its_record_is_refused(server, tmp_path):
+    url, folder = f"{server.url}/net.pb", tmp_path / "net"
+    server.pages["/net.pb"] = Page(b"graph")
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    (folder / "archive.pb").write_bytes(b"evil")
+    record = json.loads((folder / "source.json").read_text())
+    (folder / "source.json").write_text(json.dumps({**record, "content_sha256": fetch.checksum(folder)}))
+    with pytest.raises(UserError, match=f"but {url} has changed"):
+        fetch.fetch([url], folder, WORDS, pytest.fail)
+
+
+def test_a_place_with_other_content_than_was_published_is_passed_over(server, tmp_path):
+    good = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
+    evil = make_tar(tmp_path / "evil.tgz", {"a": b"evil"}).read_bytes()
+    server.pages = {"/evil.tgz": Page(evil), "/good.tgz": Page(good)}
+    urls, told = [f"{server.url}/evil.tgz", f"{server.url}/good.tgz"], []
+    pins = dict.fromkeys(urls, fetch.Pin(fetch.checksum(tmp_path / "net.tgz")))
+    folder = fetch.fetch(urls, tmp_path / "net", WORDS, told.append, pins=pins)
+    assert json.loads((folder / "source.json").read_text())["url"] == urls[1]
+    assert told[0] == f"Downloading {urls[0]}"
+    assert re.fullmatch(r"This place is passed over: its sha256 is \w{12}, but \w{12} was published", told[1])
+    shutil.rmtree(folder)
+    del server.pages["/good.tgz"]
+    with pytest.raises(
+        UserError, match=r"none of 2 places gave it: its sha256 is \w{12}, but \w{12} was published \(127"
+    ):
+        fetch.fetch(urls, tmp_path / "net", WORDS, told.append, pins=pins)
+    assert names(tmp_path) == ["evil.tgz", "net.tgz"]
+
+
+def test_of_an_archive_with_a_published_file_only_that_file_is_taken(server, tmp_path):
+    (tmp_path / "known").write_bytes(b"graph")
+    pin = fetch.Pin(fetch.checksum(tmp_path / "known"), "graph.pb")
+    url = f"{server.url}/net.tgz"
+    for name in ("graph.pb", "./graph.pb"):
+        files = {"saved_model.pb": b"evil", name: b"graph"}
+        server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", files).read_bytes())
+        folder = fetch.fetch([url], tmp_path / "net", WORDS, lambda line: None, pins={url: pin})
+        assert names(folder) == ["graph.pb", "source.json"]
+        shutil.rmtree(folder)
+    for files in ({"graph.pb": b"evil"}, {"other.pb": b"graph"}):
+        server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", files).read_bytes())
+        with pytest.raises(
+            UserError, match=r"its sha256 is \w{12}, but \w{12} was published|there is no graph.pb in it"
+        ):
+            fetch.fetch([url], tmp_path / "net", WORDS, lambda line: None, pins={url: pin})
+        assert not folder.exists()
