@@ -280,6 +280,19 @@ class Page:
             handler.connection.recv(1)
 
 
+class Redirect:
+    """What a `server` gives at a path that has moved."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", self.url)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+
 @pytest.fixture
 def server(monkeypatch):
     """Serves its `pages`: path -> `Page`. Notes what it was `asked`: paths, and Range with If-Range in `ranges`."""
