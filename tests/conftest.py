@@ -141,11 +141,11 @@ def assert_same_end(one: Path, other: Path, step: int) -> None:
 
 
 def write_two_folders(root: Path, count: int = 12, size: int = 24) -> None:
-    """Drawn pairs as single pictures of equal names, some of them deeper: street/ and aerial/."""
+    """Drawn pairs as single images of equal names, some of them deeper: street/ and aerial/."""
     for number in range(count):
-        for folder, picture in zip(("street", "aerial"), draw_pair(number, size), strict=True):
+        for folder, image in zip(("street", "aerial"), draw_pair(number, size), strict=True):
             (root / folder / "deep").mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
+            Image.fromarray(image).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
 
 
 @pytest.fixture
@@ -197,16 +197,16 @@ def kill_at(monkeypatch, place: object, name: str, call: int = 1) -> None:
 
 
 class Eye:
-    """An extractor whose features are the mean colours of the picture's quarters; counts what it has seen."""
+    """An extractor whose features are the mean colours of the image's quarters; counts what it has seen."""
 
     def __init__(self, classes: int | None = 3, sha256: str = "abc") -> None:
         self.seen = 0
         self.extractor = Extractor(self.run, "an eye", sha256, 12, classes)
 
-    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        self.seen += len(pictures)
-        quarters = pictures.reshape(len(pictures), 2, 16, 2, 16, 3).mean(axis=(2, 4)) / 255
-        features = quarters.reshape(len(pictures), 12).astype(np.float32)
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        self.seen += len(images)
+        quarters = images.reshape(len(images), 2, 16, 2, 16, 3).mean(axis=(2, 4)) / 255
+        features = quarters.reshape(len(images), 12).astype(np.float32)
         return features, features[:, :3] * 10 if self.extractor.classes else None
 
 
@@ -327,7 +327,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture
 def shared_data() -> Path:
-    """Real pictures that lie beside this checkout on some machines; they may not be part of it."""
+    """Real images that lie beside this checkout on some machines; they may not be part of it."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the real pictures are not beside this checkout (shared/data)")
+        pytest.skip("the real images are not beside this checkout (shared/data)")
     return SHARED_DATA

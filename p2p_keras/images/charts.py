@@ -1,4 +1,4 @@
-"""Pictures of numbers, by matplotlib."""
+"""Images of numbers, by matplotlib."""
 
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def metric_curves(curves: dict[str, list[dict]], path: Path) -> None:
         shown = {curve: records[-1] for curve, records in curves.items()}
         figure.suptitle(
             ", ".join(
-                f"{curve}: {last['count']:,} pictures of {last['pictures']['split']}" for curve, last in shown.items()
+                f"{curve}: {last['count']:,} images of {last['pictures']['split']}" for curve, last in shown.items()
             )
         )
         if len(curves) > 1:

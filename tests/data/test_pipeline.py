@@ -31,7 +31,7 @@ def test_a_run_that_starts_later_sees_what_it_would_have_seen(pairs_dir):
 
 def test_each_epoch_is_another_permutation_and_the_seed_decides_it(tmp_path):
     paths = []
-    for i in range(12):  # plain panels of level 10 i: the picture tells its number
+    for i in range(12):  # plain panels of level 10 i: the image tells its number
         paths.append((str(tmp_path / f"{i}.png"),))
         Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
 
@@ -95,7 +95,7 @@ def test_jitter_equals_resize_crop_mirror_of_tensorflow(shape):
     assert offsets == {(axis, offset) for axis in "xy" for offset in range(5)}  # every crop is reached
 
 
-def test_inference_keeps_a_picture_of_the_right_size_as_it_is_and_resizes_others_like_pillow(tmp_path):
+def test_inference_keeps_an_image_of_the_right_size_as_it_is_and_resizes_others_like_pillow(tmp_path):
     first, second = draw_pair(0)
     Image.fromarray(np.concatenate([first, second], axis=1)).save(tmp_path / "a.png")
     input_image, target_image = next(iter(pipeline.inference_dataset(Files([(str(tmp_path / "a.png"),)]), READING, 1)))

@@ -128,7 +128,7 @@ def test_a_file_of_another_kind_is_converted():
         assert (with_alpha[..., 1] == 255).all()
 
 
-def test_pictures_of_every_kind_are_made_visible():
+def test_images_of_every_kind_are_made_visible():
     grey = _levels(Kind(1))
     np.testing.assert_array_equal(codec.visible(grey, Kind(1)), np.repeat(grey, 3, axis=-1))
     deep = _levels(Kind(3, 16))
@@ -169,11 +169,11 @@ def test_colours_of_classes_are_fixed_and_well_apart():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_is_what_pillow_makes_of_the_orientation(orientation):
-    picture, exif = _levels(Kind(3)), Image.Exif()
+    pixels, exif = _levels(Kind(3)), Image.Exif()
     exif[0x0112] = orientation
-    with Image.open(io.BytesIO(_encode(Image.fromarray(picture), format="PNG", exif=exif))) as image:
+    with Image.open(io.BytesIO(_encode(Image.fromarray(pixels), format="PNG", exif=exif))) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    np.testing.assert_array_equal(upright(picture, orientation), expected)
+    np.testing.assert_array_equal(upright(pixels, orientation), expected)
 
 
 def test_an_indexed_file_tells_its_palette(tmp_path):
@@ -186,7 +186,7 @@ def test_an_indexed_file_tells_its_palette(tmp_path):
     assert palette_of(tmp_path / "b.png") is None
 
 
-def test_grid_shows_each_picture_whole_in_its_place():
+def test_grid_shows_each_image_whole_in_its_place():
     rows = [[np.full((8, 8, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
     sheet = grid(rows, ["a", "b", "c"])
     for value in range(0, 60, 10):
@@ -195,15 +195,15 @@ def test_grid_shows_each_picture_whole_in_its_place():
     assert (sheet[-1] == 255).all()
 
 
-def test_grid_leaves_pictures_that_are_large_enough_as_they_are():
-    picture = np.random.RandomState(0).randint(0, 256, (200, 130, 3), dtype=np.uint8)
-    sheet = grid([[picture, picture]], ["a", "b"])
-    np.testing.assert_array_equal(sheet[20:220, 2:132], picture)
-    np.testing.assert_array_equal(sheet[20:220, 134:264], picture)
+def test_grid_leaves_images_that_are_large_enough_as_they_are():
+    image = np.random.RandomState(0).randint(0, 256, (200, 130, 3), dtype=np.uint8)
+    sheet = grid([[image, image]], ["a", "b"])
+    np.testing.assert_array_equal(sheet[20:220, 2:132], image)
+    np.testing.assert_array_equal(sheet[20:220, 134:264], image)
 
 
 def test_write_png_round_trips_and_leaves_nothing_beside(tmp_path):
-    picture = np.random.RandomState(1).randint(0, 256, (5, 7, 3), dtype=np.uint8)
-    write_png(tmp_path / "a.png", picture)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+    image = np.random.RandomState(1).randint(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_png(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

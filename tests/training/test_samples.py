@@ -16,27 +16,27 @@ def negative(image: tf.Tensor) -> tf.Tensor:
     return -image
 
 
-def _cell(picture, row, column):
-    """One picture of the grid, shrunk back from 128 to 32."""
+def _cell(image, row, column):
+    """One image of the grid, shrunk back from 128 to 32."""
     top, left = 20 + row * 130, 2 + column * 130
-    return picture[top : top + 128 : 4, left : left + 128 : 4]
+    return image[top : top + 128 : 4, left : left + 128 : 4]
 
 
 def test_rows_show_input_target_and_generated(pairs_dir):
-    picture = make_sampler(negative, find_pairs(pairs_dir), READING, print)()
+    image = make_sampler(negative, find_pairs(pairs_dir), READING, print)()
     first, second = draw_pair(100)
     for column, expected in enumerate((first, second, second)):
-        np.testing.assert_array_equal(_cell(picture, 0, column), expected)
-    assert picture.shape == (20 + 3 * (128 + 2), 3 * (128 + 2) + 2, 3)
+        np.testing.assert_array_equal(_cell(image, 0, column), expected)
+    assert image.shape == (20 + 3 * (128 + 2), 3 * (128 + 2) + 2, 3)
 
 
 def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
     write_pairs(pairs_dir / "val", 60, first_index=200)
     draw = make_sampler(negative, find_pairs(pairs_dir), READING, print)
-    picture = draw()
-    np.testing.assert_array_equal(picture, draw())
+    image = draw()
+    np.testing.assert_array_equal(image, draw())
     for row, index in enumerate(range(0, 60, 10)):
-        np.testing.assert_array_equal(_cell(picture, row, 0), draw_pair(200 + index)[0])
+        np.testing.assert_array_equal(_cell(image, row, 0), draw_pair(200 + index)[0])
 
 
 def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
@@ -52,14 +52,14 @@ def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
         shapes.append(tuple(image.shape))
         return -tf.ones((1, 32, 32, 1))
 
-    picture = make_sampler(generate, find_pairs(tmp_path), reading, lambda line: None)()
+    image = make_sampler(generate, find_pairs(tmp_path), reading, lambda line: None)()
     assert shapes == [(1, 32, 32, 5)]
     grey = np.repeat((deep >> 8).astype(np.uint8), 3, axis=-1)
     for column, expected in enumerate((class_colours()[classes[..., 0]], grey, np.zeros((32, 32, 3)))):
-        np.testing.assert_array_equal(_cell(picture, 0, column), expected)
+        np.testing.assert_array_equal(_cell(image, 0, column), expected)
 
 
-def test_without_val_it_says_where_the_pictures_are_from(pairs_dir):
+def test_without_val_it_says_where_the_images_are_from(pairs_dir):
     (pairs_dir / "val").rename(pairs_dir / "test")
     told = []
     make_sampler(negative, find_pairs(pairs_dir), READING, told.append)
