@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 def find_images(pattern: str) -> list[tuple[Path, str]]:
     """Images of a file, a folder (and those beneath it) or a glob: their paths, and names for what becomes of them.
 
-    In folders, and by "*" and "**", hidden ones are passed over, see `data.listing`; a file that is named is taken.
+    In folders, and by "*" and "**", hidden ones are skipped, see `data.listing`; a file that is named is taken.
 
     Raises:
         UserError: There is none.
@@ -84,7 +84,7 @@ def translate_images(
         images: From `find_images`.
         output: The folder; made if need be.
         job: What to do with each.
-        report: Told of every file that is passed over, and if images change from JPEG to PNG.
+        report: Called with one line for each file that was skipped, and if images change from JPEG to PNG.
 
     Raises:
         UserError: The model has no noise to sample from, it gives what the wanted format cannot hold, or a file would

@@ -18,7 +18,7 @@ from p2p_keras.errors import UserError
 def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
     """Parses the command line and runs a command; ends the process.
 
-    Exit status: 0 done; 2 a `UserError`, told in one line on stderr; 128 + signal number if stopped by a signal.
+    Exit status: 0 done; 2 a `UserError`, printed as one line on stderr; 128 + signal number if stopped by a signal.
 
     Args:
         main: The command; gets the parsed flags and returns an exit status (None for 0).

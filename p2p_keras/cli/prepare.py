@@ -18,7 +18,7 @@ DOC = """
       p2p-prepare --output=DATA --download=facades                          one of the classical archives
 
     Stopped and run again, it continues. Look at preview.png before you train. What could not be used stands in
-    rejected.csv and unmatched.csv, what looks alike in different parts in near_duplicates.csv.
+    rejected.csv and unmatched.csv, what looks alike in different splits in near_duplicates.csv.
     """
 
 FLAGS = flags.FlagValues()
@@ -143,7 +143,7 @@ def main(values: flags.FlagValues) -> int:
     if outcome.alike:
         first = outcome.alike[0]
         print(
-            f"{len(outcome.alike)} pairs look like one of another part, as {first.pair} like {first.like}: see "
+            f"{len(outcome.alike)} pairs look like one of another split, as {first.pair} like {first.like}: see "
             f"{output / lists.DUPLICATES}"
         )
     _remark_on_shards(outcome.shards)

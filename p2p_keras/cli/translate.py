@@ -19,7 +19,7 @@ DOC = """
       p2p-translate --model=runs/a2s --input=dayton/test --output=out --direction=a2s  composites: their input panel
 
     An image comes out in its own size, under its own name; as PNG if the model gives 16 bits, alpha or label maps.
-    Bad files are named and passed over; exit status 1 then.
+    Bad files are named and skipped; the exit status is then 1.
     """
 
 FLAGS = flags.FlagValues()
@@ -107,7 +107,7 @@ def main(values: flags.FlagValues) -> int:
         size = model.image_size
         print(f"{outcome.other_sizes} were not {size}x{size}, the size trained on; --resize brings them there")
     if outcome.bad:
-        print(f"{len(outcome.bad)} could not be read and were passed over", file=sys.stderr)
+        print(f"{len(outcome.bad)} could not be read and were skipped", file=sys.stderr)
     return 1 if outcome.bad else 0
 
 

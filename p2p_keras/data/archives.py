@@ -77,7 +77,8 @@ def fetch_archive(name: str, report: Callable[[str], None] = print) -> Path:
 
     Args:
         name: One of `ARCHIVES`.
-        report: Told in one line what is downloaded, and where the number of images is not the published one.
+        report: Called with a line that says what is downloaded, and one for each split whose number of images is not
+            the published one.
 
     Returns:
         The folder with `train/` in it. It belongs to the cache: whoever changes it makes the next call refuse it.

@@ -74,7 +74,7 @@ def read_description(path: Path) -> dict:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """Reads `manifest.csv`: name -> entry, in the file's order. A last line that was cut short is passed over.
+    """Reads `manifest.csv`: name -> entry, in the file's order. A last line that was cut short is skipped.
 
     Raises:
         UserError: It cannot be read.

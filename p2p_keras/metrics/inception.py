@@ -40,7 +40,7 @@ KNOWN_PLACES = (
 # Of classify_image_graph_def.pb, 95,673,916 bytes, as Dramwig/CoFiTok-internal on GitHub gives it in
 # docs/experiment_conditions/adm_evaluator_asset_2026-07-11.md; two more public repositories give the same for that
 # URL. That the archive holds this file follows from its size in public listings of the archive; if it were another,
-# that place would be passed over. Nobody was found who publishes the sums of TF-GAN's files.
+# that place would be skipped. Nobody was found who publishes the sums of TF-GAN's files.
 _GRAPH_SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"
 PINS = {
     KNOWN_PLACES[0]: Pin(_GRAPH_SHA256, "classify_image_graph_def.pb"),
@@ -94,7 +94,7 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
     Args:
         source: `default` for the network of `KNOWN_PLACES`, downloaded once; or the https URL of an archive; or a
             folder with a SavedModel or a frozen graph in it, at whatever depth; or a `.pb` file; or an archive.
-        report: Told in one line of every download.
+        report: Called with one line for each download.
         cache: Where archives are unpacked; the user's cache folder without.
 
     Raises:
@@ -163,7 +163,9 @@ def _network_in(folder: Path) -> Path:
 
 def _load_saved_model(folder: Path) -> Network:
     try:
-        loaded = tf.saved_model.load(str(folder))  # not by tensorflow_hub: it needs pkg_resources, gone of late
+        loaded = tf.saved_model.load(
+            str(folder)
+        )  # not by tensorflow_hub: it needs pkg_resources, which setuptools 82 dropped
     except Exception as error:  # a foreign file: it may fail in any part of the loader
         raise UserError(
             f"A SavedModel must load with tf.saved_model.load. {folder} does not: {_main_line(error)}. "

@@ -52,7 +52,7 @@ def download(
     Args:
         url: Where it is: by https, or on this machine.
         path: The file. Until None is returned it is only a part.
-        report: Told in one line that the download begins or goes on, and of every further try.
+        report: Called with one line when the download begins or goes on, and for each further try.
         sleep: Waits for so many seconds.
 
     Returns:

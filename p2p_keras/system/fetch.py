@@ -60,7 +60,7 @@ def fetch(
         folder: Holds the content afterwards, and `source.json` with `url`, `archive_sha256` and `content_sha256`. It
             appears with one rename.
         words: What to call it in messages.
-        report: Told in one line of every download that begins, is tried again, or is waited for.
+        report: Called with one line for each download that begins, is tried again, or is waited for.
         sleep: Waits for so many seconds, before a connection that was cut is tried again.
         pins: The published sums, by URL.
         name: Under which the sum is recorded, if all places are to give the same; None records it under its URL.
@@ -178,7 +178,7 @@ def _take(archive: Path, content: Path, pin: Pin | None, report: Callable[[str],
     found = checksum(content / pin.file if pin.file else archive)
     if found != pin.sha256:
         problem = f"its sha256 is {found[:12]}, but {pin.sha256[:12]} was published"
-        report(f"This place is passed over: {problem}")
+        report(f"Skipped this place: {problem}")
         return problem
     return None if pin.file else unpack(archive, content)
 

@@ -19,7 +19,7 @@ _MB = 1 << 20
 def unpack(archive: Path, folder: Path, only: str | None = None) -> str | None:
     """Unpacks a tar archive (however compressed) or a zip; a `.pb` file is copied.
 
-    Only regular files are written. Links are passed over, so that nothing can be written through them. It is our own
+    Only regular files are written. Links are skipped, so that nothing can be written through them. It is our own
     loop because `tarfile`'s `filter` is missing in some Python 3.10 and 3.11.
 
     Args:

@@ -31,7 +31,7 @@ class Recorder:
         first_step: Steps already done.
         steps_per_epoch: Steps in an epoch.
         last_step: Steps in the whole run.
-        report: Told one line an epoch.
+        report: Called with one line for each epoch.
     """
 
     def __init__(

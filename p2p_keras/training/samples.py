@@ -27,7 +27,7 @@ def make_sampler(
         generate: From `models.make_inference`.
         pairs: The data set.
         reading: How they are read.
-        report: Told if the pairs are not of `val`.
+        report: Called with a line if the pairs are not of `val`.
     """
     split = next(split for split in ("val", "test", "train") if pairs.splits[split])
     if split != "val":

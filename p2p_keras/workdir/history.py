@@ -10,7 +10,7 @@ HISTORY = "history.jsonl"
 
 
 def read_history(workdir: Path) -> list[dict]:
-    """The records of a run's epochs, by step; none if there are none yet. A line that was cut short is passed over."""
+    """The records of a run's epochs, by step; none if there are none yet. A line that was cut short is skipped."""
     records = []
     with contextlib.suppress(FileNotFoundError):
         for line in (workdir / HISTORY).read_text().splitlines():

@@ -430,7 +430,7 @@ def test_a_cached_folder_that_was_exchanged_with_its_record_is_refused(server, t
         fetch.fetch([url], folder, WORDS, pytest.fail)
 
 
-def test_a_place_with_other_content_than_was_published_is_passed_over(server, tmp_path):
+def test_a_place_with_other_content_than_was_published_is_skipped(server, tmp_path):
     good = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
     evil = make_tar(tmp_path / "evil.tgz", {"a": b"evil"}).read_bytes()
     server.pages = {"/evil.tgz": Page(evil), "/good.tgz": Page(good)}
@@ -439,7 +439,7 @@ def test_a_place_with_other_content_than_was_published_is_passed_over(server, tm
     folder = fetch.fetch(urls, tmp_path / "net", WORDS, told.append, pins=pins)
     assert json.loads((folder / "source.json").read_text())["url"] == urls[1]
     assert told[0] == f"Downloading {urls[0]}"
-    assert re.fullmatch(r"This place is passed over: its sha256 is \w{12}, but \w{12} was published", told[1])
+    assert re.fullmatch(r"Skipped this place: its sha256 is \w{12}, but \w{12} was published", told[1])
     shutil.rmtree(folder)
     del server.pages["/good.tgz"]
     with pytest.raises(

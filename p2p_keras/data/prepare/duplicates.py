@@ -1,4 +1,4 @@
-"""Pairs of different parts that look alike: what a network is tested on, it should not have been trained on."""
+"""Pairs of different splits that look alike: what a network is tested on, it should not have been trained on."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _CHUNK = 32  # pairs compared with all others at a time: 55,000 x 32 x 8 bytes a
 
 
 class Alike(NamedTuple):
-    """A pair, and the one of an earlier part that looks most like it."""
+    """A pair, and the one of an earlier split that looks most like it."""
 
     pair: str
     like: str
@@ -21,16 +21,16 @@ class Alike(NamedTuple):
 
 
 def near_duplicates(entries: Sequence[Entry]) -> list[Alike]:
-    """For each pair of `val` and `test`: the pair of an earlier part (train before val before test) it nearly equals.
+    """For each pair of `val` and `test`: the pair of an earlier split (train before val before test) it nearly equals.
 
     Two pairs nearly equal if in every panel at most `MAX_BITS` of the 64 bits of the perceptual hash differ.
     """
-    parts = {split: [entry for entry in entries if entry.split == split] for split in SPLITS}
+    by_split = {split: [entry for entry in entries if entry.split == split] for split in SPLITS}
     found = []
     for number, split in enumerate(SPLITS[1:], start=1):
-        earlier = [entry for before in SPLITS[:number] for entry in parts[before]]
-        if earlier and parts[split]:
-            found += _compare(parts[split], earlier)
+        earlier = [entry for before in SPLITS[:number] for entry in by_split[before]]
+        if earlier and by_split[split]:
+            found += _compare(by_split[split], earlier)
     return found
 
 

@@ -19,7 +19,7 @@ def write_lists(output: Path, rejected: Sequence[Rejected], unmatched: dict[str,
         output: The data set's folder.
         rejected: Pairs that could not be made.
         unmatched: Files or names that belong to no pair -> why.
-        alike: Pairs that look like one of another part.
+        alike: Pairs that look like one of another split.
     """
     write_rejected(output, rejected)
     _write(output / UNMATCHED, ("file", "reason"), sorted(unmatched.items()))

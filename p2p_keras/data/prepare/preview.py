@@ -16,15 +16,15 @@ _WIDEST = 256  # pixels of a panel in the sheet
 
 
 def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) -> np.ndarray:
-    """Lays out pairs spread evenly over the training part (the first that has any): uint8 (H, W, 3).
+    """Lays out pairs spread evenly over the training split (the first that has any pair): uint8 (H, W, 3).
 
     Args:
         entries: Of the data set, whose composites still lie loose.
         root: Its folder.
         panels: Their names, left to right.
     """
-    part = next(split for split in SPLITS if any(entry.split == split for entry in entries))
-    there = [entry for entry in entries if entry.split == part]
+    shown_split = next(split for split in SPLITS if any(entry.split == split for entry in entries))
+    there = [entry for entry in entries if entry.split == shown_split]
     chosen = [there[i * len(there) // PAIRS] for i in range(PAIRS)] if len(there) > PAIRS else there
     shown = [_panels(root / entry.name, len(panels)) for entry in chosen]
     across = min(max(1, 6 // len(panels)), len(shown))

@@ -21,7 +21,7 @@ def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list
     Args:
         root: The data set's folder, with the loose composites.
         entries: All pairs, sorted.
-        count: Shards of all parts together; every part has at least one of its own.
+        count: Shards of all splits together; every split has at least one of its own.
 
     Returns:
         The entries with shard and offset; and shard -> its size in bytes.

@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
         name: Its path without extension, by which it is known: in lists, and in the prepared data set.
         files: The panels' files, left to right as they are to be; or one composite.
-        split: The part it belongs to where it comes from; empty if it has none.
+        split: The one it belongs to where it comes from; empty if it has none.
         cut: None for single images; else how many panels the composite has.
         chosen: Of a composite, which of its panels are wanted, in their order.
     """

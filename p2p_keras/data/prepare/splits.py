@@ -1,4 +1,4 @@
-"""Which pair belongs to which part: by lists, by the folders it came from, or by a seeded hash of its name."""
+"""Which pair belongs to which split: by lists, by the folders it came from, or by a seeded hash of its name."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from p2p_keras.errors import UserError
 
 
 class Shares(NamedTuple):
-    """Parts of the whole, in per cent."""
+    """Shares of the whole, in per cent."""
 
     train: float = 90.0
     val: float = 5.0
@@ -65,7 +65,7 @@ def by_lists(sources: Sequence[Source], lists: dict[str, Path], shares: Shares |
         for name in names:
             if wanted.setdefault(name, split) != split:
                 raise UserError(
-                    f"A pair belongs to one part. {name} is in the lists of {wanted[name]} and of {split}. "
+                    f"A pair belongs to one split. {name} is in the lists of {wanted[name]} and of {split}. "
                     "Take it out of one."
                 )
     split_of, left_out, met = {}, {}, set()
@@ -123,5 +123,5 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def count(split_of: dict[Source, str]) -> dict[str, int]:
-    """How many pairs each part has."""
-    return {split: sum(part == split for part in split_of.values()) for split in SPLITS}
+    """How many pairs each split has."""
+    return {split: sum(chosen == split for chosen in split_of.values()) for split in SPLITS}
