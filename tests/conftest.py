@@ -7,6 +7,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import dataclasses
 import http.server
 import io
+import shutil
 import tarfile
 import threading
 import time
@@ -58,6 +59,11 @@ def pairs_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder, by its path beneath it: name -> content."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def small_config(data: Path, **settings) -> TrainConfig:
     """A run that takes seconds: of 12 pairs in batches of 4, so three steps an epoch."""
     small = {
@@ -71,6 +77,34 @@ def small_config(data: Path, **settings) -> TrainConfig:
     return TrainConfig(**{**small, "data_dir": str(data), **settings})
 
 
+_shared: dict[Path, dict] = {}  # folders that several tests look at, and what they held
+
+
+def share(folder: Path) -> Path:
+    """Every test from now on that writes to the folder fails; for fixtures whose result several tests look at."""
+    _shared[folder] = _state(folder)
+    return folder
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """All that is in a folder, with what changes when it is written to: a file's number, size and time, a folder's."""
+    paths = [folder, *folder.rglob("*")]
+    return {
+        str(path): (about.st_ino, about.st_size, about.st_mtime_ns)
+        for path, about in ((path, path.stat()) for path in paths)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _shared_folders_stay_as_they_were():
+    yield
+    for folder, before in _shared.items():
+        after = _state(folder)
+        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        _shared[folder] = after  # so that only the test that wrote is told
+        assert not changed, "this test wrote to a folder that others share; let it take a copy"
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
     """A run of two epochs that nothing interrupted, not to be written to: its folder, its data, what it reported."""
@@ -79,7 +113,13 @@ def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
     write_pairs(data / "val", 3, first_index=100)
     workdir, told = tmp_path_factory.mktemp("run"), []
     assert train(small_config(data), workdir, tf.distribute.MirroredStrategy(["CPU:0"]), told.append) is None
-    return workdir, data, told
+    return share(workdir), share(data), told
+
+
+@pytest.fixture
+def finished_copy(finished, tmp_path) -> Path:
+    """A copy of that run to be written to; its data is still the shared one."""
+    return shutil.copytree(finished[0], tmp_path / "run")
 
 
 def checkpoint_values(workdir: Path, step: int) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ import json
 import random
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -162,20 +161,21 @@ def _evaluate(monkeypatch, tmp_path, *flags) -> int:
     return eval_command.main(values)
 
 
-def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(finished, tmp_path, monkeypatch, capfd):
-    run = shutil.copytree(finished[0], tmp_path / "run")
-    assert _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val") == 0
+def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(
+    finished_copy, tmp_path, monkeypatch, capfd
+):
+    assert _evaluate(monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val") == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0] == f"{run}: AtoB, 3 pictures of val/"
+    assert lines[0] == f"{finished_copy}: AtoB, 3 pictures of val/"
     assert lines[1].split() == ["step", "epoch", "L1", "PSNR", "SSIM", "SD", "PSNR(xv)", "SD(xv)"]
     (absent,) = [line for line in lines if line.startswith("Absent: fid, kid, inception_score: ")]
     assert "Connection refused (127.0.0.1:1)" in absent
     assert absent.endswith("elsewhere and give it with --inception=FILE.")
-    (record,) = json.loads((run / "eval" / "val" / "metrics.json").read_text())["records"]
+    (record,) = json.loads((finished_copy / "eval" / "val" / "metrics.json").read_text())["records"]
     assert set(record["metrics"]) >= {"l1", "psnr", "ssim", "crossview_psnr"}
     assert not set(record["metrics"]) & {"fid", "kid"}
     assert "Connection refused" in record["absent"]["fid"]
-    assert {path.name for path in (run / "eval" / "val").iterdir() if path.suffix} == {
+    assert {path.name for path in (finished_copy / "eval" / "val").iterdir() if path.suffix} == {
         "metrics.json",
         "per_image.csv",
         "curves.png",
@@ -183,13 +183,14 @@ def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(
     }
 
 
-def test_where_the_extractor_is_required_nothing_is_scored_without(finished, tmp_path, monkeypatch):
-    run = shutil.copytree(finished[0], tmp_path / "run")
+def test_where_the_extractor_is_required_nothing_is_scored_without(finished_copy, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="Connection refused"):
-        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", "--require_inception")
+        _evaluate(monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val", "--require_inception")
     with pytest.raises(UserError, match="there is no such file"):
-        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", f"--inception={tmp_path / 'none'}")
-    assert not (run / "eval" / "val" / "metrics.json").exists()
+        _evaluate(
+            monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val", f"--inception={tmp_path / 'none'}"
+        )
+    assert not (finished_copy / "eval" / "val" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(

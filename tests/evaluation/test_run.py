@@ -15,12 +15,11 @@ from p2p_keras.workdir import checkpoints
 
 
 @pytest.fixture
-def run_dir(finished, tmp_path):
+def run_dir(finished_copy):
     """A copy of a finished run, with its one checkpoint twice, so that there is a curve."""
-    workdir = shutil.copytree(finished[0], tmp_path / "run")
-    steps = workdir / "checkpoints"
+    steps = finished_copy / "checkpoints"
     shutil.copytree(checkpoints.path_of(steps, 6), checkpoints.path_of(steps, 3))
-    return workdir
+    return finished_copy
 
 
 def _quiet(line: str) -> None:

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import share
 from PIL import Image
 
 from p2p_keras.errors import UserError
@@ -85,7 +86,7 @@ def save_network(folder, signatures):
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("saved_model"), {"serving_default": "both"})
+    return share(save_network(tmp_path_factory.mktemp("saved_model"), {"serving_default": "both"}))
 
 
 def old_graph(scale_after_normalization=True, logits=False):

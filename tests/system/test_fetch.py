@@ -13,7 +13,7 @@ import time
 import zipfile
 
 import pytest
-from conftest import Page, link, make_tar
+from conftest import Page, link, make_tar, tree
 
 from p2p_keras.errors import UserError
 from p2p_keras.system import fetch
@@ -27,10 +27,6 @@ def make_zip(path, files):
         for name, content in files.items():
             zipped.writestr(name, content)
     return path
-
-
-def read_all(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -60,7 +56,7 @@ def test_the_first_place_that_gives_something_whole_counts(server, waits, tmp_pa
         "archive_sha256": fetch.checksum(archive),
         "content_sha256": fetch.checksum(folder),
     }
-    found = read_all(folder)
+    found = tree(folder)
     del found["source.json"]
     assert found == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["net"]  # nothing half-written beside it
@@ -76,7 +72,7 @@ def test_a_second_call_needs_no_server(server, tmp_path):
 def test_a_length_that_is_not_told_is_no_error(server, tmp_path):
     server.pages = {"/net.pb": Page(b"graph", claims=None)}
     folder = fetch.fetch([f"{server.url}/net.pb?download=1"], tmp_path / "net", WORDS, lambda line: None)
-    assert read_all(folder).keys() == {"archive.pb", "source.json"}
+    assert tree(folder).keys() == {"archive.pb", "source.json"}
 
 
 def test_what_was_fetched_and_has_changed_is_an_error(server, tmp_path):
@@ -313,18 +309,18 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_tar_archives_are_unpacked(tmp_path, mode):
     fetch.unpack(make_tar(tmp_path / "archive", FILES, mode), tmp_path / "out", WORDS)
-    assert read_all(tmp_path / "out") == FILES
+    assert tree(tmp_path / "out") == FILES
 
 
 def test_zip_archives_are_unpacked(tmp_path):
     fetch.unpack(make_zip(tmp_path / "archive", FILES), tmp_path / "out", WORDS)
-    assert read_all(tmp_path / "out") == FILES
+    assert tree(tmp_path / "out") == FILES
 
 
 def test_a_frozen_graph_is_copied(tmp_path):
     (tmp_path / "graph.pb").write_bytes(b"graph")
     fetch.unpack(tmp_path / "graph.pb", tmp_path / "out", WORDS)
-    assert read_all(tmp_path / "out") == {"graph.pb": b"graph"}
+    assert tree(tmp_path / "out") == {"graph.pb": b"graph"}
 
 
 @pytest.mark.parametrize("name", ["../outside", "net/../../outside", "/tmp/p2p_keras_outside"])
@@ -333,7 +329,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path, make, name):
     archive = make(tmp_path / "archive", {"inside": b"", name: b"evil"})
     with pytest.raises(UserError, match=rf"{archive}: it would write outside its folder, to {name}\. Download it"):
         fetch.unpack(archive, tmp_path / "deep" / "out", WORDS)
-    assert set(read_all(tmp_path)) == {"archive", "deep/out/inside"}
+    assert set(tree(tmp_path)) == {"archive", "deep/out/inside"}
 
 
 def test_links_are_passed_over(tmp_path):
@@ -352,7 +348,7 @@ def test_nothing_is_written_through_a_link(tmp_path):
     """The name lies inside, but by way of a link of the same archive it would not."""
     archive = make_tar(tmp_path / "archive", {"net/evil": b"evil"}, extra=[link("net", str(tmp_path))])
     fetch.unpack(archive, tmp_path / "out", WORDS)
-    assert read_all(tmp_path / "out") == {"net/evil": b"evil"}
+    assert tree(tmp_path / "out") == {"net/evil": b"evil"}
     assert not (tmp_path / "evil").exists()
 
 

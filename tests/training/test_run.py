@@ -1,12 +1,13 @@
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, checkpoint_values, small_config, write_pairs
+from conftest import assert_same_end, checkpoint_values, small_config, tree, write_pairs
 from PIL import Image
 
 from p2p_keras.config import read_config, to_json
@@ -92,33 +93,29 @@ def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one
     assert_same_end(workdir, tmp_path, 6)
 
 
-def test_a_finished_run_says_so_and_changes_nothing(finished, one_device):
-    workdir, data, _ = finished
-    before, told = (workdir / "history.jsonl").read_bytes(), []
-    assert train(small_config(data), workdir, one_device, told.append) is None
+def test_a_finished_run_says_so_and_changes_nothing(finished, finished_copy, one_device):
+    before, told = tree(finished_copy), []
+    assert train(small_config(finished[1]), finished_copy, one_device, told.append) is None
     assert "finished: 6 of 6" in told[0]
-    assert (workdir / "history.jsonl").read_bytes() == before
+    assert tree(finished_copy) == before
 
 
-def test_changed_settings_and_changed_data_are_refused(finished, one_device):
-    workdir, data, _ = finished
+def test_changed_settings_and_changed_data_are_refused(finished, finished_copy, one_device, tmp_path):
+    data = shutil.copytree(finished[1], tmp_path / "pairs")
     with pytest.raises(UserError, match=r"--batch_size was 4, is 2.*--lambda_l1 was 100.0, is 10"):
-        train(small_config(data, batch_size=2, lambda_l1=10), workdir, one_device)
+        train(small_config(data, batch_size=2, lambda_l1=10), finished_copy, one_device)
     with pytest.raises(UserError, match="--direction was AtoB, is BtoA"):
-        train(small_config(data, direction="BtoA"), workdir, one_device)
+        train(small_config(data, direction="BtoA"), finished_copy, one_device)
     write_pairs(data / "train", 13)
-    try:
-        with pytest.raises(UserError, match="Changed: the training files"):
-            train(small_config(data), workdir, one_device)
-    finally:
-        (data / "train" / "012.png").unlink()
+    with pytest.raises(UserError, match="Changed: the training files"):
+        train(small_config(data), finished_copy, one_device)
 
 
-def test_auto_precision_continues_with_the_runs_own(finished, one_device):
-    workdir, data, _ = finished
+def test_auto_precision_continues_with_the_runs_own(finished, finished_copy, one_device):
     told = []
-    train(small_config(data, precision="auto"), workdir, one_device, told.append)
-    assert "finished" in told[0]
+    train(small_config(finished[1], precision="auto"), finished_copy, one_device, told.append)
+    assert "finished: 6 of 6" in told[0]
+    assert read_config(finished_copy / "config.json")[0].precision == "float32"
 
 
 def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_path):

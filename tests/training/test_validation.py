@@ -1,9 +1,7 @@
-import shutil
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, checkpoint_values, small_config, write_pairs
+from conftest import assert_same_end, checkpoint_values, share, small_config, write_pairs
 
 from p2p_keras.config import read_config
 from p2p_keras.errors import UserError
@@ -49,7 +47,7 @@ def evaluated(finished, tmp_path_factory):
     workdir, told = tmp_path_factory.mktemp("run"), []
     one_device = tf.distribute.MirroredStrategy(["CPU:0"])
     assert train(small_config(data, eval_every_epochs=1), workdir, one_device, told.append) is None
-    return workdir, data, told
+    return share(workdir), data, told
 
 
 def test_each_evaluation_is_on_record_and_the_best_checkpoint_is_kept_apart(evaluated):
@@ -106,13 +104,14 @@ def test_patience_ends_a_run_and_the_same_command_says_so_again(one_device, pair
     assert read_config(workdir / "config.json")[0].patience == 2
 
 
-def test_an_extractor_that_is_not_there_leaves_the_runs_settings_as_they_were(finished, one_device, tmp_path):
-    run = shutil.copytree(finished[0], tmp_path / "run")
-    before = (run / "config.json").read_text()
+def test_an_extractor_that_is_not_there_leaves_the_runs_settings_as_they_were(
+    finished, finished_copy, one_device, tmp_path
+):
+    before = (finished_copy / "config.json").read_text()
     config = small_config(finished[1], epochs=3, eval_every_epochs=1, inception=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"there is no such file"):
-        train(config, run, one_device, lambda line: None)
-    assert (run / "config.json").read_text() == before
+        train(config, finished_copy, one_device, lambda line: None)
+    assert (finished_copy / "config.json").read_text() == before
 
 
 def test_without_pairs_to_score_nothing_starts(one_device, tmp_path):

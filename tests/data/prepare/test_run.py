@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_pair
+from conftest import draw_pair, tree
 from PIL import Image
 
 from p2p_keras.data import check, pipeline
@@ -39,10 +39,6 @@ def run(root: Path, output: Path, form: Form = SMALL, **more) -> preparing.Outco
     found = sources.two_folders([root / "street", root / "aerial"])
     parts = splits.by_hash(found.sources, splits.Shares(60, 20, 20))
     return preparing.prepare(found, parts, output, form, RULE, **more)
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture

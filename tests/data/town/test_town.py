@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import tree
 from PIL import Image
 
 from p2p_keras.data import town
@@ -280,7 +281,7 @@ def test_number_of_workers_does_not_matter(tmp_path):
     contents = []
     for workers in (1, 2):
         folder = town.ensure_town(tmp_path / str(workers), 16, counts=SMALL, workers=workers)
-        contents.append({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+        contents.append(tree(folder))
     assert contents[0] == contents[1]
     assert len(contents[0]) == 7
 
