@@ -4,14 +4,21 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import copy
 import dataclasses
 import http.server
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +26,8 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.config import TrainConfig
+from p2p_keras.data.pairs import Reading
+from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
@@ -29,10 +38,80 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+ROOT = Path(__file__).parents[1]
+READING = Reading(image_size=32)  # the drawn pairs as they are: two panels, left to right
+# Whoever waits for something gives up after so long. It is never what a test measures, only the end of one that hangs,
+# so it is long enough for any loaded machine.
+DEADLINE_SECS = 600
 
-@pytest.fixture
+
+@pytest.fixture(scope="session")
 def one_device() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def quiet(line: str) -> None:
+    """A `report` that nobody reads."""
+
+
+def raise_(error: BaseException) -> None:
+    """For lambdas."""
+    raise error
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    """Waits until something is so that a process brings about, and fails if the process ends before."""
+    end = time.monotonic() + DEADLINE_SECS
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def at_once(*works: Callable[[], object]) -> list:
+    """Runs functions side by side, each in a thread of its own; what each returned or raised, in their order."""
+    results: list[Any] = [None] * len(works)
+
+    def run(number: int) -> None:
+        try:
+            results[number] = works[number]()
+        except BaseException as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_SECS)
+        assert not thread.is_alive()
+    return results
+
+
+def start_command(name: str, *flags: str, **options) -> subprocess.Popen:
+    """Starts `p2p-NAME` in a process of its own, as a user does."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    return subprocess.Popen([sys.executable, "-m", f"p2p_keras.cli.{name}", *flags], **{**pipes, **options})
+
+
+def run_command(name: str, *flags: str, **options) -> subprocess.CompletedProcess:
+    """The same to its end."""
+    process = start_command(name, *flags, **options)
+    out, err = process.communicate(timeout=DEADLINE_SECS)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def call_command(command: ModuleType, *flags: str) -> int | None:
+    """A command of `p2p_keras.cli` in this process, where things can be put in its way; its exit status."""
+    values = copy.deepcopy(command.FLAGS)
+    values(["p2p", *flags])
+    return command.main(values)
+
+
+def assert_refused(done: subprocess.CompletedProcess, *words: str) -> None:
+    """A user's mistake: exit status 2, and one line on stderr that says it in these words."""
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+    for word in words:
+        assert word in done.stderr
 
 
 def draw_pair(index: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +122,32 @@ def draw_pair(index: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
     first = np.zeros((size, size, 3), np.uint8)
     first[top : top + size // 2, left : left + size // 2] = colour
     return first, 255 - first
+
+
+def negative(image: tf.Tensor) -> tf.Tensor:
+    """What makes of every drawn pair's first picture the second: a perfect generator."""
+    return -image
+
+
+def draw_levels(kind: Kind, *shape: int) -> np.ndarray:
+    """Noise of a kind's levels or classes, as its files hold it: (*shape, depth)."""
+    top = kind.channels if kind.labels else kind.levels + 1
+    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
+
+
+def as_file(picture: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
+    """A picture's file as Pillow writes it."""
+    buffer = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def write_bomb(path: Path) -> None:
+    """A PNG whose header claims 13000x13000 pixels and whose body is that of a small one."""
+    content = bytearray(as_file(Image.new("RGB", (32, 32))))
+    content[16:24] = (13000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
 
 
 def write_pairs(folder: Path, count: int, size: int = 32, first_index: int = 0) -> None:
@@ -106,13 +211,13 @@ def _shared_folders_stay_as_they_were():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
+def finished(tmp_path_factory, one_device) -> tuple[Path, Path, list[str]]:
     """A run of two epochs that nothing interrupted, not to be written to: its folder, its data, what it reported."""
     data = tmp_path_factory.mktemp("pairs")
     write_pairs(data / "train", 12)
     write_pairs(data / "val", 3, first_index=100)
     workdir, told = tmp_path_factory.mktemp("run"), []
-    assert train(small_config(data), workdir, tf.distribute.MirroredStrategy(["CPU:0"]), told.append) is None
+    assert train(small_config(data), workdir, one_device, told.append) is None
     return share(workdir), share(data), told
 
 
@@ -191,7 +296,7 @@ class Page:
         ranges: Whether it knows Range; `blindly` even if If-Range names something else.
         content_range: Told instead of the right one.
         cuts: After how many bytes the connections end, one after the other; then they end no more.
-        delay_secs: Waits so long before the content.
+        gate: Waits for it before the content.
         stalls_at: Sends no more than so many bytes, but does not hang up before the other side does.
     """
 
@@ -204,7 +309,7 @@ class Page:
     blindly: bool = False
     content_range: str | None = None
     cuts: list[int] = dataclasses.field(default_factory=list)
-    delay_secs: float = 0
+    gate: threading.Event | None = None
     stalls_at: int | None = None
 
     def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -224,7 +329,8 @@ class Page:
             if value:
                 handler.send_header(name, value)
         handler.end_headers()
-        time.sleep(self.delay_secs)
+        if self.gate:
+            self.gate.wait(DEADLINE_SECS)
         handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body[: self.stalls_at])
         if self.stalls_at:
             handler.connection.recv(1)

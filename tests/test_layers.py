@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "p2p_keras"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "p2p_keras"
 
 # From top to bottom: a room imports from those below it, and from itself. `__init__` is the package's own.
 FLOORS = [
@@ -128,6 +129,20 @@ def test_a_library_has_one_door(library, allowed):
 def test_light_modules_load_without_tensorflow(module):
     code = f"import sys, {module}; sys.exit(bool({{'tensorflow', 'matplotlib', 'tensorflow_gan'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0
+
+
+def test_what_tests_share_is_in_conftest_once():
+    known = {}
+    for path in sorted(TESTS.rglob("*.py")):
+        assert not [name for name in _imports(path) if ".test_" in f".{name}"], path
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.decorator_list:  # without fixtures
+                if ast.get_docstring(node) and len(node.body) > 1:
+                    del node.body[0]
+                name, node.name = node.name, ""
+                content = ast.dump(node)
+                assert content not in known, f"{path}: {name} is {known[content]}"
+                known[content] = f"{name} of {path}"
 
 
 def test_no_pickle_no_lambda_layer_no_load_model():

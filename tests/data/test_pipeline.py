@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_pair
+from conftest import READING, draw_pair
 from PIL import Image
 
 from p2p_keras.data import pipeline
 from p2p_keras.data.pairs import Files, Reading, find_pairs
 from p2p_keras.images.kinds import Kind
-
-READING = Reading(image_size=32)
 
 
 def _batches(pairs_dir, first=0, last=6, batch_size=4, seed=3):

@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import Eye, draw_pair, small_config, write_pairs
+from conftest import Eye, draw_pair, quiet, small_config, write_pairs
 from PIL import Image
 
 from p2p_keras.errors import UserError
@@ -22,12 +22,8 @@ def run_dir(finished_copy):
     return finished_copy
 
 
-def _quiet(line: str) -> None:
-    pass
-
-
 def test_it_writes_numbers_curves_sheet_and_pictures(run_dir, finished):
-    run = open_run(run_dir, split="val", which="all", report=_quiet)
+    run = open_run(run_dir, split="val", which="all", report=quiet)
     eye = Eye()
     records = evaluate(run, eye.extractor, batch_size=2, save_images=True)
     assert eye.seen == 9  # three targets once, three generated pictures at two checkpoints
@@ -56,7 +52,7 @@ def test_it_writes_numbers_curves_sheet_and_pictures(run_dir, finished):
 
 
 def test_pictures_are_generated_by_the_inference_contract(run_dir, finished):
-    evaluate(open_run(run_dir, split="val", report=_quiet), None, "none", save_images=True)
+    evaluate(open_run(run_dir, split="val", report=quiet), None, "none", save_images=True)
     generator = build_generator(small_config(finished[1]))
     checkpoints.restore_generator(generator, run_dir / "checkpoints", 6)
     first = (draw_pair(101)[0] / 127.5 - 1).astype(np.float32)
@@ -67,7 +63,7 @@ def test_pictures_are_generated_by_the_inference_contract(run_dir, finished):
 
 
 def test_the_batch_size_changes_no_number(run_dir):
-    run = open_run(run_dir, split="train", report=_quiet)
+    run = open_run(run_dir, split="train", report=quiet)
     one, other = (evaluate(run, Eye().extractor, batch_size=size)[0]["metrics"] for size in (5, 12))
     for name, value in one.items():
         # As above: single levels of single pixels, of 12 pictures of 3072 values.
@@ -77,24 +73,24 @@ def test_the_batch_size_changes_no_number(run_dir):
 def test_another_data_set_by_its_own_panels(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 4, first_index=500)
     (tmp_path / "other" / "dataset.json").write_text('{"panels": ["left", "right"]}')
-    run = open_run(run_dir, tmp_path / "other", report=_quiet)
+    run = open_run(run_dir, tmp_path / "other", report=quiet)
     assert run.config.panels == ("left", "right")
     assert evaluate(run, None, "none")[0]["count"] == 4
-    assert open_run(run_dir, tmp_path / "other", limit=2, report=_quiet).pairs.names == ("000.png", "002.png")
+    assert open_run(run_dir, tmp_path / "other", limit=2, report=quiet).pairs.names == ("000.png", "002.png")
 
 
 def test_names_that_differ_in_their_extension_only_are_both_kept(run_dir, tmp_path):
     folder = tmp_path / "other" / "test" / "deep"
     write_pairs(folder, 2)
     Image.open(folder / "000.png").save(folder / "000.jpg")
-    evaluate(open_run(run_dir, tmp_path / "other", report=_quiet), None, "none", save_images=True)
+    evaluate(open_run(run_dir, tmp_path / "other", report=quiet), None, "none", save_images=True)
     written = (run_dir / "eval" / "test" / "images" / "step_00000006").rglob("*.*")
     assert sorted(path.name for path in written) == ["000.jpg.png", "000.png.png", "001.png"]
 
 
 def test_two_runs_share_a_chart(run_dir, tmp_path):
     other = shutil.copytree(run_dir, tmp_path / "other_run")
-    runs = [open_run(folder, split="val", which="all", report=_quiet) for folder in (run_dir, other)]
+    runs = [open_run(folder, split="val", which="all", report=quiet) for folder in (run_dir, other)]
     newest = [evaluate(run, None, "none")[-1] for run in runs]
     paths = draw_curves(runs, newest)
     assert paths == [folder / "eval" / "val" / "curves.png" for folder in (run_dir, other)]
@@ -103,18 +99,18 @@ def test_two_runs_share_a_chart(run_dir, tmp_path):
 
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):
     with pytest.raises(UserError, match=r"must hold a folder test/ .* holds train, val"):
-        open_run(run_dir, report=_quiet)
+        open_run(run_dir, report=quiet)
     with pytest.raises(UserError, match=r"--checkpoint is latest, best, all or a step. Received: 5. This run has 3, 6"):
-        open_run(run_dir, split="val", which="5", report=_quiet)
+        open_run(run_dir, split="val", which="5", report=quiet)
     config = json.loads((run_dir / "config.json").read_text())
     config["config"]["data_dir"] = str(tmp_path / "gone")
     (run_dir / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"gone, which is not there. Say where: --data_dir=DATA"):
-        open_run(run_dir, split="val", report=_quiet)
+        open_run(run_dir, split="val", report=quiet)
 
 
 def test_files_that_cannot_be_read_are_left_out_only_if_the_run_said_so(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 2)
     (tmp_path / "other" / "test" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"bad\.png: it is not a picture"):
-        open_run(run_dir, tmp_path / "other", report=_quiet)
+        open_run(run_dir, tmp_path / "other", report=quiet)

@@ -1,11 +1,9 @@
-import http.server
 import tarfile
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import share
+from conftest import Page, share
 from PIL import Image
 
 from p2p_keras.errors import UserError
@@ -296,25 +294,10 @@ def test_an_archive_is_unpacked_once(saved_model, tmp_path):
 
 
 @pytest.fixture
-def url(saved_model, tmp_path, monkeypatch):
+def url(server, saved_model, tmp_path):
     """Of a server that has `/net.tgz`."""
-    archive_of(saved_model, tmp_path / "net.tgz")
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path))
-
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    server.pages["/net.tgz"] = Page(archive_of(saved_model, tmp_path / "net.tgz").read_bytes())
+    return server.url
 
 
 def test_the_default_network_is_of_the_first_place_that_has_it(url, saved_model, tmp_path, monkeypatch):
@@ -344,7 +327,7 @@ def test_without_a_connection_the_way_out_is_a_file(url, tmp_path, monkeypatch):
     with pytest.raises(UserError) as raised:
         load_extractor("default", pytest.fail, tmp_path / "cache")
     assert str(raised.value) == (
-        f"It is downloaded once, but none of 2 places gave it: 404 File not found ({url[7:]}). Try again with a "
+        f"It is downloaded once, but none of 2 places gave it: 404 Not Found ({url[7:]}). Try again with a "
         f"connection, or download {url}/away.tgz elsewhere and give it with --inception=FILE."
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, checkpoint_values, small_config, tree, write_pairs
+from conftest import assert_same_end, checkpoint_values, quiet, small_config, tree, write_pairs
 from PIL import Image
 
 from p2p_keras.config import read_config, to_json
@@ -42,7 +42,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
 
 def test_training_learns(finished, one_device, tmp_path):
     _, data, _ = finished
-    train(small_config(data, epochs=40, samples_every_epochs=40), tmp_path, one_device, lambda line: None)
+    train(small_config(data, epochs=40, samples_every_epochs=40), tmp_path, one_device, quiet)
     l1 = [record["l1_loss"] for record in read_history(tmp_path)]
     assert l1[-1] < 0.5 * l1[0]
 
@@ -68,7 +68,7 @@ def test_in_bfloat16_it_trains_close_to_float32_and_keeps_float32_weights(finish
 def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_path):
     workdir, data, _ = finished
     for steps in (1, 4, 6):  # within the first epoch, within the second, to the end
-        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, lambda line: None)
+        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
     # Stopping short of an epoch's end writes that part's record and picture; the whole epoch's replace them.
     assert_same_end(workdir, tmp_path, 6)
     assert read_config(tmp_path / "config.json")[0].steps == 6
@@ -88,7 +88,7 @@ def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one
     assert signal.getsignal(signal.SIGTERM) is before
     assert checkpoints.list_steps(tmp_path / "checkpoints") == [3]
     assert any("Stopped at step 3 of 6" in line for line in told)
-    assert train(small_config(data), tmp_path, one_device, lambda line: None) is None
+    assert train(small_config(data), tmp_path, one_device, quiet) is None
     assert checkpoints.list_steps(tmp_path / "checkpoints") == [3, 6]
     assert_same_end(workdir, tmp_path, 6)
 
@@ -129,7 +129,7 @@ def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_pat
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_losses_that_are_not_finite_stop_the_run_and_save_nothing(pairs_dir, one_device, tmp_path):
     with pytest.raises(UserError, match=r"At step 1: generator_loss inf"):
-        train(small_config(pairs_dir, lambda_l1=1e39), tmp_path, one_device, lambda line: None)  # beyond float32
+        train(small_config(pairs_dir, lambda_l1=1e39), tmp_path, one_device, quiet)  # beyond float32
     assert checkpoints.list_steps(tmp_path / "checkpoints") == []
 
 
@@ -155,7 +155,7 @@ def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):
 def test_a_start_that_failed_binds_nothing(pairs_dir, one_device, tmp_path):
     """Until there is a checkpoint, other settings may be tried in the same folder."""
     (tmp_path / "config.json").write_text(to_json(small_config(pairs_dir, batch_size=2, seed=9)))
-    train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, lambda line: None)
+    train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, quiet)
     assert read_config(tmp_path / "config.json")[0].batch_size == 4
 
 

@@ -1,19 +1,12 @@
 import numpy as np
 import tensorflow as tf
-from conftest import draw_pair, write_pairs
+from conftest import READING, draw_pair, negative, quiet, write_pairs
 
-from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.data.pairs import find_pairs
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
 from p2p_keras.images.sheets import class_colours
 from p2p_keras.training.samples import make_sampler
-
-READING = Reading(image_size=32)
-
-
-def negative(image: tf.Tensor) -> tf.Tensor:
-    """A perfect generator of the drawn pairs."""
-    return -image
 
 
 def _cell(picture, row, column):
@@ -52,7 +45,7 @@ def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
         shapes.append(tuple(image.shape))
         return -tf.ones((1, 32, 32, 1))
 
-    picture = make_sampler(generate, find_pairs(tmp_path), reading, lambda line: None)()
+    picture = make_sampler(generate, find_pairs(tmp_path), reading, quiet)()
     assert shapes == [(1, 32, 32, 5)]
     grey = np.repeat((deep >> 8).astype(np.uint8), 3, axis=-1)
     for column, expected in enumerate((class_colours()[classes[..., 0]], grey, np.zeros((32, 32, 3)))):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-import tensorflow as tf
-from conftest import assert_same_end, checkpoint_values, share, small_config, write_pairs
+from conftest import assert_same_end, checkpoint_values, quiet, share, small_config, write_pairs
 
 from p2p_keras.config import read_config
 from p2p_keras.errors import UserError
@@ -41,11 +40,10 @@ def test_patience_counts_evaluations_since_the_best():
 
 
 @pytest.fixture(scope="module")
-def evaluated(finished, tmp_path_factory):
+def evaluated(finished, one_device, tmp_path_factory):
     """The run of `finished`, with an evaluation after each of its two epochs."""
     _, data, _ = finished
     workdir, told = tmp_path_factory.mktemp("run"), []
-    one_device = tf.distribute.MirroredStrategy(["CPU:0"])
     assert train(small_config(data, eval_every_epochs=1), workdir, one_device, told.append) is None
     return share(workdir), data, told
 
@@ -76,9 +74,7 @@ def test_evaluations_change_nothing_in_what_is_trained(evaluated, finished):
 def test_an_interrupted_run_ends_with_the_same_evaluations_and_the_same_best(evaluated, one_device, tmp_path):
     workdir, data, _ = evaluated
     for steps in (4, 6):
-        train(
-            small_config(data, epochs=None, steps=steps, eval_every_epochs=1), tmp_path, one_device, lambda line: None
-        )
+        train(small_config(data, epochs=None, steps=steps, eval_every_epochs=1), tmp_path, one_device, quiet)
     one, other = (read_history(folder) for folder in (workdir, tmp_path))
     assert [record["evaluation"] for record in one] == [record["evaluation"] for record in other]
     best = [checkpoints.list_steps(folder / "checkpoints" / "best") for folder in (workdir, tmp_path)]
@@ -110,12 +106,12 @@ def test_an_extractor_that_is_not_there_leaves_the_runs_settings_as_they_were(
     before = (finished_copy / "config.json").read_text()
     config = small_config(finished[1], epochs=3, eval_every_epochs=1, inception=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"there is no such file"):
-        train(config, finished_copy, one_device, lambda line: None)
+        train(config, finished_copy, one_device, quiet)
     assert (finished_copy / "config.json").read_text() == before
 
 
 def test_without_pairs_to_score_nothing_starts(one_device, tmp_path):
     write_pairs(tmp_path / "data" / "train", 4)
     with pytest.raises(UserError, match=r"has neither val/ nor test/"):
-        train(small_config(tmp_path / "data", eval_every_epochs=1), tmp_path / "run", one_device, lambda line: None)
+        train(small_config(tmp_path / "data", eval_every_epochs=1), tmp_path / "run", one_device, quiet)
     assert checkpoints.list_steps(tmp_path / "run" / "checkpoints") == []

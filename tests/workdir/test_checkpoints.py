@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import quiet
 
 from p2p_keras.errors import UserError
 from p2p_keras.workdir import checkpoints
@@ -61,7 +62,7 @@ def test_all_damaged_is_an_error_and_not_a_silent_start(tmp_path):
     checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
     _damage(checkpoints.path_of(tmp_path, 1))
     with pytest.raises(UserError, match=r"all 1 in .* are damaged"):
-        checkpoints.restore_newest(_checkpoint(), tmp_path, lambda line: None)
+        checkpoints.restore_newest(_checkpoint(), tmp_path, quiet)
 
 
 def test_values_that_are_not_finite_are_not_saved_and_rotate_nothing_out(tmp_path):
