@@ -43,6 +43,7 @@ READING = Reading(image_size=32)  # the drawn pairs as they are: two panels, lef
 # Whoever waits for something gives up after so long. It is never what a test measures, only the end of one that hangs,
 # so it is long enough for any loaded machine.
 DEADLINE_SECS = 600
+_PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +60,11 @@ def raise_(error: BaseException) -> None:
     raise error
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
-    """Waits until something is so that a process brings about, and fails if the process ends before."""
+def wait_for(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
+    """Waits until something is so; fails if the process that is to bring it about ends before."""
     end = time.monotonic() + DEADLINE_SECS
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -89,15 +90,13 @@ def at_once(*works: Callable[[], object]) -> list:
 
 def start_command(name: str, *flags: str, **options) -> subprocess.Popen:
     """Starts `p2p-NAME` in a process of its own, as a user does."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    return subprocess.Popen([sys.executable, "-m", f"p2p_keras.cli.{name}", *flags], **{**pipes, **options})
+    return subprocess.Popen([sys.executable, "-m", f"p2p_keras.cli.{name}", *flags], **{**_PIPES, **options})
 
 
 def run_command(name: str, *flags: str, **options) -> subprocess.CompletedProcess:
     """The same to its end."""
-    process = start_command(name, *flags, **options)
-    out, err = process.communicate(timeout=DEADLINE_SECS)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    command = [sys.executable, "-m", f"p2p_keras.cli.{name}", *flags]
+    return subprocess.run(command, **{**_PIPES, **options}, timeout=DEADLINE_SECS, check=False)
 
 
 def call_command(command: ModuleType, *flags: str) -> int | None:

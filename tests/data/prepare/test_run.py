@@ -8,12 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_pair, tree
+from conftest import DEADLINE_SECS, ROOT, assert_refused, draw_pair, run_command, tree, wait_for
 from PIL import Image
 
 from p2p_keras.data import check, pipeline
@@ -180,26 +179,43 @@ def test_a_full_disk_stops_it_and_it_continues_afterwards(raw, tmp_path, monkeyp
     assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
 
 
-def test_killed_in_the_middle_no_worker_stays_and_it_ends_with_the_same_bytes(tmp_path):
-    write_two_folders(tmp_path / "raw", count=600, size=64)
-    command = [sys.executable, "-m", "p2p_keras.cli.prepare", "--workers=2", "--image_size=64"]
-    command += [f"--first={tmp_path}/raw/street", f"--second={tmp_path}/raw/aerial"]
-    journal = tmp_path / "data" / ".prepare" / "manifest.csv"
-    for number in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen([*command, f"--output={tmp_path}/data"], start_new_session=True)
-        before, deadline = len(journal.read_text()) if journal.exists() else 0, time.monotonic() + 60
-        while not (journal.exists() and len(journal.read_text()) > before + 100) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(number)
-        assert process.wait() == (-number if number == signal.SIGKILL else 130)
-        while any_left(process.pid):  # the workers follow
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        done = len(read(journal))
-        assert 0 < done < 600
+# p2p-prepare that is sent a signal when three batches are in the journal and its workers are at more of them.
+STOPPED = """
+import os, sys
+from p2p_keras.cli import prepare
+from p2p_keras.data.prepare import run
+
+make_pairs, send = run.make_pairs, {send}
+
+def stopped(*arguments):
+    for count, batch in enumerate(make_pairs(*arguments)):
+        if count == 3:
+            send()
+        yield batch
+
+run.make_pairs = stopped
+prepare.entry_point()
+"""
+KILL = "lambda: os.kill(os.getpid(), 9)"  # of the one process, as `kill -9` does
+CTRL_C = "lambda: os.killpg(0, 2)"  # reaches the workers as well
+
+
+@pytest.mark.parametrize(
+    ("send", "status"), [(KILL, -signal.SIGKILL), (CTRL_C, 128 + signal.SIGINT)], ids=["kill -9", "Ctrl-C"]
+)
+def test_stopped_in_the_middle_no_worker_stays_and_it_ends_with_the_same_bytes(tmp_path, send, status):
+    write_two_folders(tmp_path / "raw", count=200, size=64)
+    flags = [f"--first={tmp_path}/raw/street", f"--second={tmp_path}/raw/aerial", "--workers=2", "--image_size=64"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED.format(send=send), *flags, f"--output={tmp_path}/data"],
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    assert process.wait(DEADLINE_SECS) == status
+    wait_for(lambda: not any_left(process.pid))  # the workers follow
+    assert len(read(tmp_path / "data" / ".prepare" / "manifest.csv")) == 3 * 16
     for output in ("data", "fresh"):
-        assert subprocess.run([*command, f"--output={tmp_path}/{output}"], check=False).returncode == 0
+        assert run_command("prepare", *flags, f"--output={tmp_path}/{output}").returncode == 0
     assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
 
 
@@ -285,15 +301,9 @@ def test_a_prepared_set_is_not_decoded_again_and_a_changed_file_is(raw, tmp_path
         check.checked(find_pairs(tmp_path / "sharded"), reading, 0, memory)
 
 
-def command(*flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "p2p_keras.cli.prepare", *flags], capture_output=True, text=True, check=False
-    )
-
-
 def test_the_command_says_what_it_did_and_refuses_in_one_line(raw, tmp_path):
     flags = [f"--output={tmp_path}/data", f"--first={raw}/street", f"--second={raw}/aerial", "--image_size=16"]
-    done = command(*flags, "--workers=1", "--splits=60,20,20")
+    done = run_command("prepare", *flags, "--workers=1", "--splits=60,20,20")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == f"12 pairs in {raw}/street, {raw}/aerial"
     assert "(12 made now)" in done.stdout
@@ -306,10 +316,7 @@ def test_the_command_says_what_it_did_and_refuses_in_one_line(raw, tmp_path):
         ([*flags, "--panels=one,one"], "two or more different panels"),
         ([*flags, "--splits=1,2,3"], "together 100"),
     ]:
-        refused = command(*wrong)
-        assert refused.returncode == 2
-        assert rule in refused.stderr
-        assert refused.stderr.count("\n") == 1
+        assert_refused(run_command("prepare", *wrong), rule)
 
 
 class Killed(BaseException):
@@ -388,9 +395,7 @@ def test_another_list_is_another_data_set(raw, tmp_path):
     flags = [f"--output={tmp_path}/data", f"--first={raw}/street", f"--second={raw}/aerial", "--image_size=16"]
     flags += ["--workers=1", f"--train_list={tmp_path}/train.txt"]
     (tmp_path / "train.txt").write_text("\n".join(names))
-    assert command(*flags).returncode == 0
+    assert run_command("prepare", *flags).returncode == 0
     (tmp_path / "train.txt").write_text("\n".join(names[1:]))
-    refused = command(*flags)
-    assert refused.returncode == 2
-    assert "continues only with the settings it began with" in refused.stderr
-    assert "splits was" in refused.stderr
+    refused = run_command("prepare", *flags)
+    assert_refused(refused, "continues only with the settings it began with", "splits was")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tree
+from conftest import DEADLINE_SECS, ROOT, tree
 from PIL import Image
 
 from p2p_keras.data import town
@@ -291,8 +291,6 @@ def test_main_that_cannot_be_imported_again_does_not_matter(tmp_path):
         f"from pathlib import Path; from p2p_keras.data.town import ensure_town as make; make(Path({str(tmp_path)!r}), "
     )
     script += f"16, counts={SMALL}, workers=2)"
-    root = Path(town.__file__).parents[3]
-    subprocess.run(
-        [sys.executable, "-"], input=script, text=True, cwd=root, check=True, capture_output=True, timeout=60
-    )
+    command = [sys.executable, "-"]
+    subprocess.run(command, input=script, text=True, cwd=ROOT, check=True, capture_output=True, timeout=DEADLINE_SECS)
     assert len(list(tmp_path.glob("town-*/*/*.png"))) == 6
