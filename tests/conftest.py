@@ -9,6 +9,7 @@ import dataclasses
 import http.server
 import io
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -37,6 +38,11 @@ from p2p_keras.workdir.history import read_history
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+# What a script starts in the background ignores Ctrl-C, and so does all that it starts. The commands under test may not:
+# without a handler of its own a process would take that over.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 READING = Reading(image_size=32)  # the drawn pairs as they are: two panels, left to right
