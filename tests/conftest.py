@@ -39,8 +39,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-# What a script starts in the background ignores Ctrl-C, and so does all that it starts. The commands under test may not:
-# without a handler of its own a process would take that over.
+# What a script starts in the background ignores Ctrl-C, and hands that on to all that it starts itself. The commands
+# under test must not.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -140,6 +140,15 @@ def draw_levels(kind: Kind, *shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
 
 
+def cell(sheet: np.ndarray, row: int, column: int, size: int = 32, captions: bool = False) -> np.ndarray:
+    """One picture of a sheet (`images.sheets.grid`), which shows those of under 128 pixels enlarged to that."""
+    top, left, zoom = 20 + row * (150 if captions else 130), 2 + column * 130, 128 // size
+    shown = sheet[top : top + 128, left : left + 128]
+    picture = shown[::zoom, ::zoom]
+    np.testing.assert_array_equal(shown, picture.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    return picture
+
+
 def as_file(picture: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
     """A picture's file as Pillow writes it."""
     buffer = io.BytesIO()
@@ -230,6 +239,17 @@ def finished(tmp_path_factory, one_device) -> tuple[Path, Path, list[str]]:
 def finished_copy(finished, tmp_path) -> Path:
     """A copy of that run to be written to; its data is still the shared one."""
     return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def read_events(folder: Path) -> dict[str, list[tuple[int, Any]]]:
+    """What TensorBoard would find: of each tag the steps and values, as they were written."""
+    found: dict[str, list] = {}
+    for path in sorted(folder.glob("events*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value))
+    return found
 
 
 def checkpoint_values(workdir: Path, step: int) -> dict[str, np.ndarray]:

@@ -1,14 +1,15 @@
+import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
-from conftest import Eye, draw_pair, quiet, small_config, write_pairs
+from conftest import Eye, cell, draw_pair, quiet, small_config, write_pairs
 from PIL import Image
 
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import draw_curves, evaluate, open_run
-from p2p_keras.images import codec
+from p2p_keras.images import charts, codec
 from p2p_keras.models import make_inference
 from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir import checkpoints
@@ -47,8 +48,26 @@ def test_it_writes_numbers_curves_sheet_and_pictures(run_dir, finished):
         row = next(r for r in (folder / "per_image.csv").read_text().splitlines() if r.startswith(f"6,{name}.png,"))
         assert float(row.split(",")[2]) == pytest.approx(l1, rel=1e-5)  # six digits are written
     assert (folder / "curves.png").exists()
-    with Image.open(folder / "sheet.png") as sheet:
-        assert sheet.height > 3 * 128  # three pairs, enlarged to 128
+
+
+def test_the_sheet_shows_the_best_first_and_the_worst_last(run_dir):
+    run = open_run(run_dir, split="train", report=quiet)
+    evaluate(run, None, "none", save_images=True)
+    folder = run_dir / "eval" / "train"
+    with open(folder / "per_image.csv", newline="") as file:
+        l1 = {row["name"]: float(row["l1"]) for row in csv.DictReader(file)}
+    order = sorted(l1, key=l1.get)
+    assert len(set(l1.values())) == 12
+    with Image.open(folder / "sheet.png") as image:
+        sheet = np.asarray(image)
+    assert len(sheet) == 20 + 9 * 150
+    for row, name in enumerate([*order[:3], *order[4:7], *order[9:]]):  # best, median, worst
+        input_image, target_image = draw_pair(int(name.removesuffix(".png")))
+        np.testing.assert_array_equal(cell(sheet, row, 0, captions=True), input_image)
+        np.testing.assert_array_equal(cell(sheet, row, 1, captions=True), target_image)
+        with Image.open(folder / "images" / "step_00000006" / name) as image:
+            # In a batch of another size the convolutions may add up in another order.
+            assert np.abs(cell(sheet, row, 2, captions=True) - np.asarray(image).astype(int)).max() <= 1
 
 
 def test_pictures_are_generated_by_the_inference_contract(run_dir, finished):
@@ -88,13 +107,15 @@ def test_names_that_differ_in_their_extension_only_are_both_kept(run_dir, tmp_pa
     assert sorted(path.name for path in written) == ["000.jpg.png", "000.png.png", "001.png"]
 
 
-def test_two_runs_share_a_chart(run_dir, tmp_path):
-    other = shutil.copytree(run_dir, tmp_path / "other_run")
+def test_two_runs_share_a_chart(run_dir, tmp_path, monkeypatch):
+    other, drawn = shutil.copytree(run_dir, tmp_path / "other_run"), []
+    monkeypatch.setattr(charts, "metric_curves", lambda curves, path: drawn.append((curves, path)))
     runs = [open_run(folder, split="val", which="all", report=quiet) for folder in (run_dir, other)]
-    newest = [evaluate(run, None, "none")[-1] for run in runs]
-    paths = draw_curves(runs, newest)
+    records = [evaluate(run, None, "none") for run in runs]
+    paths = draw_curves(runs, [records[0][0], records[1][1]])  # which record of a run is given does not matter
     assert paths == [folder / "eval" / "val" / "curves.png" for folder in (run_dir, other)]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+    curves = json.loads(json.dumps({"AtoB": records[0], "AtoB (other_run)": records[1]}))
+    assert drawn == [(curves, path) for path in paths]
 
 
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):

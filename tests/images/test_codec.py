@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import as_file, draw_levels
+from conftest import as_file, cell, draw_levels
 from PIL import Image, ImageOps
 
 from p2p_keras.images import codec
@@ -155,10 +155,14 @@ def test_an_indexed_file_tells_its_palette(tmp_path):
 def test_grid_shows_each_picture_whole_in_its_place():
     rows = [[np.full((8, 8, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
     sheet = grid(rows, ["a", "b", "c"])
-    for value in range(0, 60, 10):
-        # 8x8 enlarged to 128x128; black title letters add to value 0
-        assert (sheet == value).all(axis=-1).sum() >= 128 * 128
-    assert (sheet[-1] == 255).all()
+    for row in range(2):
+        for column in range(3):
+            np.testing.assert_array_equal(cell(sheet, row, column, size=8), rows[row][column])
+    # Around them it is white, but for the titles on top.
+    assert sheet.shape == (20 + 2 * 130, 2 + 3 * 130, 3)
+    for lines in (sheet[148:150], sheet[278:], sheet[20:, :2], sheet[20:, 130:132]):
+        assert (lines == 255).all()
+    assert all((sheet[:20, left : left + 128] < 128).any() for left in (2, 132, 262))
 
 
 def test_grid_leaves_pictures_that_are_large_enough_as_they_are():

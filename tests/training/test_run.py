@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, checkpoint_values, quiet, small_config, tree, write_pairs
+from conftest import assert_same_end, cell, checkpoint_values, draw_pair, quiet, small_config, tree, write_pairs
 from PIL import Image
 
 from p2p_keras.config import read_config, to_json
 from p2p_keras.errors import UserError
+from p2p_keras.export.open import open_model
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir import checkpoints
@@ -23,8 +24,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     workdir, data, told = finished
     assert checkpoints.list_steps(workdir / "checkpoints") == [6]
     assert [path.name for path in sorted((workdir / "samples").iterdir())] == ["epoch_0001.png", "epoch_0002.png"]
-    with Image.open(workdir / "curves.png") as curves:
-        assert curves.width > 500
+    assert (workdir / "curves.png").exists()
     assert list((workdir / "summaries").glob("events*"))
     history = read_history(workdir)
     assert [record["step"] for record in history] == [3, 6]
@@ -38,6 +38,19 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     assert record["data"]["counts"] == {"train": 12, "val": 3, "test": 0}
     assert [line.split(":")[0] for line in told[-3:]] == ["Pictures", "Curves", "Checkpoint"]
     assert any(line.startswith("epoch 2/2") for line in told)
+
+
+def test_the_last_samples_are_what_the_last_checkpoint_generates(finished):
+    workdir, _, _ = finished
+    with Image.open(workdir / "samples" / "epoch_0002.png") as image:
+        sheet = np.asarray(image)
+    generate = open_model(workdir).translate
+    for row, index in enumerate((100, 101, 102)):
+        input_image, target_image = draw_pair(index)
+        np.testing.assert_array_equal(cell(sheet, row, 0), input_image)
+        np.testing.assert_array_equal(cell(sheet, row, 1), target_image)
+        difference = cell(sheet, row, 2) - generate(input_image[None], None)[0].astype(int)
+        assert np.abs(difference).max() <= 1  # alone and in a batch convolutions may add up in another order
 
 
 def test_training_learns(finished, one_device, tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from conftest import assert_same_end, checkpoint_values, quiet, share, small_config, write_pairs
+import tensorflow as tf
+from conftest import assert_same_end, checkpoint_values, quiet, read_events, share, small_config, write_pairs
 
 from p2p_keras.config import read_config
 from p2p_keras.errors import UserError
@@ -61,8 +62,11 @@ def test_each_evaluation_is_on_record_and_the_best_checkpoint_is_kept_apart(eval
     assert [(r["step"], r["metrics"]["l1"]) for r in records] == [(r["step"], r["evaluation"]["l1"]) for r in history]
     assert records[0]["absent"]["fid"] == "the run has no --inception"
     assert (workdir / "eval" / "val" / "curves.png").exists()
-    events = b"".join(path.read_bytes() for path in (workdir / "summaries").glob("events*"))
-    assert b"val/ssim" in events
+    events = read_events(workdir / "summaries")
+    for name in ("l1", "ssim"):
+        written = [(step, float(tf.make_ndarray(value.tensor))) for step, value in events[f"val/{name}"]]
+        # float32 there
+        assert written == [(r["step"], pytest.approx(r["evaluation"][name], rel=1e-6)) for r in history]
 
 
 def test_evaluations_change_nothing_in_what_is_trained(evaluated, finished):
