@@ -237,7 +237,7 @@ def test_the_spread_of_samples_is_seen_in_every_kind(tmp_path):
     spread = _open(tmp_path / "maps" / "a_variation.png")[0]
     assert (spread[:, :16] == 0).all()
     assert (spread[:, 16:] == 64).all()  # a quarter of 255
-    assert palette_of(tmp_path / "maps" / "a_sample3.png") is not None
+    np.testing.assert_array_equal(palette_of(tmp_path / "maps" / "a_sample3.png"), class_colours())
 
 
 def test_of_composites_the_input_panel_is_translated(tmp_path):

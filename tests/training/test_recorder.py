@@ -4,6 +4,7 @@ import tensorflow as tf
 from conftest import read_events, small_config
 from PIL import Image
 
+from p2p_keras.images import charts
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir.history import read_history
@@ -49,7 +50,9 @@ def test_an_epoch_goes_on_from_the_sums_of_a_checkpoint(tmp_path):
     assert read_history(tmp_path)[0]["images_per_sec"] is None  # there was but the call that traces
 
 
-def test_tensorboard_gets_every_twentieth_step_and_the_pictures(tmp_path):
+def test_tensorboard_gets_every_twentieth_step_and_the_pictures(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "training_curves", lambda history, path: drawn.append((history, path)))
     picture = np.random.RandomState(0).randint(0, 256, (4, 6, 3), dtype=np.uint8)
     with _recorder(tmp_path, []) as recorder:
         recorder.add_losses(0, _losses(1, 39), secs=1)
@@ -64,7 +67,7 @@ def test_tensorboard_gets_every_twentieth_step_and_the_pictures(tmp_path):
     assert [step for step, _ in values["samples"]] == [40]
     with Image.open(tmp_path / "samples" / "epoch_0002.png") as image:
         np.testing.assert_array_equal(np.asarray(image), picture)
-    assert (tmp_path / "curves.png").exists()
+    assert drawn == [(read_history(tmp_path), tmp_path / "curves.png")]
 
 
 @pytest.mark.parametrize(("step", "name"), [(1, "epoch_0001.png"), (20, "epoch_0001.png"), (21, "epoch_0002.png")])
