@@ -20,10 +20,11 @@ import tensorflow as tf
 from PIL import Image
 from random_inception import random_inception
 
-from p2p_keras.config import TrainConfig, to_json
+from p2p_keras.config import TrainConfig
 from p2p_keras.evaluation.run import evaluate, open_run
 from p2p_keras.metrics import load_extractor
 from p2p_keras.training.networks import build_generator
+from p2p_keras.workdir.folder import to_json
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--pictures", type=int, default=21048)

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from p2p_keras.config import read_config
 from p2p_keras.data import pipeline
 from p2p_keras.models import make_inference
 from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.resolve import settle
+from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.resolve import resolve
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--workdir", type=Path, required=True)
 arguments = parser.parse_args()
 
 saved, _ = read_config(arguments.workdir / "config.json")
-config, data = settle(saved, saved, arguments.workdir, print)
+config, data = resolve(saved, saved, arguments.workdir, print)
 generator = build_generator(config)
 step = checkpoints.list_steps(arguments.workdir / "checkpoints")[-1]
-checkpoints.restore_generator(generator, arguments.workdir / "checkpoints", step)
+checkpoints.restore_generator(generator, checkpoints.path_of(arguments.workdir / "checkpoints", step))
 generate = make_inference(generator)
 
 

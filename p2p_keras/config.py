@@ -1,26 +1,50 @@
-"""What a run is: one frozen dataclass, validated, to JSON and back. No TF."""
+"""What a run is: one frozen dataclass, validated, to JSON and back. No TF.
+
+A setting is declared in one place, its line in `TrainConfig`: name, type, default, range, help, and whether it may
+change when a run is resumed. The flags of `p2p-train`, their help, the range checks and `config.json` follow from it.
+Rules that concern several settings together are in `_check_together`.
+"""
 
 import dataclasses
-import json
-from pathlib import Path
+import typing
 from typing import Any
 
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
+from p2p_keras.metrics.table import BY_NAME, METRICS
 
 DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
-DISCRIMINATORS = ("patch70", "patch16", "pixel", "patch286", "compact")
-PRECISIONS = ("float32", "bfloat16", "auto")
-IMAGE_SIZES = (32, 64, 128, 256, 512)
-
-PAIRED_METRICS = ("l1", "psnr", "ssim", "sharpness_difference")
-LABEL_METRICS = ("pixel_accuracy", "mean_iou")  # with L1, of targets that are label maps
-INCEPTION_METRICS = ("fid", "kid", "inception_score")
-BEST_METRICS = (*PAIRED_METRICS, *LABEL_METRICS, *INCEPTION_METRICS)
-
 # Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
 # larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
-DISCRIMINATOR_STRIDED_LAYERS = {"pixel": 0, "patch16": 1, "patch70": 3, "patch286": 5, "compact": 3}
+DISCRIMINATOR_STRIDED_LAYERS = {"patch70": 3, "patch16": 1, "pixel": 0, "patch286": 5, "compact": 3}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    meaning: str = "",
+    choices: tuple = (),
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    free: bool = False,
+) -> Any:
+    """Declares a setting.
+
+    Args:
+        default: Its value where nothing else is said; None and "" are filled in later, or mean that there is none.
+        help: What `--help` says, but for the default.
+        meaning: What `--help` says beside the default, or in place of one that is filled in later.
+        choices: All allowed values, if they are few.
+        at_least: Lowest allowed number.
+        above: Number below all that are allowed.
+        below: Number above all that are allowed.
+        free: A resumed run may change it: it decides how often a run writes or how long it goes on, never what it has
+            computed so far.
+    """
+    rule = {"choices": choices, "at_least": at_least, "above": above, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, "meaning": meaning, "free": free, **rule})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,100 +54,165 @@ class TrainConfig:
     The field names are the flags of `p2p-train` and the keys of `config.json`. Defaults are the paper's (Isola et al.
     2017, section 6.2 of the supplement); departures are named in the modules that act on the field.
 
-    Attributes:
-        data_dir: Folder with `train/` and optionally `val/` and `test/`; None is the embedded demo, `town`.
-        direction: `a2s` or `s2a` (by panel name), `AtoB` or `BtoA` (first two panels by position).
-        panels: What the panels of a composite show, left to right; empty if the data set's pairs have no names.
-        batch_size: Pairs per step, over all replicas together.
-        epochs: Length in passes over the training pairs; None if `steps` gives it.
-        steps: Length in steps (one discriminator and one generator update each); None if `epochs` gives it.
-        image_size: Height and width of what the networks see, in pixels; None takes the data set's own, else 256.
-        input_channels: Of the input image: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; None takes the data set's own, else
-            3.
-        output_channels: The same of the target image.
-        labels: Classes, if the input image is a label map: an indexed or grey PNG whose numbers are classes from 0. It
-            reaches the networks one-hot, with as many channels. 0 is a picture.
-        output_labels: The same of the target image.
-        input_bits: 8 or 16 of each number in the input's files; None looks at the first training pair.
-        output_bits: The same of the target image.
-        learning_rate: Adam's, for both networks.
-        beta1: Adam's first-moment decay, for both networks.
-        lambda_l1: Weight of the L1 loss in the generator's loss.
-        decay_epochs: Over so many epochs at the end the learning rate falls linearly to 0; 0 keeps it constant.
-        discriminator: One of `DISCRIMINATORS`.
-        base_filters: Channels of the first convolution of both networks; the others are multiples.
-        precision: `float32`, `bfloat16`, or `auto` (bfloat16 where the device is fast at it).
-        seed: Of initial weights, data order, jitter and dropout noise.
-        checkpoint_every_steps: Steps between checkpoints; one is also written at the end and on a stop.
-        keep_checkpoints: Newest checkpoints kept; 0 keeps all.
-        samples_every_epochs: Epochs between sample grids.
-        max_bad_files: Unreadable files that are listed and left out before the run refuses to start.
-        statistics: Normalisation at inference (the run's contract): `moving` averages over training, or `per_image`,
-            each image's own, which is what the paper's test mode does at batch 1. Empty picks `per_image` at batch size
-            1, `moving` otherwise.
-        eval_every_epochs: Epochs between evaluations on `val`; 0 is never.
-        inception: What FID, KID and Inception Score are computed with in those (`metrics.inception.load_extractor`);
-            None leaves them out.
-        best_metric: Which of `BEST_METRICS` decides what the best checkpoint is. Empty picks KID with `inception`, L1
-            without. Of `output_labels` it is L1 or one of `LABEL_METRICS`, of pictures any other.
-        patience: Evaluations without improvement after which the run ends; 0 is never.
+    Raises:
+        UserError: A value breaks its rule; names the flag.
     """
 
-    data_dir: str | None = None
-    direction: str = "a2s"
-    panels: tuple[str, ...] = ()
-    batch_size: int = 1
-    epochs: int | None = 200
-    steps: int | None = None
-    image_size: int | None = None
-    input_channels: int | None = None
-    output_channels: int | None = None
-    labels: int = 0
-    output_labels: int = 0
-    input_bits: int | None = None
-    output_bits: int | None = None
-    learning_rate: float = 2e-4
-    beta1: float = 0.5
-    lambda_l1: float = 100.0
-    decay_epochs: int = 0
-    discriminator: str = "patch70"
-    base_filters: int = 64
-    precision: str = "auto"
-    seed: int = 0
-    checkpoint_every_steps: int = 500
-    keep_checkpoints: int = 3
-    samples_every_epochs: int = 1
-    max_bad_files: int = 0
-    statistics: str = ""
-    eval_every_epochs: int = 0
-    inception: str | None = None
-    best_metric: str = ""
-    patience: int = 0
+    data_dir: str | None = setting(
+        None,
+        "Folder with train/, and optionally val/ and test/.",
+        meaning="the embedded demo, a drawn town",
+        free=True,  # the pairs themselves are compared, by fingerprint
+    )
+    direction: str = setting(
+        "a2s",
+        "What becomes what: a2s aerial to street, s2a street to aerial, both by panel name; AtoB, BtoA the first two "
+        "panels by position.",
+        choices=DIRECTIONS,
+    )
+    panels: tuple[str, ...] = setting(
+        (),
+        "What the panels of a file show, left to right, as street,aerial.",
+        meaning="what dataset.json in the data set says, else two panels without names",
+    )
+    batch_size: int = setting(1, "Pairs per step, over all devices together.", at_least=1)
+    epochs: int | None = setting(200, "Passes over the training pairs.", at_least=1, free=True)
+    steps: int | None = setting(
+        None, "Length in steps, instead of --epochs.", meaning="--epochs decides", at_least=1, free=True
+    )
+    image_size: int | None = setting(
+        None,
+        "Height and width of what the networks see, pixels: 32, 64, 128, 256 or 512.",
+        meaning="the data set's own (dataset.json), else 256",
+        choices=(32, 64, 128, 256, 512),
+    )
+    input_channels: int | None = setting(
+        None,
+        "Of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted.",
+        meaning="the data set's own (dataset.json), else 3",
+    )
+    output_channels: int | None = setting(
+        None, "The same of the target images.", meaning="the data set's own (dataset.json), else 3"
+    )
+    labels: int = setting(
+        0,
+        "Classes, if the input is a label map: an indexed or grey PNG whose numbers are 0 to N - 1. The networks see a "
+        "channel for each class.",
+        meaning="an image",
+    )
+    output_labels: int = setting(0, "The same of the target.", meaning="an image")
+    input_bits: int | None = setting(
+        None, "8 or 16 of each number in the input's files.", meaning="as in the first training pair", choices=(8, 16)
+    )
+    output_bits: int | None = setting(
+        None, "The same of the target's files.", meaning="as in the first training pair", choices=(8, 16)
+    )
+    learning_rate: float = setting(2e-4, "Adam's, for both networks.", above=0, below=1)
+    beta1: float = setting(0.5, "Adam's first-moment decay, for both networks.", at_least=0, below=1)
+    lambda_l1: float = setting(100.0, "Weight of the L1 loss in the generator's loss.", at_least=0)
+    decay_epochs: int = setting(
+        0, "Number of final epochs over which the learning rate decays to 0.", meaning="constant", at_least=0
+    )
+    discriminator: str = setting(
+        "patch70",
+        "Patches that the discriminator judges: of 70, 16, 1 or 286 pixels; compact is the report's small one, 46.",
+        choices=tuple(DISCRIMINATOR_STRIDED_LAYERS),
+    )
+    base_filters: int = setting(
+        64, "Channels of the first convolution of both networks; the others are multiples.", at_least=1
+    )
+    precision: str = setting(
+        "auto",
+        "Numbers that the networks compute with.",
+        meaning="bfloat16 where the device is fast at it, else float32",
+        choices=("float32", "bfloat16", "auto"),
+    )
+    seed: int = setting(0, "Of initial weights, data order, jitter and dropout noise.", at_least=0, below=2**31)
+    checkpoint_every_steps: int = setting(
+        500, "Steps between checkpoints; one is also written at the end and on a stop.", at_least=1, free=True
+    )
+    keep_checkpoints: int = setting(3, "Newest checkpoints kept; 0 keeps all.", at_least=0, free=True)
+    samples_every_epochs: int = setting(1, "Epochs between sample grids.", at_least=1, free=True)
+    max_bad_files: int = setting(
+        0, "Unreadable files that are listed and left out; with more, nothing starts.", at_least=0, free=True
+    )
+    statistics: str = setting(
+        "",
+        "Batch normalisation at inference: moving averages over training, or each image's own (per_image), which is "
+        "what the paper's test mode does at batch 1.",
+        meaning="per_image at batch size 1, else moving",
+        choices=("moving", "per_image"),
+    )
+    eval_every_epochs: int = setting(
+        0,
+        "Epochs between evaluations on val/, which keep the best checkpoint apart.",
+        meaning="never",
+        at_least=0,
+        free=True,
+    )
+    inception: str | None = setting(
+        None,
+        "Also FID, KID and Inception Score in those evaluations: default (downloaded once), or a network as for "
+        "p2p-eval.",
+        meaning="without",
+        free=True,
+    )
+    best_metric: str = setting(
+        "",
+        "What the best checkpoint is best at. Of label maps l1, pixel_accuracy or mean_iou, of images any other.",
+        meaning="l1, with --inception kid",
+        choices=tuple(metric.name for metric in METRICS if metric.decides),
+        free=True,  # as long as no best checkpoint is kept
+    )
+    patience: int = setting(
+        0, "Evaluations without improvement after which the run ends.", meaning="never", at_least=0, free=True
+    )
 
     def __post_init__(self) -> None:
         if not self.statistics:
             object.__setattr__(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
-        _check(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value not in (None, ""):
+                check_value(field.name, value, **{rule: field.metadata[rule] for rule in _RULES})
+        _check_together(self)
 
 
-# These change how often a run writes or how long it goes on, never what it has computed so far.
-_FREE_ON_RESUME = {
-    "data_dir",  # the pairs themselves are compared, by fingerprint
-    "epochs",
-    "steps",
-    "checkpoint_every_steps",
-    "keep_checkpoints",
-    "samples_every_epochs",
-    "max_bad_files",
-    "eval_every_epochs",
-    "inception",
-    "best_metric",
-    "patience",
-}
+_RULES = ("choices", "at_least", "above", "below")
 
 
-# What runs were before these settings existed.
-_FIRST_FORMAT = {"input_channels": 3, "output_channels": 3, "input_bits": 8, "output_bits": 8}
+def setting_type(field: dataclasses.Field) -> type:
+    """`str`, `int`, `float`, or `tuple` for names with commas between."""
+    hint = typing.get_type_hints(TrainConfig)[field.name]
+    if typing.get_origin(hint) is tuple:
+        return tuple
+    return next(kind for kind in typing.get_args(hint) or [hint] if kind is not type(None))
+
+
+def check_value(
+    name: str,
+    value: Any,
+    choices: tuple = (),
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """The value, if it is one of those allowed; the arguments are those of `setting`.
+
+    Raises:
+        UserError: It is not.
+    """
+    if choices and value not in choices:
+        raise UserError(f"--{name} must be one of {', '.join(map(str, choices))}. Received: {value}")
+    limits = {
+        f"at least {at_least}": at_least is None or value >= at_least,
+        f"above {above}": above is None or value > above,
+        f"below {below}": below is None or value < below,
+    }
+    if not all(limits.values()):  # which a number that is none, NaN, does not keep either
+        stated = [text for text in limits if not text.endswith(" None")]
+        raise UserError(f"--{name} must be {' and '.join(stated)}. Received: {value}")
+    return value
 
 
 def best_metric(config: TrainConfig) -> str:
@@ -151,124 +240,24 @@ def decay_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     return min(config.decay_epochs * steps_per_epoch, total_steps(config, steps_per_epoch))
 
 
-def check_resume(saved: TrainConfig, asked: TrainConfig, done_steps: int, steps_per_epoch: int) -> None:
-    """Refuses to continue a run with settings under which its first `done_steps` steps would have gone differently.
-
-    Length may change freely while the learning rate of the steps already done stays the same.
-
-    Raises:
-        UserError: Names every setting that differs.
-    """
-    names = [f.name for f in dataclasses.fields(TrainConfig) if f.name not in _FREE_ON_RESUME]
-    changed = [name for name in names if getattr(saved, name) != getattr(asked, name)]
-    if total_steps(saved, steps_per_epoch) != total_steps(asked, steps_per_epoch):
-        decay_starts = (
-            total_steps(config, steps_per_epoch) - decay_steps(config, steps_per_epoch) for config in (saved, asked)
-        )
-        if (saved.decay_epochs or asked.decay_epochs) and done_steps > min(decay_starts):
-            changed.append("epochs" if asked.steps is None else "steps")
-    if changed:
-        differences = ", ".join(f"--{name} was {_show(saved, name)}, is {_show(asked, name)}" for name in changed)
-        raise UserError(
-            f"A run continues only with the settings it began with. Changed: {differences}. "
-            "Give the old values, or another --workdir for a new run."
-        )
-
-
-def to_json(config: TrainConfig, **more: Any) -> str:
-    """The text of `config.json`: the settings under the flags' names, and what else the run records about itself."""
-    return json.dumps({"format": 1, "config": dataclasses.asdict(config), **more}, indent=2) + "\n"
-
-
-def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """Reads `config.json`: the config and the rest of the record.
-
-    Raises:
-        UserError: Not there, not JSON, or not of a form this version knows.
-    """
-    try:
-        record = json.loads(path.read_text())
-        settings = record.pop("config")
-        settings["panels"] = tuple(settings["panels"])
-        return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"A run folder holds a config.json written by p2p-train. {path} cannot be read as one: {error}. "
-            "Give the --workdir of a run, or a new folder."
-        ) from error
-
-
 def _kind(classes: int, channels: int | None, bits: int | None) -> Kind:
     return Kind(classes, labels=True) if classes else Kind(channels or 3, bits or 8)
 
 
-def _show(config: TrainConfig, name: str) -> str:
-    value = getattr(config, name)
-    return ",".join(value) if isinstance(value, tuple) else str(value)
-
-
-def one_of(name: str, value: Any, allowed: tuple) -> Any:
-    """The value, if it is one of those allowed.
-
-    Raises:
-        UserError: It is not.
-    """
-    if value not in allowed:
-        raise UserError(f"--{name} must be one of {', '.join(map(str, allowed))}. Received: {value}")
-    return value
-
-
-def _check(config: TrainConfig) -> None:
-    one_of("direction", config.direction, DIRECTIONS)
-    one_of("discriminator", config.discriminator, DISCRIMINATORS)
-    one_of("precision", config.precision, PRECISIONS)
-    if config.image_size is not None:
-        one_of("image_size", config.image_size, IMAGE_SIZES)
-    one_of("statistics", config.statistics, ("moving", "per_image"))
-    one_of("best_metric", best_metric(config), BEST_METRICS)
-    _check_metric(config)
-    for classes, channels in (("labels", "input_channels"), ("output_labels", "output_channels")):
-        count, given = getattr(config, classes), getattr(config, channels)
-        if count not in (0, *range(2, 257)):
-            raise UserError(f"--{classes} is the number of classes, 2 to 256. Received: {count}")
-        if count and given not in (None, count):
+def _check_together(config: TrainConfig) -> None:
+    """The rules that concern several settings."""
+    if (config.epochs is None) == (config.steps is None):
+        raise UserError(f"A run needs --epochs or --steps. Received: epochs={config.epochs}, steps={config.steps}")
+    for name in ("decay_epochs", "eval_every_epochs"):
+        if config.epochs is not None and getattr(config, name) > config.epochs:
             raise UserError(
-                f"A label map has a channel for each class, so leave --{channels} out with --{classes}. "
-                f"Received: {given} and {count}"
-            )
-        if not count and given not in (None, 1, 2, 3, 4):
-            raise UserError(
-                f"--{channels} are what a JPEG or PNG file holds, 1 to 4. Received: {given}. "
-                f"More come from a label map: --{classes}=K."
+                f"--{name} must not exceed the --epochs, {config.epochs}. Received: {getattr(config, name)}"
             )
     for name in ("patience", "inception"):
         if getattr(config, name) and not config.eval_every_epochs:
             raise UserError(
                 f"--{name} is about evaluations while training, and there are none. Add --eval_every_epochs=1."
             )
-    if config.epochs is not None and config.eval_every_epochs > config.epochs:
-        raise UserError(
-            f"--eval_every_epochs must not exceed the --epochs, {config.epochs}. Received: {config.eval_every_epochs}"
-        )
-    if (config.epochs is None) == (config.steps is None):
-        raise UserError(f"A run needs --epochs or --steps. Received: epochs={config.epochs}, steps={config.steps}")
-    for name in ("batch_size", "epochs", "steps", "base_filters", "checkpoint_every_steps", "samples_every_epochs"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1. Received: {value}")
-    for name in ("keep_checkpoints", "max_bad_files", "decay_epochs", "lambda_l1", "eval_every_epochs", "patience"):
-        if not getattr(config, name) >= 0:
-            raise UserError(f"--{name} must not be negative. Received: {getattr(config, name)}")
-    if not 0 < config.learning_rate < 1:
-        raise UserError(f"--learning_rate must lie between 0 and 1. Received: {config.learning_rate}")
-    if not 0 <= config.beta1 < 1:
-        raise UserError(f"--beta1 must lie in [0, 1). Received: {config.beta1}")
-    if not 0 <= config.seed < 2**31:
-        raise UserError(f"--seed must lie in [0, 2**31). Received: {config.seed}")
-    if config.epochs is not None and config.decay_epochs > config.epochs:
-        raise UserError(
-            f"--decay_epochs are the last of the --epochs, so at most {config.epochs}. Received: {config.decay_epochs}"
-        )
     if len(set(config.panels)) != len(config.panels) or len(config.panels) == 1 or "" in config.panels:
         raise UserError(
             "--panels names two or more different panels, left to right, as in --panels=street,aerial. "
@@ -276,22 +265,43 @@ def _check(config: TrainConfig) -> None:
         )
     if config.image_size is not None and patch_size(config.discriminator, config.image_size) < 1:
         raise UserError(
-            f"--discriminator={config.discriminator} needs pictures larger than --image_size={config.image_size}: "
+            f"--discriminator={config.discriminator} needs images larger than --image_size={config.image_size}: "
             "its last map would have no pixel. Take a larger --image_size, or --discriminator=patch70 or patch16."
+        )
+    _check_channels("labels", config.labels, "input_channels", config.input_channels)
+    _check_channels("output_labels", config.output_labels, "output_channels", config.output_channels)
+    _check_metric(config)
+
+
+def _check_channels(labels: str, classes: int, channels: str, count: int | None) -> None:
+    if classes not in (0, *range(2, 257)):
+        raise UserError(f"--{labels} is the number of classes, 2 to 256. Received: {classes}")
+    if classes and count not in (None, classes):
+        raise UserError(
+            f"A label map has a channel for each class, so leave --{channels} out with --{labels}. "
+            f"Received: {count} and {classes}"
+        )
+    if not classes and count not in (None, 1, 2, 3, 4):
+        raise UserError(
+            f"--{channels} are what a JPEG or PNG file holds, 1 to 4. Received: {count}. "
+            f"More come from a label map: --{labels}=K."
         )
 
 
 def _check_metric(config: TrainConfig) -> None:
     """Refuses what cannot be computed: of a target that is a label map, or of one that is none, or without network."""
-    asked, labels = config.best_metric, bool(config.output_labels)
-    if labels and config.inception:
-        raise UserError("--inception is a network for pictures; of --output_labels it can tell nothing. Leave it out.")
-    if asked in INCEPTION_METRICS and not config.inception and not labels:
-        raise UserError(f"--best_metric={asked} needs the Inception network. Give --inception=default, or a file.")
-    if asked and asked != "l1" and labels != (asked in LABEL_METRICS):
-        fitting = ("l1", *LABEL_METRICS) if labels else (*PAIRED_METRICS, *INCEPTION_METRICS)
-        targets = "label maps" if labels else "pictures"
-        raise UserError(f"--best_metric of {targets} is one of {', '.join(fitting)}. Received: {asked}")
+    asked = BY_NAME.get(config.best_metric)
+    if config.output_labels and config.inception:
+        raise UserError("--inception is a network for images; of --output_labels it can tell nothing. Leave it out.")
+    if asked and asked.inception and not config.inception and not config.output_labels:
+        raise UserError(f"--best_metric={asked.name} needs the Inception network. Give --inception=default, or a file.")
+    if config.output_labels:
+        fitting = [metric.name for metric in METRICS if metric.of_label_maps]
+    else:
+        fitting = [metric.name for metric in METRICS if metric.decides and (metric.of_images or metric.inception)]
+    if asked and asked.name not in fitting:
+        targets = "label maps" if config.output_labels else "images"
+        raise UserError(f"--best_metric of {targets} is one of {', '.join(fitting)}. Received: {asked.name}")
 
 
 def patch_size(discriminator: str, image_size: int) -> int:

@@ -192,7 +192,9 @@ def build_discriminator(
     strided = DISCRIMINATOR_STRIDED_LAYERS[kind]
     input_image = keras.Input((image_size, image_size, input_channels), name="input_image")
     target_image = keras.Input((image_size, image_size, target_channels), name="target_image")
-    x = keras.layers.Concatenate(dtype=dtype)([input_image, target_image])  # (B, S, S, 6)
+    x = keras.layers.Concatenate(dtype=dtype)(
+        [input_image, target_image]
+    )  # (B, S, S, input_channels + target_channels)
 
     def block(x, channels, strides, name, kernel=4, norm=True):
         padding = "valid" if strides == 1 and kernel == 4 else "same"

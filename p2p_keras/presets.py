@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from p2p_keras.config import TrainConfig, one_of
+from p2p_keras.config import TrainConfig, check_value
 from p2p_keras.errors import UserError
 
 # The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its some 400 steps call
@@ -45,7 +45,7 @@ def make_config(preset: str | None = None, saved: TrainConfig | None = None, **f
     defaults = {} if "data_dir" in given else DEMO
     base = dict(dataclasses.asdict(saved) if saved else defaults)
     if preset is not None:
-        base.update(PRESETS[one_of("preset", preset, tuple(PRESETS))], steps=None)
+        base.update(PRESETS[check_value("preset", preset, choices=tuple(PRESETS))], steps=None)
     if "steps" in given:
         base["epochs"] = None
     if "epochs" in given:

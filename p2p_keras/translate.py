@@ -1,6 +1,5 @@
 """Pictures in, pictures out: found, read, translated in batches, written under their own names."""
 
-import glob
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.data.check import file_problem
-from p2p_keras.data.pairs import EXTENSIONS
+from p2p_keras.data.listing import EXTENSIONS, list_pictures, match_pattern
 from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
@@ -49,17 +48,19 @@ class Outcome(NamedTuple):
 def find_pictures(pattern: str) -> list[tuple[Path, str]]:
     """Pictures of a file, a folder (and those beneath it) or a glob: their paths, and names for what becomes of them.
 
+    In folders, and by "*" and "**", hidden ones are passed over, see `data.listing`; a file that is named is taken.
+
     Raises:
         UserError: There is none.
     """
     path = Path(pattern)
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.name.lower().endswith(EXTENSIONS) and p.is_file()]
-        names = [p.relative_to(path).as_posix() for p in found]
+        names, _ = list_pictures(path, "")
+        found = [path / name for name in names]
     elif path.exists():
         found, names = [path], [path.name]
     else:
-        found = [Path(p) for p in sorted(glob.glob(pattern, recursive=True)) if Path(p).is_file()]
+        found = sorted((p for p in match_pattern(pattern) if p.is_file()), key=str)
         base = Path(os.path.commonpath([p.parent for p in found])) if found else Path()
         names = [p.relative_to(base).as_posix() for p in found]
     if not found:

@@ -10,6 +10,7 @@ import http.server
 import io
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,9 @@ from PIL import Image
 
 from p2p_keras.config import TrainConfig
 from p2p_keras.data.pairs import Reading
+from p2p_keras.data.prepare import sources, splits
+from p2p_keras.data.prepare.run import Outcome, prepare
+from p2p_keras.data.prepare.stack import Form
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.training.run import train
@@ -170,12 +174,44 @@ def write_pairs(folder: Path, count: int, size: int = 32, first_index: int = 0) 
         Image.fromarray(np.concatenate(draw_pair(first_index + i, size), axis=1)).save(folder / f"{i:03d}.png")
 
 
+def png_of(numbers: np.ndarray, bits: int, indexed: bool = False, transparent: int | None = None) -> bytes:
+    """A grey or indexed PNG of 1, 2, 4 or 8 bits that holds exactly these numbers (H, W), which Pillow cannot write.
+
+    Args:
+        numbers: Below 2**bits.
+        bits: Of each number.
+        indexed: The numbers are entries of a palette of 2**bits colours.
+        transparent: A number that a tRNS chunk declares transparent.
+    """
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = numbers.shape
+    digits = np.unpackbits(numbers.astype(np.uint8)[..., np.newaxis], axis=-1)[..., 8 - bits :]
+    rows = np.packbits(digits.reshape(height, -1), axis=1)
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # each begins with its filter, 0
+    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 3 if indexed else 0, 0, 0, 0))]
+    if indexed:
+        chunks.append(chunk(b"PLTE", np.random.RandomState(0).bytes(3 * 2**bits)))
+    if transparent is not None:
+        opaque_until = b"\xff" * transparent + b"\x00"
+        chunks.append(chunk(b"tRNS", opaque_until if indexed else struct.pack(">H", transparent)))
+    chunks += [chunk(b"IDAT", zlib.compress(rows.tobytes())), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
 @pytest.fixture
 def pairs_dir(tmp_path: Path) -> Path:
     """12 training and 3 validation pairs of 32x32, two panels without names."""
     write_pairs(tmp_path / "data" / "train", 12)
     write_pairs(tmp_path / "data" / "val", 3, first_index=100)
     return tmp_path / "data"
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -276,6 +312,57 @@ def assert_same_end(one: Path, other: Path, step: int) -> None:
         assert (one / "samples" / name).read_bytes() == (other / "samples" / name).read_bytes()
 
 
+def write_two_folders(root: Path, count: int = 12, size: int = 24) -> None:
+    """Drawn pairs as single pictures of equal names, some of them deeper: street/ and aerial/."""
+    for number in range(count):
+        for folder, picture in zip(("street", "aerial"), draw_pair(number, size), strict=True):
+            (root / folder / "deep").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """12 pairs of `write_two_folders`."""
+    write_two_folders(tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+SMALL_FORM = Form(image_size=16, format="png")
+
+
+def prepare_folders(
+    root: Path, output: Path, form: Form = SMALL_FORM, folders=("street", "aerial"), panels=(), **more
+) -> Outcome:
+    """What p2p-prepare does with --first and --second, in this process: 60, 20 and 20 per cent."""
+    found = sources.two_folders([root / folder for folder in folders], panels)
+    parts = splits.by_hash(found.sources, splits.Shares(60, 20, 20))
+    return prepare(found, parts, output, form, {"shares": [60, 20, 20]}, **more)
+
+
+def run_prepare(*flags: str) -> subprocess.CompletedProcess:
+    """The command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "p2p_keras.cli.prepare", *flags], capture_output=True, text=True, check=False
+    )
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nobody catches it."""
+
+
+def kill_at(monkeypatch, place: object, name: str, call: int = 1) -> None:
+    """The so-many-th call of a function does not come back."""
+    original, calls = getattr(place, name), []
+
+    def killed(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise Killed
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(place, name, killed)
+
+
 class Eye:
     """An extractor whose features are the mean colours of the picture's quarters; counts what it has seen."""
 
@@ -359,6 +446,19 @@ class Page:
         handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body[: self.stalls_at])
         if self.stalls_at:
             handler.connection.recv(1)
+
+
+class Redirect:
+    """What a `server` gives at a path that has moved."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", self.url)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
 
 
 @pytest.fixture

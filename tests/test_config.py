@@ -6,18 +6,18 @@ import pytest
 from p2p_keras.config import (
     TrainConfig,
     best_metric,
-    check_resume,
+    check_value,
     decay_steps,
     input_kind,
     patch_size,
-    read_config,
+    setting_type,
     target_kind,
-    to_json,
     total_steps,
 )
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
 from p2p_keras.presets import PRESETS, make_config
+from p2p_keras.workdir.folder import check_resume, read_config, to_json
 
 
 def test_defaults_are_the_papers():
@@ -154,7 +154,7 @@ def test_the_best_is_judged_by_l1_until_there_is_an_extractor():
         ({"inception": "default"}, "--inception is about evaluations while training"),
         ({"eval_every_epochs": 5, "epochs": 4}, "must not exceed the --epochs, 4. Received: 5"),
         ({"eval_every_epochs": 1, "best_metric": "loss"}, "--best_metric must be one of l1, psnr"),
-        ({"eval_every_epochs": -1}, "--eval_every_epochs must not be negative"),
+        ({"eval_every_epochs": -1}, "--eval_every_epochs must be at least 0. Received: -1"),
     ],
 )
 def test_settings_of_evaluations_that_make_no_sense_are_errors(settings, words):
@@ -166,14 +166,14 @@ def test_label_maps_have_metrics_of_their_own():
     common = {"data_dir": "x", "eval_every_epochs": 1}
     assert best_metric(make_config(**common, output_labels=5)) == "l1"
     assert best_metric(make_config(**common, output_labels=5, best_metric="mean_iou")) == "mean_iou"
-    assert best_metric(make_config(**common, labels=5, best_metric="psnr")) == "psnr"  # the target is a picture
+    assert best_metric(make_config(**common, labels=5, best_metric="psnr")) == "psnr"  # the target is an image
     with pytest.raises(UserError, match=r"of label maps is one of l1, pixel_accuracy, mean_iou. Received: ssim"):
         make_config(**common, output_labels=5, best_metric="ssim")
     with pytest.raises(UserError, match=r"of label maps is one of .* Received: kid"):
         make_config(**common, output_labels=5, best_metric="kid")
-    with pytest.raises(UserError, match=r"of pictures is one of l1, psnr, .* Received: mean_iou"):
+    with pytest.raises(UserError, match=r"of images is one of l1, psnr, .* Received: mean_iou"):
         make_config(**common, best_metric="mean_iou")
-    with pytest.raises(UserError, match="--inception is a network for pictures"):
+    with pytest.raises(UserError, match="--inception is a network for images"):
         make_config(**common, output_labels=5, inception="default")
 
 
@@ -194,6 +194,30 @@ def test_channels_are_those_of_a_file_or_the_classes_of_a_label_map():
 
 def test_a_saved_run_can_be_given_an_extractor_later():
     saved = make_config(data_dir="x", eval_every_epochs=1)
-    later = make_config(saved=saved, inception="default")
-    assert best_metric(later) == "kid"
-    check_resume(saved, later, done_steps=5, steps_per_epoch=2)
+    check_resume(saved, make_config(saved=saved, inception="default"), done_steps=5, steps_per_epoch=2)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
+def test_every_setting_is_declared_whole_and_its_range_is_kept(field):
+    """The rules of a setting's line are those that are applied, at both ends."""
+    rule = field.metadata
+    assert rule["help"].endswith(".")
+    assert setting_type(field) in (str, int, float, tuple)
+    if field.default in (None, "", ()):
+        assert rule["meaning"], "a default that is filled in later says what by"
+    kind, bad = setting_type(field), []
+    bad += [kind(rule["at_least"] - 1)] if rule["at_least"] is not None else []
+    bad += [kind(rule["above"])] if rule["above"] is not None else []
+    bad += [kind(rule["below"])] if rule["below"] is not None else []
+    bad += ["none of them" if kind is str else 7] if rule["choices"] else []
+    for value in bad:
+        with pytest.raises(UserError, match=rf"--{field.name} must be .* Received: {value}"):
+            TrainConfig(**{field.name: value, **({"steps": None} if field.name == "epochs" else {})})
+
+
+def test_limits_are_part_of_the_range_or_not_as_declared():
+    assert check_value("x", 0, at_least=0, below=1) == 0
+    assert check_value("x", 0.5, above=0, below=1) == 0.5
+    for value in (1, -0.1, float("nan")):
+        with pytest.raises(UserError, match=r"--x must be at least 0 and below 1\. Received"):
+            check_value("x", value, at_least=0, below=1)

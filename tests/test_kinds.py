@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
-from p2p_keras.config import BEST_METRICS, input_kind, target_kind, to_json
+from p2p_keras.config import input_kind, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.evaluation.run import _palette, evaluate, open_run
@@ -23,14 +23,16 @@ from p2p_keras.images import charts, codec
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.images.sheets import class_colours
 from p2p_keras.metrics import inception
-from p2p_keras.models import make_inference
+from p2p_keras.metrics.table import METRICS
+from p2p_keras.training.best import judge, value_of
 from p2p_keras.training.networks import build_networks
 from p2p_keras.training.recorder import _scores
 from p2p_keras.training.run import train
-from p2p_keras.training.validation import best_record, make_validation, value_of
+from p2p_keras.training.validation import make_validation
 from p2p_keras.translate import Job, find_pictures, translate_pictures
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.resolve import Data, settle
+from p2p_keras.workdir.folder import to_json
+from p2p_keras.workdir.resolve import Data, resolve
 
 GREY_16, CLASSES = Kind(1, bits=16), Kind(3, labels=True)
 PALETTE = np.array([[9, 9, 9], [250, 10, 20], [30, 40, 250]], np.uint8)  # of the label maps' files, not our own
@@ -143,7 +145,7 @@ def _untrained(root: Path, save_a, save_b, **settings) -> tuple[Path, Path, Data
     """A run as `train` leaves it, but with the weights it began with: its folder, its files, its pairs."""
     files, workdir = _write_folders(root / "data", save_a, save_b), root / "run"
     workdir.mkdir()
-    config, data = settle(small_config(files, discriminator="pixel", **settings), None, workdir, quiet)
+    config, data = resolve(small_config(files, discriminator="pixel", **settings), None, workdir, quiet)
     networks = build_networks(config, tf.distribute.get_strategy(), 4, 0)
     checkpoints.save(networks.checkpoint, workdir / "checkpoints", 4, keep=0)
     (workdir / "config.json").write_text(to_json(config, data={"counts": {"train": 8}}))
@@ -162,9 +164,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     folder = workdir / "eval" / "val"
     (record,) = read_records(folder)
     assert set(record["metrics"]) == {"l1", "pixel_accuracy", "mean_iou"}
-    assert set(record["absent"]) == {*BEST_METRICS, "crossview_psnr", "crossview_sharpness_difference"} - set(
-        record["metrics"]
-    )
+    assert set(record["absent"]) == {metric.name for metric in METRICS} - set(record["metrics"])
     assert all("label maps" in reason for reason in record["absent"].values())
 
     generated = []
@@ -181,9 +181,9 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     # While training the same numbers are found, from which the best checkpoint can be told.
     trained = write.load_trained(workdir)
     monkeypatch.setattr(charts, "metric_curves", lambda *_: None)  # drawn once, above
-    validate = make_validation(trained.config, make_inference(trained.generator), data, tmp_path, 2, quiet)
+    validate = make_validation(trained.config, trained.generator, data, tmp_path, 2, quiet)
     history = [{"step": 4, "evaluation": validate(4)}]
-    assert value_of(best_record(history, "mean_iou"), "mean_iou") == record["metrics"]["mean_iou"]
+    assert value_of(judge(history, "mean_iou", None).best, "mean_iou") == record["metrics"]["mean_iou"]
     assert read_records(tmp_path / "eval" / "val")[0]["absent"] == record["absent"]
 
     assert (

@@ -105,6 +105,8 @@ def help_text(values: flags.FlagValues, doc: str) -> str:
             value = "" if each.flag_type() == "bool" else "=" + _placeholder(each)
             lines.append(f"  --{each.name}{value}")
             text = each.help.split(">: ", 1)[-1] if isinstance(each, flags.EnumFlag) else each.help
+            if each.default not in (None, False):
+                text += f" Default: {each.default}."
             lines += textwrap.wrap(text, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
 

@@ -32,19 +32,20 @@ flags.DEFINE_list(
     "What the panels of that data set show, left to right. Default: its dataset.json, else as in the run.",
     flag_values=FLAGS,
 )
-flags.DEFINE_enum("split", "test", SPLITS, "Which pairs. Default test.", flag_values=FLAGS)
-flags.DEFINE_string("checkpoint", "latest", "latest, best, all, or a step. Default latest.", flag_values=FLAGS)
+flags.DEFINE_enum("split", "test", SPLITS, "Which pairs.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, all, or a step.", flag_values=FLAGS)
 flags.DEFINE_string(
     "inception",
     "default",
-    "The network behind FID, KID and Inception Score: a SavedModel with output pool_3 and perhaps logits, a frozen "
-    "graph .pb, an archive, or a URL. Default: the Inception of 2015-12-05 that tensorflow-gan uses, downloaded once.",
+    "The network behind FID, KID and Inception Score: default, which is the Inception of 2015-12-05 that "
+    "tensorflow-gan uses, downloaded once; or a SavedModel with output pool_3 and perhaps logits, a frozen graph .pb, "
+    "an archive, or a URL.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
     "require_inception", False, "Fail without that network, before anything is scored.", flag_values=FLAGS
 )
-flags.DEFINE_integer("batch_size", 16, "Pictures at a time. Default 16.", flag_values=FLAGS)
+flags.DEFINE_integer("batch_size", 16, "Images at a time.", flag_values=FLAGS)
 flags.DEFINE_integer("limit", None, "Only so many pictures, spread evenly over the split.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "save_images",

@@ -22,13 +22,13 @@ FLAGS = flags.FlagValues()
 
 flags.DEFINE_string("workdir", None, "The run's folder.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "The folder of the versions, as models/a2s.", flag_values=FLAGS)
-flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step. Default latest.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step.", flag_values=FLAGS)
 flags.DEFINE_integer("version", None, "Number of the version. Default: the next free one.", flag_values=FLAGS)
 flags.DEFINE_enum(
     "format",
     "savedmodel",
     ("savedmodel", "keras", "tflite"),
-    "What is written. Default savedmodel, which TF Serving loads.",
+    "What is written; TF Serving loads a savedmodel.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -38,7 +38,7 @@ flags.DEFINE_enum(
     "precision",
     "float32",
     ("float32", "bfloat16"),
-    "Numbers the SavedModel computes with. Default float32, which every server is good at.",
+    "Numbers the SavedModel computes with; every server is good at float32.",
     flag_values=FLAGS,
 )
 

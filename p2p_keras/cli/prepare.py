@@ -53,34 +53,30 @@ flags.DEFINE_list(
     "What the --composites show, left to right. Default: their dataset.json, else as --panels.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("image_size", 256, "Height and width of each panel. Default 256.", flag_values=FLAGS)
-flags.DEFINE_enum(
-    "format", "jpeg", ("jpeg", "png"), "Of the pairs. Default jpeg; png loses nothing.", flag_values=FLAGS
-)
-flags.DEFINE_integer("quality", 95, "Of JPEG, 1 to 100. Default 95.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "channels", 3, "1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (2 and 4 as png). Default 3.", flag_values=FLAGS
-)
-flags.DEFINE_integer("bits", 8, "8, or 16 of grey as png. Default 8.", flag_values=FLAGS)
+flags.DEFINE_integer("image_size", 256, "Height and width of each panel, pixels.", flag_values=FLAGS)
+flags.DEFINE_enum("format", "jpeg", ("jpeg", "png"), "Of the pairs; png loses nothing.", flag_values=FLAGS)
+flags.DEFINE_integer("quality", 95, "Of JPEG, 1 to 100.", flag_values=FLAGS)
+flags.DEFINE_integer("channels", 3, "1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (2 and 4 as png).", flag_values=FLAGS)
+flags.DEFINE_integer("bits", 8, "8, or 16 of grey as png.", flag_values=FLAGS)
 flags.DEFINE_string(
     "splits",
     None,
-    "Shares of train, val, test in per cent, by a hash of each name. Default 90,5,5. Where lists or folders say it, "
-    "only the share of val counts: it is carved out of train. Default then none.",
+    "Shares of train, val, test in per cent, by a hash of each name. Where lists or folders say it, only the share of "
+    "val counts: it is carved out of train. Default: 90,5,5; with lists or folders no val of its own.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("seed", 0, "Of that hash. Default 0.", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Of that hash.", flag_values=FLAGS)
 flags.DEFINE_string("train_list", None, "File with the names of the training pairs, one a line.", flag_values=FLAGS)
 flags.DEFINE_string("val_list", None, "The same of the validation pairs.", flag_values=FLAGS)
 flags.DEFINE_string("test_list", None, "The same of the test pairs.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "shards",
     0,
-    "Pack the pairs into so many TFRecord files, of 100 to 200 MB at best. Default 0: loose.",
+    "Pack the pairs into so many TFRecord files, of 100 to 200 MB at best; 0 leaves them loose.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("workers", None, "Processes. Default: as many as there are cores.", flag_values=FLAGS)
-flags.DEFINE_integer("max_bad_files", 0, "Pairs that may be rejected before it stops. Default 0.", flag_values=FLAGS)
+flags.DEFINE_integer("max_bad_files", 0, "Pairs that may be rejected before it stops.", flag_values=FLAGS)
 
 _SOURCES = ("first", "dayton", "composites", "folders", "download")
 _DAYTON_COUNTS = {"all": 76_048, "train": 55_000, "test": 21_048}  # section 3.1 of the report

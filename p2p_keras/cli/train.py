@@ -1,11 +1,12 @@
 """p2p-train: trains pix2pix on pairs of pictures."""
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import BEST_METRICS, DIRECTIONS, DISCRIMINATORS, PRECISIONS
+from p2p_keras.config import TrainConfig, setting_type
 from p2p_keras.presets import DEMO, PRESETS, make_config
 from p2p_keras.workdir.folder import saved_run
 
@@ -24,132 +25,10 @@ DOC = """
 FLAGS = flags.FlagValues()
 
 flags.DEFINE_string(
-    "data_dir", None, "Folder with train/, optional val/ and test/. Without it: the embedded demo.", flag_values=FLAGS
-)
-flags.DEFINE_string(
     "workdir",
     None,
-    "The run's folder: settings, checkpoints, pictures, curves. Default runs/<direction>.",
+    "The run's folder: settings, checkpoints, samples, curves. Default: runs/<direction>.",
     flag_values=FLAGS,
-)
-flags.DEFINE_enum(
-    "direction",
-    None,
-    DIRECTIONS,
-    "What becomes what: a2s aerial to street, s2a street to aerial, both by panel name; AtoB, BtoA the first two "
-    "panels by position. Default a2s.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_list(
-    "panels",
-    None,
-    "What the panels of a file show, left to right, as street,aerial. Default: what dataset.json in the data set says, "
-    "else two panels without names.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "batch_size",
-    None,
-    f"Pairs per step, over all devices together. Default 1 (the paper's); the demo's is {DEMO['batch_size']}.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "epochs",
-    None,
-    f"Passes over the training pairs. Default 200 (the paper's); the demo's is {DEMO['epochs']}.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer("steps", None, "Length in steps, instead of --epochs.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "image_size",
-    None,
-    "Height and width the networks see: 32, 64, 128, 256 or 512. Default: the data set's own (dataset.json), else 256; "
-    f"the demo's is {DEMO['image_size']}.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "input_channels",
-    None,
-    "Of the input pictures: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted. Whether they "
-    "have 8 or 16 bits is seen from the first one. Default: the data set's own (dataset.json), else 3.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer("output_channels", None, "The same of the target pictures.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "labels",
-    None,
-    "The input is a label map of so many classes: an indexed or grey PNG whose numbers are 0 to N - 1. The networks "
-    "see a channel for each class. Default 0: a picture.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer("output_labels", None, "The same of the target.", flag_values=FLAGS)
-flags.DEFINE_float(
-    "learning_rate",
-    None,
-    f"Adam's, for both networks. Default 2e-4 (the paper's); the demo's is {DEMO['learning_rate']}.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_float("beta1", None, "Adam's first-moment decay. Default 0.5 (the paper's).", flag_values=FLAGS)
-flags.DEFINE_float("lambda_l1", None, "Weight of the L1 loss. Default 100 (the paper's).", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "decay_epochs",
-    None,
-    "Over so many last epochs the learning rate falls to 0. Default 0: constant; the demo's is half of its epochs.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_enum(
-    "discriminator",
-    None,
-    DISCRIMINATORS,
-    "How large a patch the discriminator judges: 70, 16, 1 or 286 pixels; compact is the report's small one. "
-    f"Default patch70 (the paper's); the demo's is {DEMO['discriminator']}.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "base_filters",
-    None,
-    f"Channels of each network's first layer. Default 64 (the paper's); the demo's is {DEMO['base_filters']}.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_enum(
-    "precision",
-    None,
-    PRECISIONS,
-    "Numbers the networks compute with. Default auto: bfloat16 where the device is fast at it, else float32.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer("seed", None, "Of weights, order, jitter and noise. Default 0.", flag_values=FLAGS)
-flags.DEFINE_integer("checkpoint_every_steps", None, "Steps between checkpoints. Default 500.", flag_values=FLAGS)
-flags.DEFINE_integer("keep_checkpoints", None, "Newest checkpoints kept; 0 keeps all. Default 3.", flag_values=FLAGS)
-flags.DEFINE_integer("samples_every_epochs", None, "Epochs between sample pictures. Default 1.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "max_bad_files",
-    None,
-    "Unreadable files that are listed and left out; with more, nothing starts. Default 0.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "eval_every_epochs",
-    None,
-    "Epochs between evaluations on val/, which keep the best checkpoint apart. Default 0: never.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string(
-    "inception",
-    None,
-    "Also FID, KID and Inception Score in those evaluations: default (downloaded once), or a network as for p2p-eval.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_enum(
-    "best_metric",
-    None,
-    BEST_METRICS,
-    "What the best checkpoint is best at. Default l1, with --inception kid. Of label maps l1, pixel_accuracy or "
-    "mean_iou, of pictures any other.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "patience", None, "Ends the run after so many evaluations without improvement. Default 0: never.", flag_values=FLAGS
 )
 flags.DEFINE_enum(
     "preset",
@@ -158,6 +37,29 @@ flags.DEFINE_enum(
     "The report's experiments: direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
     flag_values=FLAGS,
 )
+
+
+def _define_settings() -> None:
+    """A flag for each setting, not given by default: what is not given may come from a preset or the saved run."""
+    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, tuple: flags.DEFINE_list}
+    for field in dataclasses.fields(TrainConfig):
+        text, kind, choices = _help_of(field), setting_type(field), field.metadata["choices"]
+        if choices and kind is str:
+            flags.DEFINE_enum(field.name, None, choices, text, flag_values=FLAGS)
+        else:
+            define[kind](field.name, None, text, flag_values=FLAGS)
+
+
+def _help_of(field: dataclasses.Field) -> str:
+    """What `--help` says: the setting's own help, its default, and the demo's where that is another."""
+    shown = "" if field.default in (None, "", ()) else str(field.default)
+    default = ", ".join(text for text in (shown, field.metadata["meaning"]) if text)
+    demo = f"; the demo's is {DEMO[field.name]}" if field.name in DEMO else ""
+    demo = "; the demo's is half of its epochs" if field.name == "decay_epochs" else demo  # see make_config
+    return f"{field.metadata['help']} Default: {default}{demo}."
+
+
+_define_settings()
 
 
 def main(values: flags.FlagValues) -> int:

@@ -27,7 +27,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "model", None, "A run's folder, an export's, or a .keras or .tflite file of one.", flag_values=FLAGS
 )
-flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run. Default latest.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
 flags.DEFINE_string(
     "input", None, "A picture, a folder (searched to its depth), or a pattern in quotes.", flag_values=FLAGS
 )
@@ -63,7 +63,7 @@ flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("overwrite", False, "Replace pictures that are there already.", flag_values=FLAGS)
-flags.DEFINE_integer("batch_size", 16, "Pictures of the size trained on at a time. Default 16.", flag_values=FLAGS)
+flags.DEFINE_integer("batch_size", 16, "Images of the size trained on at a time.", flag_values=FLAGS)
 
 
 def main(values: flags.FlagValues) -> int:

@@ -1,11 +1,14 @@
 """The classical pix2pix data sets by name: where they are, what their panels show, how many pictures they hold.
 
-Where each fact comes from; none of it could be tried here against the hosts themselves, and nobody publishes checksums.
+Where each fact comes from; none of it could be tried here against the hosts themselves. No sha256 of these archives was
+found published (TheProjectsGuy/MLHub, `src/mlhub/pix2pix/data.py`, has MD5 sums of all six; no other source was found):
+the first content that is fetched under a name is recorded, and nothing else is taken under that name from then on.
 
 - Hosts. efrosgans.eecs.berkeley.edu: junyanz/pytorch-CycleGAN-and-pix2pix, `datasets/download_pix2pix_dataset.sh`, with
-  http; later users give https, which tensorflow/examples PR 333 found not set up in 2021. people.eecs.berkeley.edu:
-  phillipi/pix2pix, `datasets/download_dataset.sh`, and affinelayer/pix2pix-tensorflow, `tools/download-dataset.py`; it
-  has answered 404 since 2021 (the same PR). No source was found that names it for night2day, which came later.
+  http, which is not used here; later users give https, such as MLHub, which tensorflow/examples PR 333 found not set up
+  in 2021. people.eecs.berkeley.edu: phillipi/pix2pix, `datasets/download_dataset.sh`, and
+  affinelayer/pix2pix-tensorflow, `tools/download-dataset.py`; it has answered 404 since 2021 (the same PR). No source
+  was found that names it for night2day, which came later.
 - Sizes. The index of efrosgans, as a public README of 2024 copied it; MB of 2**20 bytes, those in GB to a tenth of one.
   wget's logs in public notebooks agree for facades (30,168,306 bytes) and maps (250,242,400).
 - Panels, A at the left. facades: TensorFlow's pix2pix tutorial cuts photo | labels. maps and edges2shoes:
@@ -50,8 +53,7 @@ class Archive(NamedTuple):
 
 
 def _urls(name: str, older: bool = True) -> tuple[str, ...]:
-    current = "efrosgans.eecs.berkeley.edu/pix2pix/datasets"
-    places = [f"https://{current}", f"http://{current}"]
+    places = ["https://efrosgans.eecs.berkeley.edu/pix2pix/datasets"]
     if older:
         places.append("https://people.eecs.berkeley.edu/~tinghuiz/projects/pix2pix/datasets")
     return tuple(f"{place}/{name}.tar.gz" for place in places)
@@ -81,7 +83,8 @@ def fetch_archive(name: str, report: Callable[[str], None] = print) -> Path:
         The folder with `train/` in it. It belongs to the cache: whoever changes it makes the next call refuse it.
 
     Raises:
-        UserError: There is no data set of that name, it cannot be had, or what came is no such data set.
+        UserError: There is no data set of that name, it cannot be had, or what came is no such data set or not the
+            one that came first.
     """
     if name not in ARCHIVES:
         raise UserError(
@@ -99,7 +102,7 @@ def fetch_archive(name: str, report: Callable[[str], None] = print) -> Path:
     )
     if not folder.exists():
         report(f"{name} is about {archive.size_mb} MB, downloaded once into {folder}")
-    fetch(archive.urls, folder, words, report)
+    fetch(archive.urls, folder, words, report, name=name)
     root = _holder_of_train(folder, name)
     for line in _differences(root, name, archive.counts):
         report(line)

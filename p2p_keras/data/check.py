@@ -9,12 +9,11 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
-from p2p_keras.images.files import orientation_of
+from p2p_keras.images.files import class_numbers, orientation_of, stored_bits
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.system.files import write_whole
 
@@ -180,23 +179,27 @@ def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
     for split in SPLITS:
         for name, files in zip(pairs.splits[split], pairs.files(split).paths, strict=True):
             entry = pairs.entries.get(name)
-            if entry is None or labels or entry.width % reading.panel_count or _size(files[0]) != entry.bytes:
+            if entry is None or labels or entry.width % reading.panel_count or file_size(files[0]) != entry.bytes:
                 rows[name] = files
     return rows
 
 
 def bit_depth(path: str) -> int:
-    """8 or 16, as the header of a picture file says. Pillow opens colours of 16 bits as if they had 8."""
-    with open(path, "rb") as file:
-        head = file.read(25)
-    return 16 if head.startswith(b"\x89PNG") and head[24:] == b"\x10" else 8
+    """8 or 16: with which a picture file is read, as its header says. Fewer than 8 are read as 8."""
+    return max(8, _stored_bits(path))
 
 
-def _size(path: str) -> int:
+def file_size(path: str | Path) -> int:
+    """In bytes; -1 if it is not there."""
     try:
         return os.stat(path).st_size
     except OSError:
         return -1
+
+
+def _stored_bits(path: str) -> int:
+    with open(path, "rb") as file:
+        return stored_bits(file.read(25))
 
 
 def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> None:
@@ -204,11 +207,11 @@ def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> N
     for number, kind in ((reading.input_panel, reading.input_kind), (reading.target_panel, reading.target_kind)):
         if not kind.labels or panel not in (None, number):
             continue
-        if image.mode not in ("P", "L"):
-            raise PictureError(f"its pixels are {image.mode}; a label map is an indexed or grey PNG of class numbers")
-        if image.format != "PNG":
-            raise PictureError(f"it is a {image.format}; a label map is a PNG, for JPEG changes class numbers")
-        classes, width = np.asarray(image), image.width // reading.panel_count
+        try:
+            classes = class_numbers(image, _stored_bits(image.filename))
+        except ValueError as error:
+            raise PictureError(str(error)) from error
+        width = image.width // reading.panel_count
         if panel is None:
             classes = classes[:, number * width : (number + 1) * width]
         if classes.size and classes.max() >= kind.channels:
@@ -219,7 +222,10 @@ def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> N
 
 def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
     kinds = (reading.panel_count, *(kind for kind in (reading.input_kind, reading.target_kind) if kind.labels))
-    digest = hashlib.sha256(f"{MAX_PIXELS} {kinds}\n".encode())
+    rules = f"{MAX_PIXELS} {kinds}"
+    if len(kinds) > 1:
+        rules += " numbers as in the file"  # earlier versions took grey levels of less than 8 bits for other classes
+    digest = hashlib.sha256(f"{rules}\n".encode())
     for name, files in rows.items():
         for path in files:
             try:

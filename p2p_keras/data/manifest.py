@@ -1,5 +1,6 @@
 """What a prepared data set says about itself: `dataset.json`, and `manifest.csv` with a line for each pair."""
 
+import contextlib
 import csv
 import io
 import json
@@ -25,7 +26,8 @@ class Entry(NamedTuple):
         bytes: Of its file.
         sha256: Of its file, hexadecimal.
         perceptual_hash: 16 hexadecimal digits for each panel, left to right.
-        source_bytes: Of the files it was made from, together.
+        source_bytes: Of each file that it was made from, in their order, as "123+456"; in manifests of earlier versions
+            their sum.
         shard: The TFRecord file that holds it, relative to the data set; empty if it lies loose.
         offset: Where its record begins in the shard.
     """
@@ -37,7 +39,7 @@ class Entry(NamedTuple):
     bytes: int
     sha256: str
     perceptual_hash: str
-    source_bytes: int
+    source_bytes: str
     shard: str = ""
     offset: int = 0
 
@@ -85,7 +87,7 @@ def read(path: Path) -> dict[str, Entry]:
         if tuple(columns) != Entry._fields:
             raise ValueError(f"its columns are {','.join(columns)}")
         for line in lines:
-            entry = Entry(*(kind(value) for kind, value in zip(_KINDS, line, strict=True)))
+            entry = _to_entry(line)
             entries[entry.name] = entry
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
@@ -95,8 +97,29 @@ def read(path: Path) -> dict[str, Entry]:
     return entries
 
 
+def read_journal(path: Path) -> dict[str, Entry]:
+    """Reads the lines of a manifest that were written one by one by processes that may have been killed: name -> entry.
+
+    Nothing in it is an error. A line counts if it is just what `format_lines` writes for the entry that it holds: none
+    that was cut short, and none that was added to one. The last line for a name counts.
+    """
+    entries = {}
+    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
+        with contextlib.suppress(ValueError, csv.Error):
+            text = line.decode("utf-8")
+            for values in csv.reader([text]):
+                entry = _to_entry(values)
+                if format_lines([entry]) == text + "\n":
+                    entries[entry.name] = entry
+    return entries
+
+
 def format_lines(entries: Iterable[Entry]) -> str:
     """Lines of `manifest.csv`, without its head."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(entries)
     return text.getvalue()
+
+
+def _to_entry(values: list[str]) -> Entry:
+    return Entry(*(kind(value) for kind, value in zip(_KINDS, values, strict=True)))

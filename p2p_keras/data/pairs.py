@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.data import manifest
+from p2p_keras.data.listing import EXTENSIONS, list_pictures
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import RGB, Kind
 
 SPLITS = ("train", "val", "test")
-EXTENSIONS = (".jpg", ".jpeg", ".png")
 
 # Where a folder for each panel may lie: p2p_keras' and pix2pix's A/train, then train/A, pix2pixHD's train_A, CycleGAN's
 # trainA.
@@ -197,25 +197,6 @@ def fingerprint(pairs: Pairs) -> str:
 def byte_sizes(files: Files) -> list[int]:
     """Bytes of each pair: as the manifest says, else what the file system says of its files together."""
     return files.sizes or [sum(os.stat(path).st_size for path in row) for row in files.paths]
-
-
-def list_pictures(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
-    """Pictures in a folder and beneath it, hidden ones aside.
-
-    Returns:
-        Their paths relative to `root`, sorted; and of other files path -> why they are none.
-    """
-    pictures, others = [], {}
-    for place, _, names in os.walk(root / folder, followlinks=True):
-        prefix = Path(place).relative_to(root).as_posix()
-        for name in names:
-            relative = name if prefix == "." else f"{prefix}/{name}"
-            if name.lower().endswith(EXTENSIONS):
-                if not name.startswith("."):
-                    pictures.append(relative)
-            elif not name.startswith("."):
-                others[relative] = "it is no .jpg or .png"
-    return sorted(pictures), dict(sorted(others.items()))
 
 
 def match_stems(listings: Sequence[Iterable[str]]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:

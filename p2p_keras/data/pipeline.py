@@ -53,7 +53,8 @@ def training_dataset(
             random_jitter(picture, draw, reading.image_size, kind)
             for picture, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
         )
-        return input_image, target_image, _seed_of(seed, _NOISE, n)
+        # The generator takes int32: Keras would cut the seeds down to that, too.
+        return input_image, target_image, tf.cast(_seed_of(seed, _NOISE, n), tf.int32)
 
     return (
         tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
@@ -196,4 +197,5 @@ def _resize_and_crop(
 
 
 def _seed_of(seed: int, stream: int, n: tf.Tensor) -> tf.Tensor:
+    """int64 (2,), as n is."""
     return tf.random.fold_in(tf.constant([seed, stream], tf.int32), n)

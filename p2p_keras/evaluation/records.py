@@ -11,6 +11,7 @@ import numpy as np
 from p2p_keras.config import TrainConfig
 from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fingerprint
 from p2p_keras.metrics.inception import Extractor
+from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
 from p2p_keras.system.files import locked, write_whole
 from p2p_keras.versions import versions
 
@@ -18,12 +19,29 @@ FORMAT = 1
 
 
 def make_record(
-    config: TrainConfig, step: int, epoch: float, split: Split, summary: Summary, extractor: Extractor | None
+    config: TrainConfig,
+    step: int,
+    epoch: float,
+    weights: str,
+    split: Split,
+    summary: Summary,
+    extractor: Extractor | None,
 ) -> dict:
-    """What `metrics.json` says about one checkpoint: every number, and all that it depends on."""
+    """What `metrics.json` says about one checkpoint: every number, and all that it depends on.
+
+    Args:
+        config: The run's settings.
+        step: The checkpoint's.
+        epoch: The same in epochs.
+        weights: `weights_checksum` of the generator that was scored.
+        split: The pairs.
+        summary: The numbers.
+        extractor: What the images were seen through, if it was used.
+    """
     return {
         "step": step,
         "epoch": epoch,
+        "weights": weights,
         "count": len(split.files),
         **summary._asdict(),
         "extractor": describe_extractor(extractor),
@@ -46,22 +64,33 @@ def read_records(folder: Path) -> list[dict]:
         return []
 
 
-def add_record(folder: Path, record: dict) -> None:
-    """Puts a record into `metrics.json`: one for each step, set of pictures and extractor.
+def add_record(
+    folder: Path, record: dict, names: Sequence[str] = (), per_image: dict[str, np.ndarray] | None = None
+) -> None:
+    """Puts a record into `metrics.json`, and a line for each image into `per_image.csv`.
 
-    A record without an extractor never takes the place of one with: nothing is lost by evaluating without network.
+    What is known of the same step but of other weights is of a run that was begun anew, or of an earlier version that
+    did not write down which weights it scored: it goes. Of the same weights and images there is one record for each
+    extractor; one without extractor never takes the place of one with, so that evaluating without network loses
+    nothing.
 
     Args:
         folder: `eval/<split>`; made if need be.
-        record: JSON values, with at least `step`, `pictures` and `extractor`.
+        record: From `make_record`.
+        names: Of the images.
+        per_image: Metric -> value of each image; None leaves `per_image.csv` as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=True):  # a run in training may be writing its own records
-        records = [known for known in read_records(folder) if not _replaces(record, known)]
-        if not any(_replaces(known, record) for known in records):
-            records.append(record)
-        records.sort(key=lambda known: known["step"])
-        write_whole(folder / "metrics.json", json.dumps({"format": FORMAT, "records": records}, indent=2) + "\n")
+        known = read_records(folder)
+        stale = any(_is_stale(other, record) for other in known)
+        kept = [other for other in known if not _is_stale(other, record) and not _replaces(record, other)]
+        if not any(_replaces(other, record) for other in kept):
+            kept.append(record)
+        kept.sort(key=lambda other: other["step"])
+        write_whole(folder / "metrics.json", json.dumps({"format": FORMAT, "records": kept}, indent=2) + "\n")
+        if per_image is not None:
+            _add_per_image(folder / "per_image.csv", record["step"], names, per_image, forget=stale)
 
 
 def comparable(records: list[dict], record: dict) -> list[dict]:
@@ -76,12 +105,12 @@ def comparable(records: list[dict], record: dict) -> list[dict]:
 def table(records: list[dict]) -> str:
     """The records of one run as lines of text, a row a checkpoint; KID is shown times 1000, as is customary."""
     rows = [["step", "epoch"], *([str(record["step"]), f"{record['epoch']:.4g}"] for record in records)]
-    for name, title, show in _COLUMNS:
-        labels = sorted({found[len(name) :] for record in records for found in record["metrics"] if _is(found, name)})
-        for label in labels:
-            rows[0].append(title.format(label))
-            for row, record in zip(rows[1:], records, strict=True):
-                row.append(show(record["metrics"], label) if f"{name}{label}" in record["metrics"] else "-")
+    for name in in_order({name for record in records for name in record["metrics"]}):
+        base, label = split_label(name)
+        metric = BY_NAME[base]
+        rows[0].append(f"{metric.title}{label}{f' x{metric.scale}' if metric.scale > 1 else ''}")
+        for row, record in zip(rows[1:], records, strict=True):
+            row.append(_show(metric, record["metrics"].get(name), record["metrics"].get(f"{base}_std{label}")))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -99,47 +128,32 @@ def remarks(record: dict) -> list[str]:
     ]
 
 
-def _is(found: str, name: str) -> bool:
-    return found == name or found.startswith(f"{name}@")
+def _show(metric: Metric, value: float | None, deviation: float | None) -> str:
+    if value is None:
+        return "-"
+    shown = f"{metric.scale * value:.{metric.decimals}f}"
+    return shown if deviation is None else f"{shown} ± {metric.scale * deviation:.{metric.decimals}f}"
 
 
-_COLUMNS = [
-    ("l1", "L1", lambda m, _: f"{m['l1']:.4f}"),
-    ("psnr", "PSNR", lambda m, _: f"{m['psnr']:.2f}"),
-    ("ssim", "SSIM", lambda m, _: f"{m['ssim']:.4f}"),
-    ("sharpness_difference", "SD", lambda m, _: f"{m['sharpness_difference']:.2f}"),
-    ("pixel_accuracy", "accuracy", lambda m, _: f"{m['pixel_accuracy']:.4f}"),
-    ("mean_iou", "mIoU", lambda m, _: f"{m['mean_iou']:.4f}"),
-    ("crossview_psnr", "PSNR(xv)", lambda m, _: f"{m['crossview_psnr']:.2f}"),
-    ("crossview_sharpness_difference", "SD(xv)", lambda m, _: f"{m['crossview_sharpness_difference']:.2f}"),
-    ("fid", "FID{}", lambda m, label: f"{m[f'fid{label}']:.3f}"),
-    ("kid", "KID{} x1000", lambda m, label: f"{1e3 * m[f'kid{label}']:.2f} ± {1e3 * m[f'kid_std{label}']:.2f}"),
-    (
-        "inception_score",
-        "IS{}",
-        lambda m, label: f"{m[f'inception_score{label}']:.2f} ± {m[f'inception_score_std{label}']:.2f}",
-    ),
-]
+def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray], forget: bool) -> None:
+    """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
+    new, rows = {(str(step), name) for name in names}, []
+    header = ["step", "name", *per_image]
+    if path.exists():
+        with open(path, newline="") as file:
+            found = list(csv.reader(file))
+        if found[:1] == [header]:
+            rows = [row for row in found[1:] if tuple(row[:2]) not in new and not (forget and row[0] == str(step))]
+    for i, name in enumerate(names):
+        rows.append([str(step), name, *(f"{values[i]:.6g}" for values in per_image.values())])
+    rows.sort(key=lambda row: (int(row[0]), row[1]))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_whole(path, text.getvalue())
 
 
-def add_per_image(folder: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray]) -> None:
-    """Puts a line for each picture into `per_image.csv`, in place of earlier ones of the same step and picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", wait=True):  # a run in training may be writing its own records
-        path, new = folder / "per_image.csv", {(str(step), name) for name in names}
-        header = ["step", "name", *per_image]
-        rows = []
-        if path.exists():
-            with open(path, newline="") as file:
-                found = list(csv.reader(file))
-            if found[:1] == [header]:
-                rows = [row for row in found[1:] if tuple(row[:2]) not in new]
-        for i, name in enumerate(names):
-            rows.append([str(step), name, *(f"{values[i]:.6g}" for values in per_image.values())])
-        rows.sort(key=lambda row: (int(row[0]), row[1]))
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        write_whole(path, text.getvalue())
+def _is_stale(known: dict, new: dict) -> bool:
+    return known["step"] == new["step"] and known.get("weights") != new["weights"]
 
 
 def _replaces(new: dict, old: dict) -> bool:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, read_config
+from p2p_keras.config import TrainConfig
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
-from p2p_keras.evaluation.records import add_per_image, add_record, comparable, make_record, read_records
+from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
 from p2p_keras.images import charts, codec
 from p2p_keras.images.files import file_names, palette_of, write_png, write_whole
 from p2p_keras.images.sheets import class_colours, grid
@@ -21,8 +21,9 @@ from p2p_keras.metrics.inception import Extractor
 from p2p_keras.models import make_inference
 from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.generator import build_generator
-from p2p_keras.workdir.resolve import Data, settle
+from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.generator import build_generator, weights_checksum
+from p2p_keras.workdir.resolve import Data, resolve
 
 SHEET_ROWS = 3  # of the best, of the median, of the worst
 
@@ -33,7 +34,7 @@ class Run(NamedTuple):
     workdir: Path
     config: TrainConfig
     steps_per_epoch: int
-    chosen: list[tuple[int, Path]]  # steps, and the folders their checkpoints lie in
+    which: str  # of its checkpoints: `latest`, `best`, `all`, or a step
     pairs: scoring.Split
 
     @property
@@ -60,22 +61,27 @@ def open_run(
         split: `test`, `val` or `train`.
         which: `latest`, `best`, `all`, or a step.
         limit: Only so many pictures, spread evenly over the split.
-        report: Told what was left out or passed over, line by line.
+        report: Called with one line for each file that was left out.
 
     Raises:
         UserError: The folder holds no run, or the data or the checkpoint are not there.
     """
     config, record = read_config(workdir / "config.json")
-    chosen = checkpoints.choose(workdir / "checkpoints", which, report)
+    checkpoints.choose(workdir / "checkpoints", which)
     (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
     config, data = _find_data(config, workdir, data_dir, panels, split, report)
     steps_per_epoch = record["data"]["counts"]["train"] // config.batch_size
     pairs = scoring.take_split(data.pairs, data.reading, split, limit)
-    return Run(workdir, config, steps_per_epoch, chosen, pairs)
+    return Run(workdir, config, steps_per_epoch, which, pairs)
 
 
 def evaluate(
-    run: Run, extractor: Extractor | None, reason: str = "", batch_size: int = 16, save_images: bool = False
+    run: Run,
+    extractor: Extractor | None,
+    reason: str = "",
+    batch_size: int = 16,
+    save_images: bool = False,
+    report: Callable[[str], None] = print,
 ) -> list[dict]:
     """Scores checkpoints of a run on a split, by the run's inference contract, and writes `eval/<split>/`.
 
@@ -86,38 +92,43 @@ def evaluate(
         batch_size: Pictures at a time.
         save_images: Writes every generated picture to `images/step_<step>/`, under its source's name, as PNG of the
             target's kind; a label map as an indexed PNG with the palette of the targets' own, or `class_colours`.
+        report: Called with one line for each checkpoint that was skipped.
 
     Returns:
         The new records of `metrics.json`, by step.
 
     Raises:
-        UserError: A checkpoint does not fit, or a picture cannot be scored.
+        UserError: No chosen checkpoint is whole, or one does not fit, or a picture cannot be scored.
     """
-    folder, pairs, chosen = run.folder, run.pairs, run.chosen
+    folder, pairs, count = run.folder, run.pairs, len(run.pairs.files)
     generator = build_generator(run.config)
     generate = make_inference(generator)
     extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
     palette = _palette(pairs) if save_images else None
-    count, records = len(pairs.files), []
-    progress = ProgressLine((len(chosen) + bool(extractor)) * count, "pictures")
+    passes = 1 if run.which != "all" else len(checkpoints.choose(run.workdir / "checkpoints", "all"))
+    progress = ProgressLine((passes + bool(extractor)) * count, "pictures")
     reference = None
     if extractor:
         reference = scoring.describe_reference(
             pairs, batch_size, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
         )
-    for number, (step, place) in enumerate(chosen, start=1 if extractor else 0):
+
+    def skipped(line: str) -> None:
+        progress.clear()
+        report(line)
+
+    records = []
+    for step in checkpoints.restore_each(generator, run.workdir / "checkpoints", run.which, skipped):
         images_folder = folder / "images" / f"step_{step:08d}"
         write = _image_writer(images_folder, pairs.names, palette) if save_images else None
-        on_batch = _after_batch(progress, number * count, f"step {step}", write)
-        checkpoints.restore_generator(generator, place, step)
+        on_batch = _after_batch(progress, (len(records) + bool(extractor)) * count, f"step {step}", write)
         scores = scoring.score_pictures(generate, pairs, batch_size, extractor, on_batch)
         summary = scoring.summarise(scores, reference, extractor, reason)
-        epoch = step / run.steps_per_epoch
-        records.append(make_record(run.config, step, epoch, pairs, summary, extractor))
-        add_record(folder, records[-1])
-        add_per_image(folder, step, pairs.names, scores.per_image)
+        epoch, weights = step / run.steps_per_epoch, weights_checksum(generator)
+        records.append(make_record(run.config, step, epoch, weights, pairs, summary, extractor))
+        add_record(folder, records[-1], pairs.names, scores.per_image)
+        write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], step))
     progress.clear()
-    write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], chosen[-1][0]))
     return records
 
 
@@ -157,7 +168,7 @@ def _find_data(
         folder = workdir / "eval"  # so that the run's own memory of its data stays
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
-    config, data = settle(config, config, folder, report, needed=split)
+    config, data = resolve(config, config, folder, report, needed=split)
     for name, problem in data.bad.items():
         if name.startswith(f"{split}/"):
             report(f"Left out {name}: {problem}")

@@ -39,7 +39,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     Args:
         path: Where it is.
         which: `latest`, `best` or a step, of a run.
-        report: Told of damaged checkpoints that were passed over.
+        report: Called with one line for each checkpoint that was skipped.
 
     Raises:
         UserError: There is nothing of the kind, or it cannot be read.

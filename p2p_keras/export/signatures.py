@@ -59,6 +59,9 @@ def decode_pictures(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf
     Converted as `images.decode` does; for 8-bit RGB grey becomes three equal channels, alpha is dropped, of 16-bit PNG
     the upper 8 bits are taken. TensorFlow ignores EXIF orientation, so a rotated picture is translated as it is stored.
 
+    One file is decoded at a time: 64 megapixels are 200 MB as bytes, and 800 MB as the floats that are resized, so a
+    batch of any files takes about 1 GB at most. What that costs is not much beside the generator.
+
     A label map must be a grey PNG of 8 bits whose numbers are the classes. Indexed ones, which training and
     p2p-translate read, are refused: in a graph TensorFlow sees a palette's colours, and not which entries they were.
 
@@ -72,11 +75,14 @@ def decode_pictures(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf
         return resize(decoded, image_size, kind)
 
     numbers = tf.range(tf.shape(encoded)[0])
-    return tf.map_fn(decode_one, (numbers, encoded), fn_output_signature=tf.float32)
+    return tf.map_fn(decode_one, (numbers, encoded), fn_output_signature=tf.float32, parallel_iterations=1)
 
 
 def encode_pictures(pictures: tf.Tensor) -> tf.Tensor:
-    """PNG files of levels (B, H, W, 1 to 4), of the same bit depth: strings (B,). A label map's is grey."""
+    """PNG files of levels (B, H, W, 1 to 4), of the same bit depth: strings (B,). A label map's is grey.
+
+    Several at a time: what is encoded is there already, and its files are smaller.
+    """
     return tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)
 
 
@@ -97,8 +103,9 @@ def translate_tiled(
     """Translates (B, H, W, C) in tiles of the size trained on, which overlap by half and are blended without seams.
 
     Every pixel lies in two tiles of each axis, whose weights (a raised cosine) add up to one; at the border the picture
-    is continued by reflection. One tile is computed at a time and finished rows are quantised, so memory beyond input
-    and output is that of one tile and one row of tiles. Of label maps it is the classes' channels that are blended.
+    is continued by reflection. One tile is computed at a time, also of a batch, and finished rows are quantised, so
+    memory beyond input and output is that of one tile and one row of tiles. Of label maps it is the classes' channels
+    that are blended.
 
     Args:
         generate: Of one tile's levels, (1, tile, tile, C), -> float32 (1, tile, tile, K) in [-1, 1].
@@ -110,11 +117,10 @@ def translate_tiled(
     Returns:
         Its levels, (B, H, W, kind.depth).
     """
+    one_by_one = {"fn_output_signature": kind.dtype, "parallel_iterations": 1}
     if seed is None:
-        return tf.map_fn(lambda one: _tiled(generate, one, None, tile, kind), picture, fn_output_signature=kind.dtype)
-    return tf.map_fn(
-        lambda both: _tiled(generate, both[0], both[1], tile, kind), (picture, seed), fn_output_signature=kind.dtype
-    )
+        return tf.map_fn(lambda one: _tiled(generate, one, None, tile, kind), picture, **one_by_one)
+    return tf.map_fn(lambda both: _tiled(generate, both[0], both[1], tile, kind), (picture, seed), **one_by_one)
 
 
 def _tiled(generate: Generate, picture: tf.Tensor, seed: tf.Tensor | None, tile: int, kind: Kind) -> tf.Tensor:

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from p2p_keras import models
-from p2p_keras.config import TrainConfig, input_kind, read_config, target_kind
+from p2p_keras.config import TrainConfig, input_kind, target_kind
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
@@ -26,7 +26,8 @@ from p2p_keras.images import codec
 from p2p_keras.system.files import checksum, sync_path, sync_tree
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.generator import build_generator
+from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.generator import build_generator, weights_checksum
 
 METADATA = "metadata.json"
 
@@ -49,7 +50,7 @@ def load_trained(
         workdir: The run's folder.
         which: `latest`, `best`, or a step.
         precision: `float32` or `bfloat16`; empty takes the run's.
-        report: Told of damaged checkpoints that were passed over.
+        report: Called with one line for each checkpoint that was skipped.
 
     Raises:
         UserError: There is no run, or no such checkpoint.
@@ -57,10 +58,9 @@ def load_trained(
     config, _ = read_config(workdir / "config.json")
     if which == "all":
         raise UserError("One checkpoint is needed: --checkpoint is latest, best or a step. Received: all")
-    step, place = checkpoints.choose(workdir / "checkpoints", which, report)[-1]
     config = dataclasses.replace(config, precision=precision or config.precision)
     generator = build_generator(config, any_size=True)
-    checkpoints.restore_generator(generator, place, step)
+    step = next(checkpoints.restore_each(generator, workdir / "checkpoints", which, report))
     return Trained(generator, config, step, workdir)
 
 
@@ -237,11 +237,12 @@ def _endpoint(function: Callable, spec: tf.TensorSpec, noise: bool) -> tuple[Cal
 
 def _describe(trained: Trained, noise: bool) -> dict:
     """What is known about the model, beside its files."""
+    weights = weights_checksum(trained.generator)  # not by the step: a run may have been begun anew
     records = [
         record
         for split in SPLITS
         for record in read_records(trained.workdir / "eval" / split)
-        if record["step"] == trained.step
+        if record.get("weights") == weights
     ]
     kept = ("count", "metrics", "extractor", "pictures", "inference")
     return {

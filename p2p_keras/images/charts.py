@@ -1,6 +1,5 @@
 """Pictures of numbers, by matplotlib."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -10,22 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from p2p_keras.images.files import write_png
+from p2p_keras.metrics.table import BY_NAME, in_order, split_label
 
 LN2 = 0.6931  # what both adversarial losses are when the discriminator cannot tell real from generated
 
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-
-METRIC_TITLES = {  # what the panel is called, and which way is up
-    "l1": ("L1, [-1, 1]", "lower"),
-    "psnr": ("PSNR, dB", "higher"),
-    "ssim": ("SSIM", "higher"),
-    "sharpness_difference": ("Sharpness diff., dB", "higher"),
-    "pixel_accuracy": ("Pixel accuracy", "higher"),
-    "mean_iou": ("Mean IoU", "higher"),
-    "fid": ("FID", "lower"),
-    "kid": ("KID", "lower"),
-    "inception_score": ("Inception Score", "higher"),
-}
 
 
 def training_curves(history: list[dict], path: Path) -> None:
@@ -47,7 +35,8 @@ def training_figure(history: list[dict]) -> Figure:
     """
     epochs = [record["epoch"] for record in history]
     scored = [record for record in history if record.get("evaluation")]
-    seen = _in_order({name for record in scored for name in record["evaluation"]}, ("kid", "fid"))
+    found = in_order({name for record in scored for name in record["evaluation"]})
+    seen = [name for base in ("kid", "fid") for name in found if split_label(name)[0] == base]
     figure = Figure(figsize=(13.5 if seen else 9, 3.2), dpi=120, layout="constrained")
     adversarial, reconstruction, *more = figure.subplots(1, 3 if seen else 2)
     marker = "o" if len(epochs) < 30 else None
@@ -90,25 +79,25 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
         curves: For each curve's name the records of `metrics.json` on it, by step.
     """
     found = {name for records in curves.values() for record in records for name in record["metrics"]}
-    names = _in_order(found, METRIC_TITLES)
+    names = [name for name in in_order(found) if BY_NAME[split_label(name)[0]].chart_title]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     epochs = [record["epoch"] for records in curves.values() for record in records]
     figure = Figure(figsize=(3.2 * columns, 2.6 * rows + 0.4), dpi=120, layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, name in zip(panels, names, strict=False):
-        base, _, label = name.partition("@")
-        title, better = METRIC_TITLES[base]
+        base, label = split_label(name)
+        better = "higher" if BY_NAME[base].higher_is_better else "lower"
         for i, (curve, records) in enumerate(curves.items()):
             known = [record for record in records if name in record["metrics"]]
             x = [record["epoch"] for record in known]
             y = np.array([record["metrics"][name] for record in known])
             panel.plot(x, y, label=curve, color=f"C{i}", marker="o", markersize=3)
-            spread_name = f"{base}_std" + (f"@{label}" if label else "")
+            spread_name = f"{base}_std{label}"
             if any(spread_name in record["metrics"] for record in known):
                 spread = np.array([record["metrics"][spread_name] for record in known])
                 panel.fill_between(x, y - spread, y + spread, color=f"C{i}", alpha=0.2, linewidth=0)
-        panel.set(xlabel="epoch", title=f"{title}{'@' + label if label else ''}, {better} is better")
+        panel.set(xlabel="epoch", title=f"{BY_NAME[base].chart_title}{label}, {better} is better")
         panel.set_xlim(0, 1.05 * max(epochs))
     for panel in panels[len(names) :]:
         panel.remove()
@@ -118,11 +107,6 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
     if len(curves) > 1:
         panels[0].legend(frameon=False)
     return figure
-
-
-def _in_order(found: set[str], order: Iterable[str]) -> list[str]:
-    """Of metrics as `kid@768` those that the order names, as `kid`, in its order."""
-    return [name for base in order for name in sorted(found) if name.partition("@")[0] == base]
 
 
 @matplotlib.rc_context(_STYLE)

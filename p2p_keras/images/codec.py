@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from p2p_keras.images.files import encode_png
+from p2p_keras.images.files import class_numbers, encode_png, stored_bits
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.images.sheets import class_colours
 
@@ -112,6 +112,9 @@ def decode(encoded: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
     file with more bits than asked for the upper ones are taken, 8 bits become 16 by repetition.
 
     TensorFlow's default JPEG transform is up to 3 levels off; INTEGER_ACCURATE is the one Pillow uses.
+
+    Raises:
+        ValueError: It is no label map, see `class_numbers`; inside a graph a tf.errors.InvalidArgumentError.
     """
     if kind.labels:
         # Through Pillow, for TensorFlow decodes a palette to its colours and forgets which entry they were.
@@ -140,4 +143,4 @@ def decode(encoded: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
 def _decode_classes(encoded: bytes | np.ndarray) -> np.ndarray:
     content = np.asarray(encoded, object).item()  # bytes in a graph, but outside of one an array that holds them
     with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image if image.mode in ("P", "L") else image.convert("L"))[..., None]
+        return class_numbers(image, stored_bits(content))[..., None]

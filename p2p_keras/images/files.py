@@ -30,6 +30,34 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
 
 
+def stored_bits(head: bytes) -> int:
+    """Bits of each number in an image file, as its first 25 bytes say: 1, 2, 4, 8 or 16 of a PNG, 8 of a JPEG.
+
+    Pillow does not tell: it opens grey of 2 and 4 bits as if it had 8, and so colours of 16.
+    """
+    return head[24] if head.startswith(b"\x89PNG") and len(head) > 24 else 8
+
+
+def class_numbers(image: Image.Image, bits: int) -> np.ndarray:
+    """The classes that a label map holds, uint8 (H, W): the numbers in the file, of an indexed PNG its entries.
+
+    Args:
+        image: As Pillow opened it.
+        bits: What `stored_bits` says of its file.
+
+    Raises:
+        ValueError: Files like this cannot hold classes; says why in a few words.
+    """
+    if image.mode not in ("1", "L", "P"):
+        raise ValueError(f"its pixels are {image.mode}; a label map is an indexed or grey PNG of class numbers")
+    if image.format != "PNG":
+        raise ValueError(f"it is a {image.format}; a label map is a PNG, for JPEG changes class numbers")
+    numbers = np.asarray(image).astype(np.uint8)
+    if image.mode == "L" and bits < 8:
+        numbers //= 255 // (2**bits - 1)  # Pillow spreads grey levels over 0 to 255, so that 3 of 2 bits becomes 255
+    return numbers
+
+
 def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
     """Turns (H, W, C) as its EXIF orientation says, 1 to 8: the array that `ImageOps.exif_transpose` gives."""
     if orientation in (5, 6, 7, 8):  # lying on its side

@@ -1,30 +1,19 @@
 """Metrics: pure functions over arrays, arguments named by role; the feature extractor is injected."""
 
-from p2p_keras.metrics.distribution import frechet_distance, inception_score, kernel_distance
-from p2p_keras.metrics.inception import Extractor, load_extractor
-from p2p_keras.metrics.labels import confusion, mean_iou, pixel_accuracy
-from p2p_keras.metrics.paired import (
-    crossview_psnr,
-    crossview_sharpness_difference,
-    l1,
-    psnr,
-    sharpness_difference,
-    ssim,
-)
+import importlib
 
-__all__ = [
-    "Extractor",
-    "confusion",
-    "crossview_psnr",
-    "crossview_sharpness_difference",
-    "frechet_distance",
-    "inception_score",
-    "kernel_distance",
-    "l1",
-    "load_extractor",
-    "mean_iou",
-    "pixel_accuracy",
-    "psnr",
-    "sharpness_difference",
-    "ssim",
-]
+_HOMES = {
+    "distribution": ("frechet_distance", "inception_score", "kernel_distance"),
+    "inception": ("Extractor", "load_extractor"),
+    "labels": ("confusion", "mean_iou", "pixel_accuracy"),
+    "paired": ("crossview_psnr", "crossview_sharpness_difference", "l1", "psnr", "sharpness_difference", "ssim"),
+}
+__all__ = sorted(name for names in _HOMES.values() for name in names)
+
+
+def __getattr__(name: str):
+    """Loads a function's module when it is first asked for, so that the table of metrics loads without TensorFlow."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

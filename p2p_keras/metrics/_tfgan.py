@@ -40,6 +40,7 @@ _formulas = _load()
 
 classifier_score_from_logits = _formulas.classifier_score_from_logits
 frechet_classifier_distance_from_activations = _formulas.frechet_classifier_distance_from_activations
+trace_sqrt_product = _formulas.trace_sqrt_product
 
 
 def kernel_classifier_distance_from_activations(

@@ -2,7 +2,8 @@
 
 Measures such as FID compare the features of one certain network, the Inception v3 of 2015-12-05. Any other network may
 be put in its place, under another name: see `Extractor.label`. A network is a program: load it only from where you
-would take one.
+would take one. What is downloaded comes by https, is compared with the published sum where there is one, and must be
+the same as the first time.
 """
 
 import contextlib
@@ -19,20 +20,32 @@ from p2p_keras.errors import UserError
 from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
 from p2p_keras.system.cache import cache_folder
 from p2p_keras.system.fetch import RECORD, Words, checksum, fetch, install, is_cached, short_hash
+from p2p_keras.system.pins import Pin
 
 SIZE = 299
 RESIZING = f"bicubic, antialiased, clipped, to {SIZE}x{SIZE}"  # what `preprocess` does, for the record
 
-# The network of 2015-12-05: TF-GAN's module, where it was, where it has moved and where it lay; TF-GAN's earlier file
-# (it is called v1, but is the same Inception v3); and the file of TensorFlow's tutorials. Links rot.
+# The network of 2015-12-05: the file of TensorFlow's tutorials, in its archive and as openai/guided-diffusion's
+# evaluations/evaluator.py fetches it; TF-GAN's module, where it was, where it has moved and where it lay; and TF-GAN's
+# earlier file (it is called v1, but is the same Inception v3). Links rot. Those with a published sum come first.
 KNOWN_PLACES = (
+    "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",
+    "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/classify_image_graph_def.pb",
     "https://tfhub.dev/tensorflow/tfgan/eval/inception/1?tf-hub-format=compressed",
     "https://www.kaggle.com/api/v1/models/tensorflow/inception/tensorFlow1/tfgan-eval-inception/1/download",
     "https://storage.googleapis.com/tfhub-modules/tensorflow/tfgan/eval/inception/1.tar.gz",
-    "https://storage.googleapis.com/download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",
-    "http://download.tensorflow.org/models/frozen_inception_v1_2015_12_05.tar.gz",
-    "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz",
+    "https://storage.googleapis.com/download.tensorflow.org/models/frozen_inception_v1_2015_12_05.tar.gz",
 )
+
+# Of classify_image_graph_def.pb, 95,673,916 bytes, as Dramwig/CoFiTok-internal on GitHub gives it in
+# docs/experiment_conditions/adm_evaluator_asset_2026-07-11.md; two more public repositories give the same for that
+# URL. That the archive holds this file follows from its size in public listings of the archive; if it were another,
+# that place would be passed over. Nobody was found who publishes the sums of TF-GAN's files.
+_GRAPH_SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"
+PINS = {
+    KNOWN_PLACES[0]: Pin(_GRAPH_SHA256, "classify_image_graph_def.pb"),
+    KNOWN_PLACES[1]: Pin(_GRAPH_SHA256),
+}
 
 
 class Extractor(NamedTuple):
@@ -79,7 +92,7 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
     """Loads a network and tries it on two pictures.
 
     Args:
-        source: `default` for the network of `KNOWN_PLACES`, downloaded once; or the http(s) URL of an archive; or a
+        source: `default` for the network of `KNOWN_PLACES`, downloaded once; or the https URL of an archive; or a
             folder with a SavedModel or a frozen graph in it, at whatever depth; or a `.pb` file; or an archive.
         report: Told in one line of every download.
         cache: Where archives are unpacked; the user's cache folder without.
@@ -104,7 +117,7 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
 def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path, str]:
     """The SavedModel's folder or the frozen graph's file, and what to call its source."""
     if source == "default":
-        folder = fetch(KNOWN_PLACES, cache / "default", _words(KNOWN_PLACES[-1]), report)
+        folder = fetch(KNOWN_PLACES, cache / "default", _words(KNOWN_PLACES[0]), report, pins=PINS)
         return _network_in(folder), json.loads((folder / RECORD).read_text())["url"]
     if source.startswith(("http://", "https://")):
         return _network_in(fetch([source], cache / f"url-{short_hash(source)}", _words(source), report)), source

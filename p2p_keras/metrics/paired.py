@@ -13,7 +13,6 @@ with those tables only.
 """
 
 import numpy as np
-import tensorflow as tf
 
 from p2p_keras.errors import UserError
 
@@ -51,6 +50,8 @@ def ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
         raise UserError(
             f"SSIM looks through a window of 11x11 pixels. Received pictures of {generated.shape[-3:]}. Leave it out."
         )
+    import tensorflow as tf  # here, so that the table of metrics, which --help needs, loads without it
+
     pictures = tf.constant(generated), tf.constant(reference)
     return tf.image.ssim(*pictures, max_val=_peak(generated)).numpy().astype(np.float64)
 

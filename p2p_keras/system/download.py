@@ -16,6 +16,8 @@ from email.message import Message
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from p2p_keras.system import files
+from p2p_keras.system.https import open_url
 from p2p_keras.system.progress import ProgressLine
 
 PAUSES_SECS = (1, 2, 4, 8)  # before each further try, after a connection that was cut
@@ -48,7 +50,7 @@ def download(
     A connection that is cut is tried again after each of `PAUSES_SECS`, as many times in a row as bring nothing new.
 
     Args:
-        url: Where it is.
+        url: Where it is: by https, or on this machine.
         path: The file. Until None is returned it is only a part.
         report: Told in one line that the download begins or goes on, and of every further try.
         sleep: Waits for so many seconds.
@@ -89,8 +91,8 @@ def can_continue(url: str, path: Path) -> bool:
 
 def forget(path: Path) -> None:
     """Removes a part and what stands beside it."""
-    for name in (path, _source_path(path), _new_source_path(path)):
-        name.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    _source_path(path).unlink(missing_ok=True)
 
 
 def _add_rest(url: str, path: Path, report: Callable[[str], None]) -> None:
@@ -115,7 +117,7 @@ def _ask(source: _Source, done: int) -> tuple[http.client.HTTPResponse, int]:
     """The server's reply, and at which byte of the file it begins: at `done`, or at 0 if the rest is not to be had."""
     headers = {"Range": f"bytes={done}-", "If-Range": source.validator} if done else {}
     try:
-        reply = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=_TIMEOUT_SECS)
+        reply = open_url(urllib.request.Request(source.url, headers=headers), timeout=_TIMEOUT_SECS)
     except urllib.error.HTTPError as error:
         error.close()
         if done and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -203,16 +205,11 @@ def _read_source(url: str, path: Path) -> _Source | None:
 
 
 def _write_source(source: _Source, path: Path) -> None:
-    _new_source_path(path).write_text(json.dumps(source._asdict()) + "\n")
-    os.replace(_new_source_path(path), _source_path(path))
+    files.write_whole(_source_path(path), json.dumps(source._asdict()) + "\n", sync=False)
 
 
 def _source_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
-
-
-def _new_source_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.json.new")
 
 
 def _size(path: Path) -> int:

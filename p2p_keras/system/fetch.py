@@ -1,29 +1,24 @@
 """Getting an archive to disk: download, compare, unpack, and only then give it its name."""
 
-import concurrent.futures
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import stat
-import tarfile
 import time
 import urllib.parse
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from p2p_keras.errors import UserError
 from p2p_keras.system import files
 from p2p_keras.system.download import can_continue, download, forget
-from p2p_keras.system.progress import ProgressLine
+from p2p_keras.system.https import is_safe
+from p2p_keras.system.pins import Pin, compare, record
+from p2p_keras.system.unpack import unpack
 
 RECORD = "source.json"  # in a cached folder: where it came from, and the checksums it came with
-_MB = 1 << 20
 
 
 class Words(NamedTuple):
@@ -48,8 +43,13 @@ def fetch(
     words: Words,
     report: Callable[[str], None] = print,
     sleep: Callable[[float], None] = time.sleep,
+    pins: Mapping[str, Pin] | None = None,
+    name: str | None = None,
 ) -> Path:
     """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
+
+    All comes by https, or from this machine. Where a sha256 was published, a place that gives something else is passed
+    over. The sum of what is found is recorded for good (`system.pins`): whatever else comes later is refused.
 
     A download that was cut off is kept, with what it is a part of, in a hidden folder `.NAME.part` beside `folder`, and
     the next call goes on from it. That folder is gone after success. One process at a time works in it: a second one
@@ -62,17 +62,21 @@ def fetch(
         words: What to call it in messages.
         report: Told in one line of every download that begins, is tried again, or is waited for.
         sleep: Waits for so many seconds, before a connection that was cut is tried again.
+        pins: The published sums, by URL.
+        name: Under which the sum is recorded, if all places are to give the same; None records it under its URL.
 
     Returns:
         `folder`.
 
     Raises:
-        UserError: No place gave anything whole, what was fetched earlier has changed, or the folder cannot be written.
+        UserError: A URL is not of https, no place gave anything whole, what was fetched earlier has changed or is
+            another now, or the folder cannot be written.
     """
-    if is_cached(folder, words):
+    _refuse_plain(urls, words)
+    if _is_fetched(folder, words, name):
         return folder
     with _part_of(folder, words, report) as part:
-        if is_cached(folder, words):  # by the process that was waited for
+        if _is_fetched(folder, words, name):  # by the process that was waited for
             return folder
         problems: dict[str, list[str]] = {}  # what went wrong -> hosts
         archives = {
@@ -80,11 +84,14 @@ def fetch(
         }
         for url in sorted(urls, key=lambda url: not can_continue(url, archives[url])):
             archives[url].parent.mkdir(exist_ok=True)
+            files.remove_leftovers(archives[url].parent)
             problem = download(url, archives[url], report, sleep)
             if problem is None:
-                problem = _unpack(archives[url], part / "content")
+                problem = _take(archives[url], part / "content", (pins or {}).get(url), report)
                 if problem is None:
-                    _give_name(part / "content", folder, url, checksum(archives[url]), words)
+                    source = _source_of(part / "content", url, archives[url])
+                    _record(name or url, source["content_sha256"], archives[url], words)
+                    _give_name(part / "content", folder, source, words)
                     return folder
                 forget(archives[url])
             problems.setdefault(problem, []).append(urllib.parse.urlsplit(url).netloc)
@@ -104,8 +111,13 @@ def install(archive: Path, folder: Path, words: Words) -> None:
     """
     with _part_of(folder, words) as part:
         if not is_cached(folder, words):
-            unpack(archive, part / "content", words)
-            _give_name(part / "content", folder, str(archive), checksum(archive), words)
+            problem = unpack(archive, part / "content")
+            if problem:
+                raise UserError(
+                    f"A {words.noun} comes as {words.formats}. Received {archive}: {problem}. "
+                    "Download it again or name another file."
+                )
+            _give_name(part / "content", folder, _source_of(part / "content", str(archive), archive), words)
 
 
 def is_cached(folder: Path, words: Words) -> bool:
@@ -129,27 +141,59 @@ def is_cached(folder: Path, words: Words) -> bool:
     return True
 
 
-def unpack(archive: Path, folder: Path, words: Words) -> None:
-    """Unpacks a tar archive (however compressed) or a zip; a `.pb` file is copied.
+def _refuse_plain(urls: Iterable[str], words: Words) -> None:
+    for url in urls:
+        if not is_safe(url):
+            raise UserError(
+                f"A {words.noun} is fetched by https, for what comes by http anybody on the line can change; http is "
+                f"for this machine itself (localhost, 127.0.0.1, [::1]). Received {url}. Give an https URL, or "
+                f"{words.way_out}."
+            )
 
-    Only regular files are written. Links are passed over, so that nothing can be written through them. It is our own
-    loop because `tarfile`'s `filter` is missing in some Python 3.10 and 3.11.
 
-    Args:
-        archive: The file.
-        folder: Made if need be. After an error it may hold a part.
-        words: What to call it in messages.
-
-    Raises:
-        UserError: It is no archive, is damaged, or names a file outside the folder.
-        OSError: The disk is full.
-    """
-    problem = _unpack(archive, folder)
-    if problem:
+def _is_fetched(folder: Path, words: Words, name: str | None) -> bool:
+    """As `is_cached`, for what `fetch` put there: it must have come by https, and have the recorded sum if any."""
+    if not is_cached(folder, words):
+        return False
+    source = json.loads((folder / RECORD).read_text())
+    url = source.get("url", "an unknown place")
+    if not is_safe(url):
         raise UserError(
-            f"A {words.noun} comes as {words.formats}. Received {archive}: {problem}. "
-            "Download it again or name another file."
+            f"A {words.noun} must have come by https, but {folder} came from {url}. Remove that folder, then it is "
+            "fetched again."
         )
+    compare(name or url, source["content_sha256"], words.noun)
+    return True
+
+
+def _take(archive: Path, content: Path, pin: Pin | None, report: Callable[[str], None]) -> str | None:
+    """Unpacks, and compares with the published sum if there is one. Returns what is wrong in a few words, or None."""
+    shutil.rmtree(content, ignore_errors=True)  # what another place gave before it failed
+    if pin is None:
+        return unpack(archive, content)
+    if pin.file:
+        problem = unpack(archive, content, pin.file)
+        if problem:
+            return problem
+    found = checksum(content / pin.file if pin.file else archive)
+    if found != pin.sha256:
+        problem = f"its sha256 is {found[:12]}, but {pin.sha256[:12]} was published"
+        report(f"This place is passed over: {problem}")
+        return problem
+    return None if pin.file else unpack(archive, content)
+
+
+def _source_of(content: Path, url: str, archive: Path) -> dict[str, str]:
+    return {"url": url, "archive_sha256": checksum(archive), "content_sha256": checksum(content)}
+
+
+def _record(name: str, sha256: str, archive: Path, words: Words) -> None:
+    """Records the content's sum. What is not as recorded is not kept."""
+    try:
+        record(name, sha256, words.noun)
+    except UserError:
+        forget(archive)
+        raise
 
 
 def checksum(path: Path) -> str:
@@ -161,56 +205,6 @@ def checksum(path: Path) -> str:
     for name in sorted(content.keys() - {RECORD}):
         digest.update(f"{files.checksum(content[name])} {name}\n".encode())
     return digest.hexdigest()
-
-
-def _unpack(archive: Path, folder: Path) -> str | None:
-    """As `unpack`. Returns what is wrong with the archive in a few words, or None; a full disk is an OSError."""
-    written, line = [], ProgressLine(archive.stat().st_size // _MB, "MB")
-    try:
-        with open(archive, "rb") as raw:
-            for name, content in _files_of(raw, archive):
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                    return f"it would write outside its folder, to {name}"
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(path, "wb") as file:
-                    shutil.copyfileobj(content, file, _MB)
-                written.append(path)
-                line.update(raw.tell() // _MB, "unpacking")
-    except Exception as error:  # the decoders of five formats raise as many kinds, and one may be missing from Python
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return str(error) or type(error).__name__
-    finally:
-        line.clear()
-    # Together at the end, for one after the other a hundred thousand pictures take minutes, on a turning disk an hour.
-    with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        list(threads.map(files.sync_path, written))
-    return None if written else "there is no file in it"
-
-
-def _files_of(raw: IO[bytes], archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Names and contents of the regular files; the folders follow from the names."""
-    if archive.suffix == ".pb":
-        yield archive.name, raw
-    elif tarfile.is_tarfile(raw):
-        raw.seek(0)  # some Python 3.11 leave it where they looked
-        with tarfile.open(fileobj=raw) as tar:
-            for member in tar:
-                if member.isreg():
-                    yield member.name, tar.extractfile(member)
-            # tarfile stops at the archive's end mark, and takes a damaged name for one; a compressed file's own
-            # checksum comes after that, and is compared by whoever reads so far.
-            while tar.fileobj.read(_MB):
-                pass
-    elif zipfile.is_zipfile(raw):
-        with zipfile.ZipFile(raw) as zipped:
-            for info in zipped.infolist():
-                if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-                    with zipped.open(info) as file:
-                        yield info.filename, file
-    else:
-        raise ValueError("it is no archive")
 
 
 @contextlib.contextmanager
@@ -230,26 +224,24 @@ def _part_of(folder: Path, words: Words, report: Callable[[str], None] = lambda 
         raise _not_writable(folder, words, error) from error
 
 
-def _lock(part: Path, words: Words, report: Callable[[str], None]) -> IO[str]:
-    """Makes the folder and waits for its lock, which lasts until the file is closed; a killed process leaves none."""
-    told = False
+def _lock(part: Path, words: Words, report: Callable[[str], None]) -> contextlib.ExitStack:
+    """Makes the folder and waits for its lock, which lasts until the stack is closed."""
+    wait = False
     part.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with contextlib.suppress(FileExistsError):  # not exist_ok, which fails if the folder goes at that moment
             part.mkdir()
-        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
-            lock = stack.enter_context(open(part / "lock", "w"))
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                descriptor = stack.enter_context(files.locked(part / "lock", wait))
+                # Whoever held it may have removed it with the folder: then it keeps nobody out any more.
+                if os.path.samestat(os.fstat(descriptor), os.stat(part / "lock")):
+                    return stack.pop_all()
             except BlockingIOError:
-                if not told:
-                    report(f"Another process is fetching this {words.noun}; waiting for it")
-                told = True
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            # Whoever held it may have removed it with the folder: then it keeps nobody out any more.
-            if os.path.samestat(os.fstat(lock.fileno()), os.stat(part / "lock")):
-                stack.pop_all()
-                return lock
+                report(f"Another process is fetching this {words.noun}; waiting for it")
+                wait = True
+            except FileNotFoundError:  # it went with the folder
+                pass
 
 
 def _tidy(part: Path, done: bool) -> None:
@@ -263,15 +255,12 @@ def _tidy(part: Path, done: bool) -> None:
             part.rmdir()
 
 
-def _give_name(content: Path, folder: Path, url: str, archive_sha256: str, words: Words) -> None:
-    """Adds the record and renames `content` to `folder`; if another process was first, its result stays."""
-    record = {"url": url, "archive_sha256": archive_sha256, "content_sha256": checksum(content)}
+def _give_name(content: Path, folder: Path, source: dict[str, str], words: Words) -> None:
+    """Adds where it is from and renames `content` to `folder`; if another process was first, its result stays."""
     try:
-        with open(content / RECORD, "w") as file:
-            file.write(json.dumps(record, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        files.write_whole(content / RECORD, json.dumps(source, indent=2) + "\n")
         os.rename(content, folder)
+        files.sync_path(folder.parent)
     except OSError as error:
         if not is_cached(folder, words):
             raise _not_writable(folder, words, error) from error

@@ -86,12 +86,15 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool) -> Iterator[None]:
+def locked(path: Path, wait: bool) -> Iterator[int]:
     """Keeps other processes that lock the same path out, until the block ends; a killed process leaves no lock behind.
 
     Args:
         path: A folder, or a file, which is made if need be.
         wait: For its turn; without, a path that is locked already is an error at once.
+
+    Yields:
+        The descriptor of what is locked, by which to see whether it still is what the path names.
 
     Raises:
         BlockingIOError: It is locked already, and `wait` is false.
@@ -105,7 +108,7 @@ def locked(path: Path, wait: bool) -> Iterator[None]:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
                 raise
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

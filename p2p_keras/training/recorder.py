@@ -11,6 +11,7 @@ import tensorflow as tf
 from p2p_keras.config import TrainConfig
 from p2p_keras.images import charts
 from p2p_keras.images.files import write_png
+from p2p_keras.metrics.table import BY_NAME, in_order, split_label
 from p2p_keras.system.progress import ProgressLine, duration
 from p2p_keras.training import summaries
 from p2p_keras.training.cadence import is_due
@@ -18,7 +19,6 @@ from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir.history import append_history, read_history
 
 SCALARS_EVERY_STEPS = 20
-_SHOWN = ("l1", "psnr", "ssim", "mean_iou", "fid", "kid")  # of an evaluation, in the terminal
 
 
 class Recorder:
@@ -119,7 +119,9 @@ class Recorder:
 def _scores(record: dict) -> str:
     if "evaluation" not in record:
         return ""
-    evaluation = record["evaluation"]
-    shown = [name for name in evaluation if name.partition("@")[0] in _SHOWN]
-    titles = {name: name.upper().replace("MEAN_IOU", "mIoU") for name in shown}
-    return f"\n    {evaluation['split']}: " + "  ".join(f"{titles[name]} {evaluation[name]:#.4g}" for name in shown)
+    shown = []
+    for name in in_order(set(record["evaluation"])):
+        metric, label = BY_NAME[split_label(name)[0]], split_label(name)[1]
+        if metric.live:
+            shown.append(f"{metric.title}{label} {record['evaluation'][name]:#.4g}")
+    return f"\n    {record['evaluation']['split']}: " + "  ".join(shown)

@@ -1,34 +1,30 @@
-"""The run: what is wired to what, and what happens when. The computing itself is in `trainer`."""
+"""The run: what is wired to what, and what happens when. The computing itself is in `step`."""
 
 import collections
-import contextlib
-import dataclasses
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, best_metric, check_resume, decay_steps, to_json, total_steps
+from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.data import check, pipeline
-from p2p_keras.data.pairs import Pairs, fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
 from p2p_keras.system.devices import make_strategy
 from p2p_keras.system.files import write_whole
+from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
-from p2p_keras.training.networks import Networks, build_networks
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.samples import make_sampler
+from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import LOSS_NAMES, make_train_steps
-from p2p_keras.training.validation import best_record, is_exhausted, make_validation, value_of
-from p2p_keras.versions import versions
+from p2p_keras.training.stop import stop_signals
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import locked, saved_run
+from p2p_keras.workdir.folder import locked
 from p2p_keras.workdir.history import keep_history, read_history
-from p2p_keras.workdir.resolve import Data, settle
+from p2p_keras.workdir.resolve import Data
 
 SECS_PER_CALL = 1.0  # the step function runs about so long before the loop looks at signals and draws its progress
 
@@ -48,140 +44,138 @@ def train(
         workdir: The run's folder; gets `config.json`, `checkpoints/`, `summaries/`, `samples/`, `history.jsonl`,
             `curves.png`.
         strategy: Where to compute; by default on all visible devices.
-        report: Told what a person wants to read, line by line.
+        report: Called with each line that a person should read.
 
     Returns:
-        None when the run is finished; the number of the signal (SIGINT or SIGTERM) that stopped it after a checkpoint.
+        None when the run is finished; the number of the signal (SIGINT, SIGTERM or SIGHUP) that stopped it after a
+        checkpoint.
 
     Raises:
         UserError: Settings, data, folder or disk don't allow it, or the losses are no longer finite.
     """
     workdir = Path(workdir)
     with locked(workdir):
-        saved, record = saved_run(workdir) or (None, {})
-        config, data = settle(config, saved, workdir, report)
-        strategy = strategy or make_strategy()
-        count = len(data.pairs.splits["train"])
-        _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
-        steps_per_epoch = count // config.batch_size
-        last_step = total_steps(config, steps_per_epoch)
-
-        done = max(checkpoints.list_steps(workdir / "checkpoints"), default=0)
-        if saved and done:  # before the first checkpoint nothing is bound yet
-            _check_data(record, fingerprint(data.pairs), data.pairs.root)
-            check_resume(saved, config, done, steps_per_epoch)
-        networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
-        first_step = checkpoints.restore_newest(networks.checkpoint, workdir / "checkpoints", report) or 0
-        generate, validate = make_inference(networks.generator), None
-        if config.eval_every_epochs and first_step < last_step:
-            validate = make_validation(config, generate, data, workdir, steps_per_epoch, report)
-        write_whole(workdir / "config.json", _record(config, data.pairs))
-
-        for name, problem in data.bad.items():
-            report(f"Left out {name}: {problem}")
-        for why, count in collections.Counter(data.pairs.ignored.values()).items():
-            first = next(name for name, reason in data.pairs.ignored.items() if reason == why)
-            report(f"Left out {count} file{'s' if count > 1 else ''}, as {first}: {why}")
-        if first_step >= last_step:
-            report(f"This run is finished: {first_step} of {last_step} steps are done.")
-            _report_outcome(workdir, report)
+        run = open_run(config, workdir, strategy or make_strategy(), report)
+        write_whole(workdir / "config.json", to_record(run.config, run.data.pairs))
+        _report_left_out(run.data, report)
+        if run.first_step >= run.last_step:
+            report(f"This run is finished: {run.first_step} of {run.last_step} steps are done.")
+            _report_outcome(run)
             return None
-        keep_history(workdir, first_step)
-        if _is_exhausted(config, workdir):
-            report("This run is finished: " + _exhaustion(config, workdir) + " A higher --patience continues it.")
-            _report_outcome(workdir, report)
+        keep_history(workdir, run.first_step)
+        if _is_exhausted(run, _standing(run)):
+            report(f"This run is finished: {_exhaustion(run)} A higher --patience continues it.")
+            _report_outcome(run)
             return None
         report(
-            f"{config.direction}: {count} training pairs at {config.image_size}x{config.image_size}, batch "
-            f"{config.batch_size} in {config.precision} on {strategy.num_replicas_in_sync} device(s), "
-            f"steps {first_step + 1} to {last_step}, {steps_per_epoch} an epoch"
+            f"{run.config.direction}: {len(run.data.pairs.splits['train'])} training pairs at "
+            f"{run.config.image_size}x{run.config.image_size}, batch {run.config.batch_size} in {run.config.precision} "
+            f"on {run.strategy.num_replicas_in_sync} device(s), steps {run.first_step + 1} to {run.last_step}, "
+            f"{run.steps_per_epoch} an epoch"
         )
-        draw_samples = make_sampler(generate, data.pairs, data.reading, report)
-        stopped_by = _loop(
-            config, workdir, strategy, networks, data, draw_samples, validate, steps_per_epoch, last_step, report
-        )
-        _report_outcome(workdir, report)
+        stopped_by = _train(run)
+        _report_outcome(run)
         return stopped_by
 
 
-def _loop(
-    config: TrainConfig,
-    workdir: Path,
-    strategy: tf.distribute.Strategy,
-    networks: Networks,
-    data: Data,
-    draw_samples: Callable[[], np.ndarray],
-    validate: Callable[[int], dict] | None,
-    steps_per_epoch: int,
-    last_step: int,
-    report: Callable[[str], None],
-) -> int | None:
-    first_step, steps_per_call = int(networks.step.numpy()), 1
-    step = first_step
-    train_steps = make_train_steps(strategy, *networks[:4], config.lambda_l1, networks.step)
-    files = data.pairs.files("train")
-    batches = pipeline.training_dataset(files, data.reading, config.batch_size, config.seed, step, last_step)
-    iterator = iter(strategy.experimental_distribute_dataset(batches))
-    recorder = Recorder(workdir, config, networks.loss_sums.numpy(), step, steps_per_epoch, last_step, report)
-
-    def save() -> None:
-        networks.loss_sums.assign(recorder.loss_sums)
-        checkpoints.save(networks.checkpoint, workdir / "checkpoints", step, config.keep_checkpoints)
-
-    exhausted = False
-    with recorder, _stop_signals() as stop:
-        while step < last_step and not stop and not exhausted:
+def _train(run: Run) -> int | None:
+    """The outer loop. Returns the number of the signal that stopped it."""
+    config, networks, steps_per_epoch = run.config, run.networks, run.steps_per_epoch
+    draw_samples = make_sampler(make_inference(networks.generator), run.data.pairs, run.data.reading, run.report)
+    train_steps = make_train_steps(
+        run.strategy,
+        networks.generator,
+        networks.discriminator,
+        networks.generator_optimizer,
+        networks.discriminator_optimizer,
+        config.lambda_l1,
+        networks.step,
+    )
+    batches = _batches(run)
+    recorder = Recorder(
+        run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
+    )
+    step, steps_per_call, exhausted = run.first_step, 1, False
+    with recorder, stop_signals() as stop:
+        while step < run.last_step and not stop and not exhausted:
             until = min(
                 step + steps_per_call,
                 next_due(step, steps_per_epoch),
                 next_due(step, config.checkpoint_every_steps),
-                last_step,
+                run.last_step,
             )
             started = time.monotonic()
-            losses = _take_steps(train_steps, iterator, until - step, data)
+            losses = _take_steps(train_steps, batches, until - step, run.data)
             secs = time.monotonic() - started
-            _check_finite(losses, step, workdir)
+            _check_finite(losses, step, run.checkpoints)
             recorder.add_losses(step, losses, secs)
             step = until
             steps_per_call = max(1, round(SECS_PER_CALL * len(losses) / secs))
 
             evaluation = None
-            if validate and is_due(step, config.eval_every_epochs * steps_per_epoch):
-                evaluation = validate(step)
-            if is_due(step, steps_per_epoch) or step == last_step:
+            if run.validate and is_due(step, config.eval_every_epochs * steps_per_epoch):
+                evaluation = run.validate(step)
+            if is_due(step, steps_per_epoch) or step == run.last_step:
                 recorder.end_epoch(step, evaluation)
-            if evaluation and _is_best(config, workdir, step):
                 networks.loss_sums.assign(recorder.loss_sums)
-                checkpoints.save_best(networks.checkpoint, workdir / "checkpoints", step)
-            exhausted = bool(evaluation) and _is_exhausted(config, workdir)
-            if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == last_step:
+            if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == run.last_step:
                 recorder.add_samples(step, draw_samples())
+            if evaluation:  # last: from the best checkpoint, too, a run continues, with all of this done
+                exhausted = _keep_if_best(run, step)
             if is_due(step, config.checkpoint_every_steps):
-                save()
-        if step > first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped in between
-            save()
+                _save(run, recorder, step)
+        if step > run.first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped between
+            _save(run, recorder, step)
     if exhausted:
-        report(f"Finished at step {step}: " + _exhaustion(config, workdir))
-    elif step < last_step:
-        report(f"Stopped at step {step} of {last_step}. The same command continues from the checkpoint named below.")
+        run.report(f"Finished at step {step}: {_exhaustion(run)}")
+    elif step < run.last_step:
+        run.report(
+            f"Stopped at step {step} of {run.last_step}. The same command continues from the checkpoint named below."
+        )
         return stop[0]
     return None
 
 
-def _is_best(config: TrainConfig, workdir: Path, step: int) -> bool:
-    best = best_record(read_history(workdir), best_metric(config))
-    return best is not None and best["step"] == step
+def _batches(run: Run) -> tf.data.Iterator:
+    """Of the steps that are left, shared out over the replicas."""
+    batches = pipeline.training_dataset(
+        run.data.pairs.files("train"),
+        run.data.reading,
+        run.config.batch_size,
+        run.config.seed,
+        run.first_step,
+        run.last_step,
+    )
+    return iter(run.strategy.experimental_distribute_dataset(batches))
 
 
-def _is_exhausted(config: TrainConfig, workdir: Path) -> bool:
-    return is_exhausted(read_history(workdir), best_metric(config), config.patience)
+def _save(run: Run, recorder: Recorder, step: int) -> None:
+    run.networks.loss_sums.assign(recorder.loss_sums)
+    checkpoints.save(run.networks.checkpoint, run.checkpoints, step, run.config.keep_checkpoints)
 
 
-def _exhaustion(config: TrainConfig, workdir: Path) -> str:
-    best = best_record(read_history(workdir), best_metric(config))
+def _keep_if_best(run: Run, step: int) -> bool:
+    """Keeps the checkpoint of a step that was just scored, if it is the best. Returns whether patience has run out."""
+    standing = _standing(run)
+    if standing.best and standing.best["step"] == step:
+        checkpoints.save_best(run.networks.checkpoint, run.checkpoints, step)
+    return _is_exhausted(run, standing)
+
+
+def _standing(run: Run) -> Standing:
+    kept = checkpoints.list_steps(checkpoints.best_of(run.checkpoints))
+    return judge(read_history(run.workdir), best_metric(run.config), kept[-1] if kept else None)
+
+
+def _is_exhausted(run: Run, standing: Standing) -> bool:
+    return 0 < run.config.patience <= standing.since
+
+
+def _exhaustion(run: Run) -> str:
+    metric, standing = best_metric(run.config), _standing(run)
     return (
-        f"{best_metric(config)} has not improved in {config.patience} evaluations. "
-        f"It was best at step {best['step']}, {value_of(best, best_metric(config)):.4g}."
+        f"{metric} has not improved in {standing.since} evaluations. "
+        f"It was best at step {standing.best['step']}, {value_of(standing.best, metric):.4g}."
     )
 
 
@@ -209,13 +203,13 @@ def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, d
         ) from error
 
 
-def _check_finite(losses: np.ndarray, done_steps: int, workdir: Path) -> None:
+def _check_finite(losses: np.ndarray, done_steps: int, directory: Path) -> None:
     finite = np.isfinite(losses).all(axis=1)
     if finite.all():
         return
     bad = int(np.argmin(finite))
     values = ", ".join(f"{name} {value:g}" for name, value in zip(LOSS_NAMES, losses[bad], strict=True))
-    saved = checkpoints.list_steps(workdir / "checkpoints")
+    saved = checkpoints.all_steps(directory)
     raise UserError(
         f"Training stops when a loss is not finite. At step {done_steps + bad + 1}: {values}. "
         + (f"The checkpoint of step {saved[-1]} is kept. " if saved else "")
@@ -223,69 +217,19 @@ def _check_finite(losses: np.ndarray, done_steps: int, workdir: Path) -> None:
     )
 
 
-def _check_batch(batch_size: int, count: int, replicas: int) -> None:
-    if batch_size > count:
-        raise UserError(
-            f"--batch_size must not exceed the number of training pairs, {count}. Received: {batch_size}. Lower it."
-        )
-    if batch_size % replicas:
-        lower = batch_size // replicas * replicas
-        near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
-        raise UserError(
-            f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
-            f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
-        )
+def _report_left_out(data: Data, report: Callable[[str], None]) -> None:
+    for name, problem in data.bad.items():
+        report(f"Left out {name}: {problem}")
+    for why, count in collections.Counter(data.pairs.ignored.values()).items():
+        first = next(name for name, reason in data.pairs.ignored.items() if reason == why)
+        report(f"Left out {count} file{'s' if count > 1 else ''}, as {first}: {why}")
 
 
-def _check_data(record: dict, found: str, root: Path) -> None:
-    known = record.get("data", {}).get("fingerprint")
-    if known != found:
-        raise UserError(
-            f"A run continues only on the data it began with. Changed: the training files in {root} (names or sizes). "
-            "Put them back, or take another --workdir for a new run."
-        )
-
-
-def _record(config: TrainConfig, pairs: Pairs) -> str:
-    data_dir, inception = config.data_dir, config.inception
-    if data_dir is not None:
-        data_dir = str(Path(data_dir).absolute())
-    if inception is not None and Path(inception).exists():
-        inception = str(Path(inception).absolute())
-    return to_json(
-        dataclasses.replace(config, data_dir=data_dir, inception=inception),
-        inference={"statistics": config.statistics, "noise": False},
-        data={"fingerprint": fingerprint(pairs), "counts": {split: len(pairs.splits[split]) for split in pairs.splits}},
-        versions=versions(),
-    )
-
-
-def _report_outcome(workdir: Path, report: Callable[[str], None]) -> None:
-    steps = checkpoints.list_steps(workdir / "checkpoints")
-    report(f"Pictures:   {workdir / 'samples'}")
-    report(f"Curves:     {workdir / 'curves.png'} (and TensorBoard: {workdir / 'summaries'})")
-    report(f"Checkpoint: {checkpoints.path_of(workdir / 'checkpoints', steps[-1]) if steps else 'none yet'}")
-    best = checkpoints.best_of(workdir / "checkpoints")
+def _report_outcome(run: Run) -> None:
+    steps, best = checkpoints.all_steps(run.checkpoints), checkpoints.best_of(run.checkpoints)
+    newest = best if steps and steps[-1] not in checkpoints.list_steps(run.checkpoints) else run.checkpoints
+    run.report(f"Pictures:   {run.workdir / 'samples'}")
+    run.report(f"Curves:     {run.workdir / 'curves.png'} (and TensorBoard: {run.workdir / 'summaries'})")
+    run.report(f"Checkpoint: {checkpoints.path_of(newest, steps[-1]) if steps else 'none yet'}")
     for step in checkpoints.list_steps(best):
-        report(f"Best:       {checkpoints.path_of(best, step)}")
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collects the first SIGINT or SIGTERM in a list instead of dying of it; a second one acts as usual."""
-    stop: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def remember(number: int, frame: object) -> None:
-        stop.append(number)
-        for other in signals:
-            signal.signal(other, before[other])
-
-    for number in signals:
-        signal.signal(number, remember)
-    try:
-        yield stop
-    finally:
-        for number in signals:
-            signal.signal(number, before[number])
+        run.report(f"Best:       {checkpoints.path_of(best, step)}")

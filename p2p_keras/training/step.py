@@ -28,7 +28,8 @@ def make_train_steps(
         strategy: Models, optimizers and `step` were made in its scope.
         generator: From `models.build_generator`.
         discriminator: From `models.build_discriminator`.
-        generator_optimizer: Built for the generator's variables here, before the first trace.
+        generator_optimizer: Built for the generator's trainable variables: within a strategy that cannot wait for the
+            first step.
         discriminator_optimizer: Likewise.
         lambda_l1: Weight of the L1 loss.
         step: int64 scalar, counted up by one a step.
@@ -38,9 +39,6 @@ def make_train_steps(
         result is float32 (count, 4), in the order of `LOSS_NAMES`, means over the global batch.
     """
     replicas = strategy.num_replicas_in_sync
-    with strategy.scope():
-        generator_optimizer.build(generator.trainable_variables)
-        discriminator_optimizer.build(discriminator.trainable_variables)
 
     def train_step(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.GradientTape(persistent=True) as tape:

@@ -1,17 +1,20 @@
-"""Scoring while training: what each evaluation finds, which one was best, and whether to go on."""
+"""Scoring while training, by the code of `p2p-eval`."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-import tensorflow as tf
+import keras
 
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
 from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
 from p2p_keras.images import charts
-from p2p_keras.metrics.inception import load_extractor
+from p2p_keras.metrics.inception import Extractor, load_extractor
+from p2p_keras.metrics.table import BY_NAME, Metric, split_label
+from p2p_keras.models import make_inference
 from p2p_keras.system.progress import ProgressLine
+from p2p_keras.workdir.generator import weights_checksum
 from p2p_keras.workdir.resolve import Data
 
 BATCH_SIZE = 16  # pictures at a time; no result depends on it
@@ -19,7 +22,7 @@ BATCH_SIZE = 16  # pictures at a time; no result depends on it
 
 def make_validation(
     config: TrainConfig,
-    generate: Callable[[tf.Tensor], tf.Tensor],
+    generator: keras.Model,
     data: Data,
     workdir: Path,
     steps_per_epoch: int,
@@ -32,15 +35,17 @@ def make_validation(
 
     Args:
         config: The run's settings.
-        generate: From `models.make_inference`.
+        generator: The run's.
         data: The data set.
         workdir: The run's folder.
         steps_per_epoch: Steps in an epoch.
-        report: Told what a person should know.
+        report: Called with lines that a person should read.
 
     Raises:
-        UserError: There is neither `val` nor `test`, or the Inception network cannot be had.
+        UserError: There is neither `val` nor `test`, the Inception network cannot be had, or the metric that decides
+            which checkpoint is the best cannot be computed of so few images.
     """
+    generate = make_inference(generator)
     split = next((split for split in ("val", "test") if data.pairs.splits[split]), None)
     if split is None:
         raise UserError(
@@ -52,6 +57,8 @@ def make_validation(
     pairs = scoring.take_split(data.pairs, data.reading, split)
     extractor = load_extractor(config.inception, report) if config.inception else None
     extractor, reason = scoring.fitting(data.reading.target_kind, extractor, "the run has no --inception")
+    decider = BY_NAME[best_metric(config)]
+    _check_computable(decider, len(pairs.files), split, extractor)
     folder = workdir / "eval" / split
     folder.mkdir(parents=True, exist_ok=True)
     reference = None
@@ -73,35 +80,27 @@ def make_validation(
         )
         progress.clear()
         summary = scoring.summarise(scores, reference, extractor, reason)
-        record = make_record(config, step, step / steps_per_epoch, pairs, summary, extractor)
+        epoch, weights = step / steps_per_epoch, weights_checksum(generator)
+        record = make_record(config, step, epoch, weights, pairs, summary, extractor)
         add_record(folder, record)
         known = comparable(read_records(folder), record)
         charts.metric_curves({config.direction: known}, folder / "curves.png")
+        for name, why in summary.absent.items():
+            if split_label(name)[0] == decider.name:
+                report(f"The evaluation at step {step} decides nothing: {decider.title} is not known, for {why}")
         return {"split": split, "count": record["count"], **summary.metrics}
 
     return validate
 
 
-def best_record(history: list[dict], metric: str) -> dict | None:
-    """The epoch of `history.jsonl` that scored best, the first of equals; None if none was scored by this metric.
-
-    Args:
-        history: Records, by step.
-        metric: As in `--best_metric`; finds `kid@768` under `kid`.
-    """
-    scored = [record for record in history if value_of(record, metric) is not None]
-    sign = 1 if metric in scoring.LOWER_IS_BETTER else -1
-    return min(scored, key=lambda record: sign * value_of(record, metric), default=None)
-
-
-def value_of(record: dict, metric: str) -> float | None:
-    """What an epoch scored by a metric; None if it was not scored by it."""
-    found = [value for name, value in record.get("evaluation", {}).items() if name.partition("@")[0] == metric]
-    return found[0] if found else None
-
-
-def is_exhausted(history: list[dict], metric: str, patience: int) -> bool:
-    """Whether the last `patience` evaluations were all no better than one before them. Never with patience 0."""
-    best = best_record(history, metric)
-    later = [record for record in history if best and record["step"] > best["step"]]
-    return 0 < patience <= sum(value_of(record, metric) is not None for record in later)
+def _check_computable(metric: Metric, count: int, split: str, extractor: Extractor | None) -> None:
+    if count < metric.count:
+        raise UserError(
+            f"--best_metric={metric.name} needs at least {metric.count} images. {split}/ has {count}. "
+            "Add some, or take --best_metric=l1."
+        )
+    if metric.name == "inception_score" and extractor.classes is None:
+        raise UserError(
+            "--best_metric=inception_score needs a network with logits. That of --inception has none. Name another "
+            "network, or take --best_metric=kid."
+        )

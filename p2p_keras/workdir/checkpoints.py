@@ -1,14 +1,14 @@
-"""Checkpoints that are either whole or not there: save, verify, rotate, restore the newest good one.
+"""Checkpoints that are either whole or not there: save, verify, rotate, find the newest whole one, restore.
 
 Each lies in a folder of its own, `step_00000500/`, with TensorFlow's own checkpoint format inside. It is written under
 another name, read back, synced and renamed, so a kill or a full disk at any moment leaves the earlier ones as they
-were.
+were. The best one lies in `best/`, out of reach of the rotation, and is as good to continue from as any other.
 """
 
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -26,9 +26,14 @@ def path_of(directory: Path, step: int) -> Path:
     return Path(directory) / f"step_{step:08d}"
 
 
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's folder is of."""
+    return int(path.name.removeprefix("step_"))
+
+
 def list_steps(directory: Path) -> list[int]:
     """Steps of the checkpoints in a folder, ascending."""
-    return sorted(int(path.name.removeprefix("step_")) for path in Path(directory).glob("step_" + "[0-9]" * 8))
+    return sorted(step_of(path) for path in Path(directory).glob("step_" + "[0-9]" * 8))
 
 
 def best_of(directory: Path) -> Path:
@@ -36,53 +41,97 @@ def best_of(directory: Path) -> Path:
     return Path(directory) / "best"
 
 
-def choose(directory: Path, which: str, report: Callable[[str], None] = print) -> list[tuple[int, Path]]:
-    """Finds the checkpoints a command is asked to take, each read through and found whole.
+def all_steps(directory: Path) -> list[int]:
+    """Steps of all checkpoints of a run, the best one too, ascending."""
+    return sorted({*list_steps(directory), *list_steps(best_of(directory))})
+
+
+def choose(directory: Path, which: str) -> list[int]:
+    """The steps of the checkpoints that a command is asked to take, ascending.
 
     Args:
         directory: The run's `checkpoints/`.
-        which: `latest`, `best`, `all`, or a step.
-        report: Told in one line of every damaged one that was passed over.
-
-    Returns:
-        Steps, ascending, and the folder each lies in, for `restore_generator`.
+        which: `latest` (all of them, for the newest may be damaged), `best`, `all`, or a step.
 
     Raises:
-        UserError: There is no such checkpoint, or none that is whole.
+        UserError: There is no such checkpoint.
     """
-    places = {step: best_of(directory) for step in list_steps(best_of(directory))}
-    best = max(places, default=None)
-    places |= {step: Path(directory) for step in list_steps(directory)}
-    if not places:
+    steps = all_steps(directory)
+    if not steps:
         raise UserError(f"A checkpoint is needed. There is none in {directory}. Train first: p2p-train writes them.")
-    steps = sorted(places)
+    if which in ("latest", "all"):
+        return steps
     if which == "best":
-        if best is None:
+        best = list_steps(best_of(directory))
+        if not best:
             raise UserError(
                 "--checkpoint=best is the one that p2p-train --eval_every_epochs=N keeps. This run was trained without."
                 f" Take --checkpoint=latest, or one of the steps {_list(steps)}."
             )
-        wanted = [best]
-    elif which in ("latest", "all"):
-        wanted = steps
-    else:
-        wanted = [int(which)] if which.isdecimal() else []
-        if not set(wanted) & set(steps):
-            raise UserError(
-                f"--checkpoint is latest, best, all or a step. Received: {which}. This run has {_list(steps)}."
-            )
-    whole = []
-    for step in reversed(wanted):
-        problem = find_problem(path_of(places[step], step))
+        return best[-1:]
+    if not which.isdecimal() or int(which) not in steps:
+        raise UserError(f"--checkpoint is latest, best, all or a step. Received: {which}. This run has {_list(steps)}.")
+    return [int(which)]
+
+
+def restore_each(
+    generator: keras.Model, directory: Path, which: str, report: Callable[[str], None] = print
+) -> Iterator[int]:
+    """Restores the generator from each checkpoint that a command is asked to take, one after the other.
+
+    Training may go on meanwhile and rotate out what was there a moment ago.
+
+    Args:
+        generator: Its weights are overwritten.
+        directory: The run's `checkpoints/`.
+        which: `latest` (the newest that is whole), `best`, `all`, or a step.
+        report: Called with one line for each checkpoint that was skipped, because it is damaged or has gone.
+
+    Yields:
+        The step, while the generator has its weights.
+
+    Raises:
+        UserError: There is no such checkpoint, none that is whole, or it is of a generator of another form.
+    """
+    waiting, tried, restored = choose(directory, which), set(), 0
+    while waiting:
+        step = waiting[-1] if which == "latest" else waiting[0]
+        tried.add(step)
+        problem = _restore_step(generator, directory, step)
         if problem:
-            report(f"Passing over the checkpoint of step {step}: {problem}")
+            report(f"Skipped the checkpoint of step {step}: {problem}")
         else:
-            whole.insert(0, (step, places[step]))
+            restored += 1
+            yield step
             if which == "latest":
-                break
-    if not whole:
-        raise UserError(f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged.")
-    return whole
+                return
+        steps = all_steps(directory) if which == "latest" else waiting  # of the latest there may be a later one by now
+        waiting = [step for step in steps if step not in tried]
+    if not restored:
+        raise UserError(
+            f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged or has gone."
+        )
+
+
+def _restore_step(generator: keras.Model, directory: Path, step: int) -> str | None:
+    """Restores the generator. Returns what is wrong with the checkpoint of that step, or None."""
+    problem = "it has gone"
+    for path in _places(directory, step):
+        problem = find_problem(path)
+        if problem is None:
+            try:
+                restore_generator(generator, path)
+                return None
+            except (OSError, tf.errors.OpError) as error:
+                problem = f"it cannot be read ({_first_line(error)})"
+        if not path.is_dir():
+            problem = "it has gone"
+    return problem
+
+
+def _places(directory: Path, step: int) -> list[Path]:
+    """Where the checkpoint of a step lies: in one folder, or in both."""
+    return [path for path in (path_of(directory, step), path_of(best_of(directory), step)) if path.is_dir()]
 
 
 def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> Path:
@@ -114,7 +163,9 @@ def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int)
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    for old in list_steps(directory)[:-keep] if keep else []:
+    # Only what is older than this one, which is whole: whatever else is wrong here, one good one stays.
+    older = [known for known in list_steps(directory) if known < step]
+    for old in older[: max(0, len(older) + 1 - keep)] if keep else []:
         shutil.rmtree(path_of(directory, old))
     return final
 
@@ -145,64 +196,78 @@ def find_problem(path: Path) -> str | None:
     return None
 
 
-def restore_newest(
-    checkpoint: tf.train.Checkpoint, directory: Path, report: Callable[[str], None] = print
-) -> int | None:
-    """Restores the newest checkpoint that is whole.
+def newest_whole(directory: Path, report: Callable[[str], None] = print) -> Path | None:
+    """Finds the checkpoint that a run continues from. For the one process that trains: it also tidies up.
+
+    Damaged ones that are newer are renamed to `step_00001500.damaged`, so that the rotation does not take them for good
+    ones. What a killed process was writing is removed.
 
     Args:
-        checkpoint: All its objects must be in the file, and the other way round.
         directory: The run's `checkpoints/`.
-        report: Told in one line of every damaged one that was passed over.
+        report: Called with one line for each damaged checkpoint that was set aside.
 
     Returns:
-        Its step, or None if the folder holds no checkpoint at all.
+        Its folder, or None if there is no checkpoint at all.
 
     Raises:
         UserError: There are checkpoints, but all are damaged.
     """
-    for leftover in Path(directory).glob(".step_*.part"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    steps = list_steps(directory)
-    for step in reversed(steps):
-        problem = find_problem(path_of(directory, step))
-        if problem is None:
-            restore(checkpoint, directory, step)
-            return step
-        report(f"Passing over the checkpoint of step {step}: {problem}")
-    if steps:
+    for place in (Path(directory), best_of(directory)):
+        for leftover in place.glob(".step_*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    damaged = {}
+    for step in reversed(all_steps(directory)):
+        for path in _places(directory, step):
+            problem = find_problem(path)
+            if problem is None:
+                _set_aside(damaged, report)
+                return path
+            damaged[path] = problem
+    if damaged:
         raise UserError(
-            f"A run continues from a checkpoint, but all {len(steps)} in {directory} are damaged. "
+            f"A run continues from a checkpoint, but all {len(damaged)} in {directory} are damaged. "
             "Remove that folder to begin again, or take another --workdir."
         )
     return None
 
 
-def restore(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> None:
-    """Restores the checkpoint of a step, all of it.
+def _set_aside(damaged: dict[Path, str], report: Callable[[str], None]) -> None:
+    for path, problem in damaged.items():
+        aside = path.with_name(f"{path.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        report(f"Skipped the checkpoint of step {step_of(path)}: {problem}. It is now called {aside.name}")
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: Path) -> None:
+    """Restores a checkpoint, all of it.
+
+    Args:
+        checkpoint: All its objects must be in the file, and the other way round.
+        path: The checkpoint's folder.
 
     Raises:
         UserError: It does not fit the objects, so it belongs to networks of another form.
     """
-    _read(checkpoint, directory, step, lambda status: status.assert_consumed())
+    _read(checkpoint, path, lambda status: status.assert_consumed())
 
 
-def restore_generator(generator: keras.Model, directory: Path, step: int) -> None:
-    """Restores the generator alone from the checkpoint of a step, for everything but training.
+def restore_generator(generator: keras.Model, path: Path) -> None:
+    """Restores the generator alone, for everything but training.
 
     Raises:
         UserError: It does not fit, so it belongs to a generator of another form.
     """
     part = tf.train.Checkpoint(generator=generator)
-    _read(part, directory, step, lambda status: status.assert_existing_objects_matched().expect_partial())
+    _read(part, path, lambda status: status.assert_existing_objects_matched().expect_partial())
 
 
-def _read(checkpoint: tf.train.Checkpoint, directory: Path, step: int, check: Callable) -> None:
+def _read(checkpoint: tf.train.Checkpoint, path: Path, check: Callable) -> None:
     try:
-        check(checkpoint.read(str(path_of(directory, step) / _PREFIX)))
+        check(checkpoint.read(str(path / _PREFIX)))
     except (AssertionError, ValueError) as error:
         raise UserError(
-            f"{path_of(directory, step)} does not fit these networks: {_first_line(error)}. It was written by another "
+            f"{path} does not fit these networks: {_first_line(error)}. It was written by another "
             "version of p2p_keras or with other settings. Take another --workdir."
         ) from error
 

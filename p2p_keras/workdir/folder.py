@@ -1,13 +1,18 @@
-"""The run's folder: its lock, and the settings that it was begun with."""
+"""The run's folder: its lock, and `config.json` with the settings that it was begun with."""
 
 import contextlib
+import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from p2p_keras.config import TrainConfig, read_config
+from p2p_keras.config import TrainConfig, decay_steps, total_steps
 from p2p_keras.errors import UserError
 from p2p_keras.system import files
+
+# What runs were before these settings existed.
+_FIRST_FORMAT = {"input_channels": 3, "output_channels": 3, "input_bits": 8, "output_bits": 8}
 
 
 @contextlib.contextmanager
@@ -44,3 +49,55 @@ def saved_run(workdir: Path) -> tuple[TrainConfig, dict[str, Any]] | None:
     if not path.exists() and not any(workdir.glob("checkpoints/step_*")):
         return None
     return read_config(path)
+
+
+def to_json(config: TrainConfig, **more: Any) -> str:
+    """The text of `config.json`: the settings under the flags' names, and what else the run records about itself."""
+    return json.dumps({"format": 1, "config": dataclasses.asdict(config), **more}, indent=2) + "\n"
+
+
+def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """Reads `config.json`: the config and the rest of the record.
+
+    Raises:
+        UserError: Not there, not JSON, or not of a form this version knows.
+    """
+    try:
+        record = json.loads(path.read_text())
+        settings = record.pop("config")
+        settings["panels"] = tuple(settings["panels"])
+        return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"A run folder holds a config.json written by p2p-train. {path} cannot be read as one: {error}. "
+            "Give the --workdir of a run, or a new folder."
+        ) from error
+
+
+def check_resume(saved: TrainConfig, asked: TrainConfig, done_steps: int, steps_per_epoch: int) -> None:
+    """Refuses to continue a run with settings under which its first `done_steps` steps would have gone differently.
+
+    Length may change freely while the learning rate of the steps already done stays the same.
+
+    Raises:
+        UserError: Names every setting that differs.
+    """
+    names = [field.name for field in dataclasses.fields(TrainConfig) if not field.metadata["free"]]
+    changed = [name for name in names if getattr(saved, name) != getattr(asked, name)]
+    if total_steps(saved, steps_per_epoch) != total_steps(asked, steps_per_epoch):
+        decay_starts = (
+            total_steps(config, steps_per_epoch) - decay_steps(config, steps_per_epoch) for config in (saved, asked)
+        )
+        if (saved.decay_epochs or asked.decay_epochs) and done_steps > min(decay_starts):
+            changed.append("epochs" if asked.steps is None else "steps")
+    if changed:
+        differences = ", ".join(f"--{name} was {_show(saved, name)}, is {_show(asked, name)}" for name in changed)
+        raise UserError(
+            f"A run continues only with the settings it began with. Changed: {differences}. "
+            "Give the old values, or another --workdir for a new run."
+        )
+
+
+def _show(config: TrainConfig, name: str) -> str:
+    value = getattr(config, name)
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -1,6 +1,9 @@
 """The generator that a run's settings describe, under the run's inference contract."""
 
+import hashlib
+
 import keras
+import numpy as np
 
 from p2p_keras import models
 from p2p_keras.config import TrainConfig, input_kind, target_kind
@@ -23,3 +26,13 @@ def build_generator(config: TrainConfig, any_size: bool = False, noise: bool = T
 def dtype_policy(config: TrainConfig) -> str:
     """Keras' name of what the run computes in; weights stay float32."""
     return "mixed_bfloat16" if config.precision == "bfloat16" else "float32"
+
+
+def weights_checksum(generator: keras.Model) -> str:
+    """sha256 of the generator's weights, hexadecimal: the same in training, and restored from whatever checkpoint."""
+    digest = hashlib.sha256()
+    for variable in generator.weights:
+        value = np.ascontiguousarray(variable.numpy())
+        digest.update(f"{variable.path} {value.dtype} {value.shape}\n".encode())
+        digest.update(value)
+    return digest.hexdigest()

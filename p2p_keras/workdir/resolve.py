@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.config import TrainConfig, best_metric, input_kind, target_kind
 from p2p_keras.data import check, town
 from p2p_keras.data.pairs import Pairs, Reading, find_pairs, select_panels
 from p2p_keras.presets import DEMO
@@ -22,7 +22,7 @@ class Data(NamedTuple):
     reading: Reading
 
 
-def settle(
+def resolve(
     config: TrainConfig, saved: TrainConfig | None, folder: Path, report: Callable[[str], None], needed: str = "train"
 ) -> tuple[TrainConfig, Data]:
     """Finds the data, and fills in what the settings leave open: from the saved run, the data set, the devices.
@@ -31,7 +31,7 @@ def settle(
         config: What is asked for.
         saved: What the run in this folder was begun with, if there is one.
         folder: Gets `data_check.json`, which remembers that the files were read.
-        report: Told where the demo data set is.
+        report: Called with a line that says where the demo data set is.
         needed: The split without which nothing can be done.
 
     Raises:
@@ -48,6 +48,8 @@ def settle(
             output_bits=config.output_bits or saved.output_bits,
             precision=saved.precision if config.precision == "auto" else config.precision,
         )
+        if saved.eval_every_epochs:  # an extractor that is given later does not change what the best was judged by
+            config = dataclasses.replace(config, best_metric=config.best_metric or best_metric(saved))
     if config.data_dir is None:
         config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
         pairs = find_pairs(_town(config.image_size, report), config.panels, needed)
@@ -64,6 +66,7 @@ def settle(
         input_bits=config.input_bits or bits[0],
         output_bits=config.output_bits or bits[1],
         precision=fast_precision() if config.precision == "auto" else config.precision,
+        best_metric=best_metric(config) if config.eval_every_epochs else config.best_metric,
     )
     reading = Reading(pairs.panel_count, *panels, config.image_size, input_kind(config), target_kind(config))
     progress = None

@@ -30,7 +30,7 @@ SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filter
 def test_help_is_documentation():
     done = run_command("train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default 2e-4"):
+    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default: 0.0002"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
 

@@ -1,6 +1,7 @@
 import io
 import json
 import re
+import shutil
 
 import pytest
 from conftest import Page, link, make_tar
@@ -148,12 +149,25 @@ def test_a_cache_that_cannot_be_written_is_an_error(publish, cache, told):
         fetch_archive("facades", told.append)
 
 
+def test_another_data_set_of_the_same_name_is_refused(publish, cache, told):
+    publish(files_of(COUNTS))
+    fetch_archive("facades", told.append)
+    shutil.rmtree(cache)
+    publish(files_of({"train": 1}))
+    with pytest.raises(
+        UserError, match=rf"A data set must stay .* but facades has changed.* from {cache.parent}/check"
+    ):
+        fetch_archive("facades", told.append)
+    assert list(cache.iterdir()) == []
+
+
 def test_every_archive_is_described():
     names = ["facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day", "night2photos"]
     assert list(ARCHIVES) == names
     for name, archive in ARCHIVES.items():
         published = "night2day" if name == "night2photos" else name
         assert all(url.endswith(f"/{published}.tar.gz") for url in archive.urls)
+        assert all(url.startswith("https://") for url in archive.urls)
         assert archive.urls[0].startswith("https://efrosgans.eecs.berkeley.edu/")
         assert len(set(archive.panels)) == 2
         assert "train" in archive.counts

@@ -1,6 +1,10 @@
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import write_bomb, write_pairs
+from conftest import png_of, write_bomb, write_pairs
 from PIL import Image
 
 from p2p_keras.data import check
@@ -51,6 +55,32 @@ def test_a_file_alone_is_checked_for_the_classes_of_one_panel(tmp_path):
     assert check.file_problem(str(path)) is None  # a picture
     Image.new("RGB", (4, 4)).save(path)
     assert check.file_problem(str(path), kind=kind).startswith("its pixels are RGB; a label map is")
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_classes_are_the_numbers_in_the_file_whatever_its_depth(tmp_path, bits, indexed):
+    path, highest = tmp_path / "a.png", 2**bits - 1
+    path.write_bytes(png_of(np.array([[0, highest]]), bits, indexed))
+    assert check.file_problem(str(path), kind=Kind(highest + 1, labels=True)) is None
+    assert check.file_problem(str(path), kind=Kind(highest, labels=True)) == (
+        f"it has class {highest}; with {highest} classes the highest is {highest - 1}"
+    )
+
+
+def test_what_earlier_versions_remember_of_label_maps_is_not_believed(tmp_path):
+    """They took class 3 of a file of 4 bits for class 51."""
+    for number in range(2):
+        (tmp_path / "data" / "train").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "train" / f"{number}.png").write_bytes(png_of(np.array([[0, 3]]), 4))
+    pairs, reading = find_pairs(tmp_path / "data"), Reading(input_kind=Kind(4, labels=True))
+    digest = hashlib.sha256(f"{check.MAX_PIXELS} {(2, reading.input_kind)}\n".encode())
+    for name, (path,) in zip(pairs.splits["train"], pairs.files("train").paths, strict=True):
+        status = Path(path).stat()
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    memory = {"files": digest.hexdigest()[:16], "bad": dict.fromkeys(pairs.splits["train"], "it has class 51")}
+    (tmp_path / "memory.json").write_text(json.dumps(memory))
+    assert check.checked(pairs, reading, 0, tmp_path / "memory.json") == (pairs, {})
 
 
 def test_a_truncated_png_is_found(tmp_path):

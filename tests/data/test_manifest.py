@@ -5,8 +5,8 @@ from p2p_keras.data.manifest import Entry
 from p2p_keras.errors import UserError
 
 ENTRIES = [
-    Entry('-a, "b"\n.x1.jpg', "train", 512, 256, 100, "ab" * 32, "0f" * 16, 200),
-    Entry("deep/é.jpg", "test", 512, 256, 7, "cd" * 32, "f0" * 16, 9, "shards/test-00000-of-00001.tfrecord", 116),
+    Entry('-a, "b"\n.x1.jpg', "train", 512, 256, 100, "ab" * 32, "0f" * 16, "120+80"),
+    Entry("deep/é.jpg", "test", 512, 256, 7, "cd" * 32, "f0" * 16, "9", "shards/test-00000-of-00001.tfrecord", 116),
 ]
 
 
@@ -23,6 +23,27 @@ def test_a_last_line_cut_anywhere_is_passed_over(tmp_path):
     for end in range(first, len(whole)):
         (tmp_path / "m.csv").write_text(whole[:end], encoding="utf-8")
         assert list(manifest.read(tmp_path / "m.csv").values()) == ENTRIES[1:]
+
+
+def test_a_journal_is_read_as_far_as_it_is_whole(tmp_path):
+    plain = [ENTRIES[1], ENTRIES[1]._replace(pair='ö, "b".jpg', shard="", offset=0)]
+    lines = manifest.format_lines(plain).encode()
+    other = manifest.format_lines([ENTRIES[1]._replace(width=9)]).encode()
+    for left, entries in [
+        (None, []),
+        (b"", []),
+        (lines, plain),
+        (manifest.HEAD.encode() + lines, plain),
+        (lines[:-9] + lines, plain),
+        (lines[:-1], plain[:1]),  # it was not finished
+        (lines + other, [plain[0]._replace(width=9), plain[1]]),  # the last word counts
+        (b"\x00\xff\r\n" + lines, plain),
+        (manifest.format_lines(ENTRIES).encode(), plain[:1]),  # a name with a line break is not known in a journal
+    ]:
+        (tmp_path / "m.csv").unlink(missing_ok=True)
+        if left is not None:
+            (tmp_path / "m.csv").write_bytes(left)
+        assert list(manifest.read_journal(tmp_path / "m.csv").values()) == entries
 
 
 def test_other_files_are_errors(tmp_path):

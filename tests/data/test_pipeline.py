@@ -78,7 +78,7 @@ def test_order_and_noise_are_golden(tmp_path):
     batches = list(dataset.as_numpy_iterator())
     assert [_numbers(batch).tolist() for batch in batches] == [[4, 1], [0, 3], [4, 3], [0, 1]]
     noise_seeds = [seed.tolist() for batch in batches for seed in batch[2]]
-    assert noise_seeds == [[-6555211434569824304, position] for position in range(8)]
+    assert noise_seeds == [[1726154704, position] for position in range(8)]
 
 
 def test_both_images_get_the_same_draw(pairs_dir):

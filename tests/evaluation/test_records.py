@@ -3,13 +3,14 @@ import json
 
 import numpy as np
 
-from p2p_keras.evaluation.records import add_per_image, add_record, comparable, read_records, remarks, table
+from p2p_keras.evaluation.records import add_record, comparable, read_records, remarks, table
 
 
-def _record(step: int, extractor: str | None = None, pictures: str = "p", **metrics: float) -> dict:
+def _record(step: int, extractor: str | None = None, pictures: str = "p", weights: str = "w", **metrics: float) -> dict:
     return {
         "step": step,
         "epoch": step / 100,
+        "weights": weights,
         "count": 7,
         "metrics": metrics,
         "absent": {},
@@ -57,18 +58,39 @@ def test_a_damaged_file_is_begun_anew(tmp_path):
     assert _steps_and_extractors(tmp_path) == [(100, None)]
 
 
+def _rows(folder) -> list[list[str]]:
+    with open(folder / "per_image.csv", newline="") as file:
+        return list(csv.reader(file))
+
+
 def test_per_image_values_join_by_step_and_name(tmp_path):
-    add_per_image(tmp_path, 20, ["b, c.png", "a.png"], {"l1": np.array([0.25, 0.5])})
-    add_per_image(tmp_path, 10, ["a.png"], {"l1": np.array([0.125])})
-    add_per_image(tmp_path, 20, ["a.png"], {"l1": np.array([np.inf])})
-    with open(tmp_path / "per_image.csv", newline="") as file:
-        rows = list(csv.reader(file))
-    assert rows == [
+    add_record(tmp_path, _record(20), ["b, c.png", "a.png"], {"l1": np.array([0.25, 0.5])})
+    add_record(tmp_path, _record(10), ["a.png"], {"l1": np.array([0.125])})
+    add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([np.inf])})
+    assert _rows(tmp_path) == [
         ["step", "name", "l1"],
         ["10", "a.png", "0.125"],
         ["20", "a.png", "inf"],
         ["20", "b, c.png", "0.25"],
     ]
+
+
+def test_what_other_weights_of_the_same_step_scored_goes_with_all_its_numbers(tmp_path):
+    """A run that was begun anew: whether with an extractor or not, of these or of other pictures."""
+    for record in (_record(100, "abc", fid=20.0), _record(100, pictures="few", l1=0.3), _record(200, l1=0.2)):
+        add_record(tmp_path, record, ["a.png", "b.png"], {"l1": np.array([0.5, 0.5])})
+    add_record(tmp_path, _record(100, weights="new", l1=0.4), ["a.png"], {"l1": np.array([0.25])})
+    assert [(r["step"], r["weights"], r["metrics"]) for r in read_records(tmp_path)] == [
+        (100, "new", {"l1": 0.4}),
+        (200, "w", {"l1": 0.2}),
+    ]
+    assert _rows(tmp_path)[1:] == [["100", "a.png", "0.25"], ["200", "a.png", "0.5"], ["200", "b.png", "0.5"]]
+    old = _record(300, l1=0.1)
+    del old["weights"]  # as earlier versions wrote it
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": 1, "records": [old]}))
+    assert read_records(tmp_path) == [old]
+    add_record(tmp_path, _record(300, l1=0.2))
+    assert [r["metrics"]["l1"] for r in read_records(tmp_path)] == [0.2]
 
 
 def test_the_table_shows_labels_and_gaps():

@@ -73,7 +73,7 @@ def test_the_sheet_shows_the_best_first_and_the_worst_last(run_dir):
 def test_pictures_are_generated_by_the_inference_contract(run_dir, finished):
     evaluate(open_run(run_dir, split="val", report=quiet), None, "none", save_images=True)
     generator = build_generator(small_config(finished[1]))
-    checkpoints.restore_generator(generator, run_dir / "checkpoints", 6)
+    checkpoints.restore_generator(generator, checkpoints.path_of(run_dir / "checkpoints", 6))
     first = (draw_pair(101)[0] / 127.5 - 1).astype(np.float32)
     expected = codec.from_unit_range(make_inference(generator)(first[None]).numpy()[0])
     with Image.open(run_dir / "eval" / "val" / "images" / "step_00000006" / "001.png") as image:

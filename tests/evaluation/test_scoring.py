@@ -100,6 +100,22 @@ def test_distribution_metrics_are_those_of_the_features(split, tmp_path):
     assert (metrics["inception_score@12"], metrics["inception_score_std@12"]) == score
 
 
+def test_two_formulas_that_disagree_are_cautioned_about(split, tmp_path, monkeypatch):
+    eye = Eye()
+    scores = scoring.score_pictures(lambda image: image, split, 5, eye.extractor)
+    reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
+    fid = scoring.summarise(scores, reference, eye.extractor).metrics["fid@12"]
+    for factor, told in ((1.0009, 0), (1.002, 1), (0.998, 1)):
+        monkeypatch.setattr(distribution, "frechet_distance_by_singular_values", lambda *_, other=fid * factor: other)
+        summary = scoring.summarise(scores, reference, eye.extractor)
+        assert summary.metrics["fid@12"] == fid
+        cautions = [caution for caution in summary.cautions if "singular values" in caution]
+        assert cautions == told * [
+            f"FID@12 is {fid:.6g} by tensorflow-gan's formula, but {fid * factor:.6g} by singular values, which drop "
+            "no small eigenvalues: differences of that size mean nothing."
+        ]
+
+
 def test_few_pictures_are_cautioned_about_and_what_cannot_be_computed_is_absent(tmp_path):
     write_pairs(tmp_path / "train", 3)
     split = scoring.take_split(find_pairs(tmp_path), READING, "train")

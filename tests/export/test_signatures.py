@@ -1,6 +1,9 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,3 +218,30 @@ def test_one_bad_file_in_a_batch_says_which(bad, problem):
     good = as_file(draw_pair(5)[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"picture 1 of the batch, counted from 0, {problem}"):
         signatures.decode_pictures(tf.constant([good, bad, good]), 32)
+
+
+_PEAK_OF_EIGHT = """
+import resource, sys
+import numpy as np
+import tensorflow as tf
+from p2p_keras.export import signatures
+
+tf.config.threading.set_inter_op_parallelism_threads(16)  # as a server with many cores has
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB
+large = tf.io.encode_png(np.zeros((3000, 3000, 3), np.uint8))
+spec = [tf.TensorSpec([None], tf.string)]
+decode = tf.function(lambda files: signatures.decode_pictures(files, 32), input_signature=spec, autograph=False)
+decode(large[None])
+one = peak()
+decode(tf.fill([8], large))
+print(peak() - one)
+"""
+
+
+def test_many_large_images_need_the_memory_of_one():
+    root = Path(signatures.__file__).parents[2]
+    process = subprocess.run(
+        [sys.executable, "-c", _PEAK_OF_EIGHT], cwd=root, capture_output=True, text=True, check=True
+    )
+    # One such image takes 27 MB as bytes and 108 MB as floats. Eight at once would take 900 MB more than one.
+    assert float(process.stdout) < 108

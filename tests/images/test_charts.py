@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from p2p_keras.images import charts
+from p2p_keras.metrics.table import BY_NAME, METRICS
 
 
 def _curves(axes: Axes) -> dict[str, list[tuple[float, float]]]:
@@ -90,9 +91,11 @@ def test_a_spread_is_a_band_around_its_curve():
 
 
 def test_every_metric_that_is_scored_has_its_place_and_no_panel_is_empty():
-    figure = charts.metric_figure({"a2s": [_record(1, **dict.fromkeys(charts.METRIC_TITLES, 1.0))]})
-    titles = [f"{title}, {better} is better" for title, better in charts.METRIC_TITLES.values()]
-    assert [axes.get_title() for axes in figure.axes] == titles
+    figure = charts.metric_figure({"a2s": [_record(1, **dict.fromkeys(BY_NAME, 1.0))]})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:2] == ["L1, [-1, 1], lower is better", "PSNR, dB, higher is better"]
+    assert titles[-2:] == ["KID, lower is better", "Inception Score, higher is better"]
+    assert len(titles) == sum(bool(metric.chart_title) for metric in METRICS)
     assert all(_curves(axes) == {"a2s": [(1, 1.0)]} for axes in figure.axes)
 
 

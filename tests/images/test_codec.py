@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import as_file, cell, draw_levels
+from conftest import as_file, cell, draw_levels, png_of
 from PIL import Image, ImageOps
 
 from p2p_keras.images import codec
@@ -69,6 +69,29 @@ def test_every_kind_survives_the_way_through_a_file_and_the_range_of_the_network
     for back in (codec.from_unit_range(unit.numpy(), kind), codec.quantise(unit, kind).numpy()):
         np.testing.assert_array_equal(back, levels)
         assert back.dtype == levels.dtype
+
+
+@pytest.mark.parametrize("transparent", [None, 1])
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_class_numbers_are_those_in_the_file(bits, indexed, transparent):
+    numbers = np.random.RandomState(bits).randint(0, 2**bits, (7, 13))
+    encoded = png_of(numbers, bits, indexed, transparent)
+    decoded = codec.decode(tf.constant(encoded), Kind(256, labels=True))
+    np.testing.assert_array_equal(decoded[..., 0], numbers)
+
+
+@pytest.mark.parametrize(
+    ("image", "form", "problem"),
+    [
+        (Image.new("RGB", (4, 4)), "PNG", "its pixels are RGB; a label map is"),
+        (Image.new("I;16", (4, 4)), "PNG", "its pixels are I;16; a label map is"),
+        (Image.new("L", (4, 4)), "JPEG", "it is a JPEG; a label map is a PNG"),
+    ],
+)
+def test_what_is_no_label_map_is_not_taken_for_one(image, form, problem):
+    with pytest.raises(ValueError, match=problem):
+        codec.decode(tf.constant(as_file(image, form)), Kind(256, labels=True))
 
 
 def test_all_levels_of_16_bits_survive():

@@ -3,13 +3,15 @@ import pytest
 import tensorflow as tf
 
 from p2p_keras.errors import UserError
-from p2p_keras.metrics import _tfgan
+from p2p_keras.metrics import _tfgan, distribution
 from p2p_keras.metrics.distribution import (
     Statistics,
     frechet_distance,
+    frechet_distance_by_singular_values,
     frechet_distance_from_statistics,
     inception_score,
     kernel_distance,
+    second_opinion,
     statistics,
 )
 
@@ -30,45 +32,104 @@ def test_statistics_are_numpys_mean_and_covariance():
     assert ours.count == 3000
 
 
-def test_frechet_distance_is_the_closed_form_for_diagonal_gaussians():
+BOTH = pytest.mark.parametrize("distance", [frechet_distance_from_statistics, frechet_distance_by_singular_values])
+
+
+@BOTH
+def test_frechet_distance_is_the_closed_form_for_diagonal_gaussians(distance):
     rng = np.random.default_rng(0)
     mu1, mu2, deviation1, deviation2 = rng.random((4, 30))
     one, other = (Statistics(mu, np.diag(deviation**2), 2) for mu, deviation in ((mu1, deviation1), (mu2, deviation2)))
     expected = np.square(mu1 - mu2).sum() + np.square(deviation1 - deviation2).sum()
-    assert frechet_distance_from_statistics(one, other) == pytest.approx(expected, rel=1e-12)  # float64, 30 terms
+    assert distance(one, other) == pytest.approx(expected, rel=1e-12)  # float64, 30 terms
 
 
-def test_frechet_distance_is_the_closed_form_for_two_correlated_features():
+@BOTH
+def test_frechet_distance_is_the_closed_form_for_two_correlated_features(distance):
     s1, s2 = np.array([[2.0, 0.9], [0.9, 1.0]]), np.array([[1.0, -0.5], [-0.5, 3.0]])
     # The eigenvalues x, y of S1 S2 have x + y = trace and x y = det, so (sqrt x + sqrt y)^2 = trace + 2 sqrt(det).
     root_trace = np.sqrt(np.trace(s1 @ s2) + 2 * np.sqrt(np.linalg.det(s1 @ s2)))
     zero = np.zeros(2)
-    ours = frechet_distance_from_statistics(Statistics(zero, s1, 2), Statistics(zero, s2, 2))
+    ours = distance(Statistics(zero, s1, 2), Statistics(zero, s2, 2))
     assert ours == pytest.approx(np.trace(s1 + s2) - 2 * root_trace, rel=1e-12)  # float64, a handful of operations
 
 
-@pytest.mark.parametrize(("count", "width"), [(500, 64), (40, 64)])  # of full rank, and fewer pictures than features
-def test_frechet_distance_agrees_with_tensorflow_gan_and_with_eigenvalues(count, width):
-    generated, reference = _features(count, width, seed=1, shift=0.3), _features(count + 20, width, seed=2)
-    ours = frechet_distance(generated=generated, reference=reference)
-    formula = _tfgan.frechet_classifier_distance_from_activations(
+def _steep(count: int, width: int, seed: int, scale: float = 1.0) -> np.ndarray:
+    """Features whose variances fall from 1 to 1e-14, as those of a network with many dead or equal ones."""
+    rotation = np.linalg.qr(np.random.default_rng(7).standard_normal((width, width)))[0]
+    drawn = np.random.default_rng(seed).standard_normal((count, width))
+    return drawn * np.logspace(0, -7, width) * scale @ rotation
+
+
+SETS = {
+    "full rank": (_features(500, 64, seed=1, shift=0.3), _features(520, 64, seed=2)),
+    "fewer images than features": (_features(40, 64, seed=1, shift=0.3), _features(60, 64, seed=2)),
+    "steep": (_steep(400, 128, seed=1, scale=1.1), _steep(420, 128, seed=2)),
+}
+
+
+@pytest.mark.parametrize("sets", SETS)
+def test_frechet_distance_is_tensorflow_gans(sets):
+    generated, reference = SETS[sets]
+    theirs = _tfgan.frechet_classifier_distance_from_activations(
         tf.constant(reference, tf.float64), tf.constant(generated, tf.float64)
     )
-    # tensorflow-gan leaves out square roots of eigenvalues below 1e-10, at most 1e-5 each of 64.
-    assert ours == pytest.approx(float(formula), rel=1e-5)
+    # The same formula in float64 on the same statistics, but that their sums are taken in another order.
+    assert frechet_distance(generated=generated, reference=reference) == pytest.approx(float(theirs), rel=1e-9)
 
-    (mu1, sigma1, _), (mu2, sigma2, _) = statistics(generated), statistics(reference)
+
+@pytest.mark.parametrize("sets", SETS)
+def test_frechet_distance_agrees_with_the_second_opinion_and_with_eigenvalues(sets):
+    generated, reference = (statistics(features) for features in SETS[sets])
+    ours = frechet_distance_from_statistics(generated, reference)
+    second = frechet_distance_by_singular_values(generated, reference)
+    # tensorflow-gan leaves out square roots of eigenvalues below 1e-10, at most 1e-5 each of 128.
+    assert ours == pytest.approx(second, rel=1e-12, abs=2 * 128 * 1e-5)
+    (mu1, sigma1, _), (mu2, sigma2, _) = generated, reference
     roots = np.sqrt(np.maximum(np.linalg.eigvals(sigma1 @ sigma2).real, 0))
     independent = np.square(mu1 - mu2).sum() + np.trace(sigma1 + sigma2) - 2 * roots.sum()
     # Eigenvalues of a singular product are zero but for 1e-16, whose roots are 1e-8 each.
-    assert ours == pytest.approx(independent, rel=1e-6)
+    assert second == pytest.approx(independent, rel=1e-6, abs=2 * 128 * 1e-8)
 
 
+def test_the_second_opinion_keeps_what_tensorflow_gan_leaves_out():
+    """All variances are 1e-6, so all products are 1e-12, below tensorflow-gan's 1e-10: nothing is subtracted."""
+    one = Statistics(np.zeros(50), 1e-6 * np.eye(50), 100)
+    other = one._replace(sigma=2.25e-6 * np.eye(50))
+    expected = 50 * 1e-6 * (1.5 - 1) ** 2
+    assert frechet_distance_by_singular_values(one, other) == pytest.approx(expected, rel=1e-9)  # cancels to an eighth
+    assert frechet_distance_from_statistics(one, other) == pytest.approx(50 * 3.25e-6, rel=1e-5)
+    assert second_opinion(one, other) == frechet_distance_by_singular_values(one, other)
+
+
+def test_a_second_opinion_is_asked_where_it_is_cheap(monkeypatch):
+    asked = []
+    monkeypatch.setattr(distribution, "frechet_distance_by_singular_values", lambda *both: asked.append(both) or 5.0)
+    for width, counts, expected in (
+        (768, (5, 5), 5.0),
+        (1024, (5, 5), 5.0),
+        (2048, (999, 5000), None),
+        (2048, (1000, 1000), 5.0),
+        (4096, (50_000, 50_000), None),
+    ):
+        both = [Statistics(np.zeros(width), np.zeros((1, 1)), count) for count in counts]
+        assert second_opinion(*both) == expected
+        assert len(asked) == bool(expected)
+        asked.clear()
+
+
+@BOTH
 @pytest.mark.parametrize("count", [500, 40])
-def test_identical_sets_have_distance_zero(count):
-    features = _features(count, 64, seed=3)
+def test_identical_sets_have_distance_zero(count, distance):
+    described = statistics(_features(count, 64, seed=3))
     # Sums of order 100 that cancel: 1e-16 of that, times a few hundred operations.
-    assert 0 <= frechet_distance(features, features) < 1e-11
+    assert 0 <= distance(described, described) < 1e-11
+
+
+def test_a_tiny_negative_distance_is_zero(monkeypatch):
+    monkeypatch.setattr(distribution, "trace_sqrt_product", lambda one, other: tf.linalg.trace(one) + 1e-14)
+    described = Statistics(np.zeros(3), np.eye(3), 10)
+    assert frechet_distance_from_statistics(described, described) == 0.0
 
 
 def test_frechet_distance_does_not_depend_on_order_and_is_symmetric():

@@ -1,3 +1,5 @@
+import re
+import shutil
 import tarfile
 
 import numpy as np
@@ -21,6 +23,14 @@ NORM = {  # the first layer's batch normalisation
     "gamma": np.random.RandomState(5).rand(6).astype(np.float32) + 0.5,
 }
 EPSILON = 0.001
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """The user's cache folder, in which the sums of what is fetched are recorded."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    return home
 
 
 def pictures(count, height=299, width=299, seed=0):
@@ -296,8 +306,12 @@ def test_an_archive_is_unpacked_once(saved_model, tmp_path):
 @pytest.fixture
 def url(server, saved_model, tmp_path):
     """Of a server that has `/net.tgz`."""
-    server.pages["/net.tgz"] = Page(archive_of(saved_model, tmp_path / "net.tgz").read_bytes())
+    put_archive(server, archive_of(saved_model, tmp_path / "net.tgz"))
     return server.url
+
+
+def put_archive(server, archive):
+    server.pages["/net.tgz"] = Page(archive.read_bytes())
 
 
 def test_the_default_network_is_of_the_first_place_that_has_it(url, saved_model, tmp_path, monkeypatch):
@@ -323,13 +337,67 @@ def test_a_url_is_downloaded_once(url, saved_model, tmp_path, monkeypatch):
 
 
 def test_without_a_connection_the_way_out_is_a_file(url, tmp_path, monkeypatch):
-    monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/gone.tgz", f"{url}/away.tgz"))
+    monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/away.tgz", f"{url}/gone.tgz"))
     with pytest.raises(UserError) as raised:
         load_extractor("default", pytest.fail, tmp_path / "cache")
     assert str(raised.value) == (
         f"It is downloaded once, but none of 2 places gave it: 404 Not Found ({url[7:]}). Try again with a "
         f"connection, or download {url}/away.tgz elsewhere and give it with --inception=FILE."
     )
+
+
+def test_known_places_are_of_https_and_each_published_sum_is_of_one():
+    assert all(place.startswith("https://") for place in inception.KNOWN_PLACES)
+    assert inception.PINS.keys() <= set(inception.KNOWN_PLACES)
+    assert all(re.fullmatch("[0-9a-f]{64}", pin.sha256) for pin in inception.PINS.values())
+    # What can be compared with a published sum comes before what can only be believed the first time.
+    assert set(inception.KNOWN_PLACES[: len(inception.PINS)]) == inception.PINS.keys()
+
+
+def test_a_network_of_plain_http_is_refused(url, tmp_path):
+    plain = url.replace("127.0.0.1", "0.0.0.0") + "/net.tgz"
+    with pytest.raises(UserError) as raised:
+        load_extractor(plain, pytest.fail, tmp_path / "cache")
+    assert str(raised.value) == (
+        "A network is fetched by https, for what comes by http anybody on the line can change; http is for this "
+        f"machine itself (localhost, 127.0.0.1, [::1]). Received {plain}. Give an https URL, or download {plain} "
+        "elsewhere and give it with --inception=FILE."
+    )
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_another_network_at_the_same_place_is_refused(url, server, home, tmp_path, monkeypatch, default):
+    monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/net.tgz",))
+    source, cache = "default" if default else f"{url}/net.tgz", tmp_path / "cache"
+    load_extractor(source, lambda line: None, cache)
+    shutil.rmtree(cache)
+    other = save_network(tmp_path / "other", {"serving_default": "features_only"})
+    put_archive(server, archive_of(other, tmp_path / "net.tgz"))
+    with pytest.raises(
+        UserError, match=rf"A network must stay .*{url}/net.tgz has changed.* from {home}/p2p_keras/che"
+    ):
+        load_extractor(source, lambda line: None, cache)
+    (home / "p2p_keras" / "checksums.json").unlink()
+    assert load_extractor(source, lambda line: None, cache).classes is None
+
+
+def test_nothing_but_the_published_graph_is_taken_from_its_archive(url, server, saved_model, tmp_path, monkeypatch):
+    """Another network in the same archive would come before it."""
+    [(place, pin)] = [(place, pin) for place, pin in inception.PINS.items() if pin.file]
+    assert place.endswith("/inception-2015-12-05.tgz")
+    folder = shutil.copytree(saved_model, tmp_path / "folder")
+    write_graph(folder / pin.file, old_graph())
+    with tarfile.open(tmp_path / "net.tgz", "w:gz") as tar:
+        tar.add(folder, arcname=".")
+    put_archive(server, tmp_path / "net.tgz")
+    monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/net.tgz",))
+    monkeypatch.setattr(inception, "PINS", {f"{url}/net.tgz": pin._replace(sha256=checksum(folder / pin.file))})
+    extractor = load_extractor("default", lambda line: None, tmp_path / "cache")
+    assert extractor.sha256 == checksum(folder / pin.file)
+    shutil.rmtree(tmp_path / "cache")
+    monkeypatch.setattr(inception, "PINS", {f"{url}/net.tgz": pin})
+    with pytest.raises(UserError, match=f"but {pin.sha256[:12]} was published"):
+        load_extractor("default", lambda line: None, tmp_path / "cache")
 
 
 @pytest.mark.parametrize(("width", "label"), [(2048, ""), (768, "@768")])

@@ -1,18 +1,16 @@
 import errno
-import gzip
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import threading
 import time
-import zipfile
 
 import pytest
-from conftest import Page, at_once, link, make_tar, quiet, raise_, tree, wait_for
+from conftest import Page, Redirect, at_once, make_tar, names, quiet, raise_, tree, wait_for
 
 from p2p_keras.errors import UserError
 from p2p_keras.system import fetch
@@ -21,11 +19,12 @@ WORDS = fetch.Words("thing", "The thing", "a tar or zip archive", "get it elsewh
 FILES = {"net/saved_model.pb": b"graph" * 1000, "net/variables/a.index": b"weights", "README": b""}
 
 
-def make_zip(path, files):
-    with zipfile.ZipFile(path, "w") as zipped:
-        for name, content in files.items():
-            zipped.writestr(name, content)
-    return path
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """The user's cache folder, in which the sums of what is fetched are recorded."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    return home / "p2p_keras"
 
 
 @pytest.fixture
@@ -92,20 +91,30 @@ def test_a_folder_of_other_content_is_not_taken_for_what_was_fetched(tmp_path):
 def test_where_no_place_helps_each_reason_is_named_once(server, waits, tmp_path):
     server.pages = {"/cut": Page(b"1234", claims=10), "/page": Page(b"<html>")}
     urls = [f"{server.url}/{name}" for name in ("missing", "cut", "page")]
-    urls += ["http://127.0.0.1:1/closed", "gopher://other.example/net", "http://third.example:x/", urls[0]]
+    urls += ["http://127.0.0.1:1/closed", "https://third.example:x/", urls[0]]
     with pytest.raises(UserError) as raised:
         fetch.fetch(urls, tmp_path / "cache" / "net", WORDS, quiet, waits.append)
     text = str(raised.value)
     for reason in (
         f"404 Not Found ({server.url[7:]})",
         "only 4 of 10 bytes came",
-        "unknown url type: gopher (other.ex",
     ):
         assert text.count(reason) == 1, text
     assert "(third.example:x)" in text
-    assert "none of 7 places" in text
+    assert "none of 6 places" in text
     assert text.endswith("give it with --thing=FILE.")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_a_damaged_archive_held_is_not_mixed_with_the_next_places_content(server, tmp_path):
+    evil = make_tar(
+        tmp_path / "evil.tgz", {"net/extra": b"x", "noise": random.Random(0).randbytes(300_000)}
+    ).read_bytes()
+    good = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
+    server.pages = {"/evil.tgz": Page(evil[:-1000]), "/good.tgz": Page(good)}
+    urls = [f"{server.url}/evil.tgz", f"{server.url}/good.tgz"]
+    folder = fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None)
+    assert tree(folder).keys() == {*FILES, "source.json"}
 
 
 def archive_of(tmp_path, size=300_000):
@@ -169,10 +178,12 @@ def test_a_killed_process_leaves_a_part_that_is_gone_on_from(server, tmp_path):
 def test_an_archive_that_had_come_whole_is_not_asked_for_again(server, tmp_path, monkeypatch):
     server.pages["/net.tgz"] = Page(archive_of(tmp_path))
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(fetch.shutil, "copyfileobj", lambda *args: raise_(full))
-    with pytest.raises(UserError, match=r"A thing is unpacked .*/net could not be written: No space left.*Make room"):
-        fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, quiet)
-    monkeypatch.undo()
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(fetch.shutil, "copyfileobj", lambda *args: raise_(full))
+        with pytest.raises(
+            UserError, match=r"A thing is unpacked .*/net could not be written: No space left.*Make room"
+        ):
+            fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
     fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, pytest.fail)
     assert len(server.asked) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
@@ -186,18 +197,6 @@ def test_a_damaged_archive_is_not_kept(server, tmp_path):
             fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, quiet)
     assert server.ranges == [(None, None)] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["net.tgz"]
-
-
-def test_a_compressed_archives_own_checksum_is_compared(tmp_path):
-    """A stored block shows damage nowhere else: the numbers are plain bytes in the file."""
-    path = tmp_path / "net.tgz"
-    with gzip.open(path, "wb", compresslevel=0) as file:
-        file.write(make_tar(tmp_path / "net.tar", {"a": b"0123456789" * 10}, "w").read_bytes())
-    content = path.read_bytes()
-    assert content.count(b"0123456789") == 10
-    path.write_bytes(content.replace(b"0123456789", b"0123456780", 1))
-    with pytest.raises(UserError, match=r"net.tgz: CRC check failed"):
-        fetch.unpack(path, tmp_path / "out", WORDS)
 
 
 class Told(list):
@@ -288,75 +287,22 @@ def test_an_archive_is_installed_once(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"<html>", "it is no archive"), (None, "it would write outside its")]
+)
+def test_what_cannot_be_installed_is_an_error(tmp_path, content, problem):
+    archive = make_tar(tmp_path / "net.tgz", {"../x": b"evil"})
+    if content:
+        archive.write_bytes(content)
+    with pytest.raises(UserError, match=rf"as a tar or zip archive. Received {archive}: {problem}.*\. Download it"):
+        fetch.install(archive, tmp_path / "net", WORDS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.tgz"]
+
+
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/net could not be written: .*XDG_CACHE_HOME"):
         fetch.fetch(["http://127.0.0.1:1/net.tgz"], tmp_path / "file" / "net", WORDS)
-
-
-@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_tar_archives_are_unpacked(tmp_path, mode):
-    fetch.unpack(make_tar(tmp_path / "archive", FILES, mode), tmp_path / "out", WORDS)
-    assert tree(tmp_path / "out") == FILES
-
-
-def test_zip_archives_are_unpacked(tmp_path):
-    fetch.unpack(make_zip(tmp_path / "archive", FILES), tmp_path / "out", WORDS)
-    assert tree(tmp_path / "out") == FILES
-
-
-def test_a_frozen_graph_is_copied(tmp_path):
-    (tmp_path / "graph.pb").write_bytes(b"graph")
-    fetch.unpack(tmp_path / "graph.pb", tmp_path / "out", WORDS)
-    assert tree(tmp_path / "out") == {"graph.pb": b"graph"}
-
-
-@pytest.mark.parametrize("name", ["../outside", "net/../../outside", "/tmp/p2p_keras_outside"])
-@pytest.mark.parametrize("make", [make_tar, make_zip])
-def test_nothing_is_written_outside_the_folder(tmp_path, make, name):
-    archive = make(tmp_path / "archive", {"inside": b"", name: b"evil"})
-    with pytest.raises(UserError, match=rf"{archive}: it would write outside its folder, to {name}\. Download it"):
-        fetch.unpack(archive, tmp_path / "deep" / "out", WORDS)
-    assert set(tree(tmp_path)) == {"archive", "deep/out/inside"}
-
-
-def test_links_are_passed_over(tmp_path):
-    links = [link("to_parent", ".."), link("hard", "/etc/passwd", tarfile.LNKTYPE), link("pipe", "", tarfile.FIFOTYPE)]
-    fetch.unpack(make_tar(tmp_path / "tar", {"inside": b""}, extra=links), tmp_path / "out", WORDS)
-    zip_link = zipfile.ZipInfo("to_parent")
-    zip_link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(make_zip(tmp_path / "zip", {"inside": b""}), "a") as zipped:
-        zipped.writestr(zip_link, "..")
-    fetch.unpack(tmp_path / "zip", tmp_path / "out_zip", WORDS)
-    for folder in ("out", "out_zip"):
-        assert [path.name for path in (tmp_path / folder).iterdir()] == ["inside"]
-
-
-def test_nothing_is_written_through_a_link(tmp_path):
-    """The name lies inside, but by way of a link of the same archive it would not."""
-    archive = make_tar(tmp_path / "archive", {"net/evil": b"evil"}, extra=[link("net", str(tmp_path))])
-    fetch.unpack(archive, tmp_path / "out", WORDS)
-    assert tree(tmp_path / "out") == {"net/evil": b"evil"}
-    assert not (tmp_path / "evil").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\x1f\x8b" + b"x" * 600])
-def test_no_archive_is_an_error(tmp_path, content):
-    (tmp_path / "net.tgz").write_bytes(content)
-    with pytest.raises(UserError, match=rf"tar or zip.*Received {tmp_path}/net.tgz: it is no archive. Download"):
-        fetch.unpack(tmp_path / "net.tgz", tmp_path / "out", WORDS)
-
-
-def test_a_damaged_archive_is_an_error(tmp_path):
-    content = make_tar(tmp_path / "net.tgz", {"a": bytes(range(256)) * 4000}).read_bytes()
-    (tmp_path / "net.tgz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"Received .*net.tgz: .*Download it again"):
-        fetch.unpack(tmp_path / "net.tgz", tmp_path / "out", WORDS)
-
-
-def test_an_archive_without_files_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="there is no file in it"):
-        fetch.unpack(make_tar(tmp_path / "net.tgz", {}), tmp_path / "out", WORDS)
 
 
 def test_a_folders_checksum_is_of_names_and_contents(tmp_path):
@@ -378,3 +324,125 @@ def test_a_files_checksum_is_its_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-4's own example
     assert fetch.checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_does_not_come_by_https_is_refused(server, tmp_path):
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
+    plain = f"http://0.0.0.0:{server.server_port}/net.tgz"  # this very server, by an address that others have as well
+    for urls in ([plain], [f"{server.url}/net.tgz", plain], ["ftp://a.example/net.tgz"]):
+        with pytest.raises(UserError) as raised:
+            fetch.fetch(urls, tmp_path / "net", WORDS, pytest.fail)
+        assert str(raised.value) == (
+            "A thing is fetched by https, for what comes by http anybody on the line can change; http is for this "
+            f"machine itself (localhost, 127.0.0.1, [::1]). Received {urls[-1]}. Give an https URL, or get it "
+            "elsewhere and give it with --thing=FILE."
+        )
+    assert server.asked == []
+    assert names(tmp_path) == ["net.tgz"]
+
+
+def test_what_an_earlier_version_fetched_by_http_is_refused(server, tmp_path):
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
+    urls = [f"{server.url}/net.tgz"]
+    folder = fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None)
+    record = json.loads((folder / "source.json").read_text())
+    (folder / "source.json").write_text(json.dumps({**record, "url": "http://a.example/net.tgz"}))
+    with pytest.raises(UserError, match=rf"by https, but {folder} came from http://a.example/net.tgz. Remove that"):
+        fetch.fetch(urls, folder, WORDS, pytest.fail)
+
+
+def test_a_redirect_to_plain_http_is_no_place(server, tmp_path):
+    plain = f"http://0.0.0.0:{server.server_port}/net.tgz"
+    content = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
+    server.pages = {"/moved": Redirect(plain), "/net.tgz": Page(content)}
+    with pytest.raises(
+        UserError, match=r"none of 1 places gave it: it redirects to http://0.0.0.0:\d+, which is not h"
+    ):
+        fetch.fetch([f"{server.url}/moved"], tmp_path / "net", WORDS, pytest.fail)
+    assert server.asked == ["/moved"]
+
+
+def test_other_content_at_a_url_is_refused_though_the_first_is_gone(server, cache, tmp_path):
+    url, folder = f"{server.url}/net.tgz", tmp_path / "net"
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    known = fetch.checksum(folder)
+    shutil.rmtree(folder)
+    server.pages["/net.tgz"] = Page(
+        make_tar(tmp_path / "net.tgz", {**FILES, "README": b"evil"}).read_bytes(), etag='"1"'
+    )
+    for _ in range(2):
+        with pytest.raises(UserError, match=rf"A thing must stay .*: its sha256 was {known[:12]} and is .* {cache}/"):
+            fetch.fetch([url], folder, WORDS, lambda line: None)
+        assert names(tmp_path) == ["net.tgz"]  # nothing is kept of it
+    server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES, "w:xz").read_bytes())  # packed anew
+    assert fetch.checksum(fetch.fetch([url], folder, WORDS, lambda line: None)) == known
+
+
+def test_a_change_that_is_wanted_is_fetched_once_its_entry_is_gone(server, cache, tmp_path):
+    url, folder = f"{server.url}/net.pb", tmp_path / "net"
+    server.pages["/net.pb"] = Page(b"graph")
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    shutil.rmtree(folder)
+    server.pages["/net.pb"] = Page(b"better graph")
+    (cache / "checksums.json").unlink()
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    assert (folder / "archive.pb").read_bytes() == b"better graph"
+
+
+def test_mirrors_of_one_name_must_give_the_same(server, tmp_path):
+    server.pages = {"/a.pb": Page(b"graph"), "/b.pb": Page(b"evil")}
+    urls = [f"{server.url}/a.pb", f"{server.url}/b.pb"]
+    shutil.rmtree(fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None, name="net"))
+    del server.pages["/a.pb"]
+    with pytest.raises(UserError, match="but net has changed"):
+        fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None, name="net")
+
+
+def test_a_cached_folder_that_was_exchanged_with_its_record_is_refused(server, tmp_path):
+    url, folder = f"{server.url}/net.pb", tmp_path / "net"
+    server.pages["/net.pb"] = Page(b"graph")
+    fetch.fetch([url], folder, WORDS, lambda line: None)
+    (folder / "archive.pb").write_bytes(b"evil")
+    record = json.loads((folder / "source.json").read_text())
+    (folder / "source.json").write_text(json.dumps({**record, "content_sha256": fetch.checksum(folder)}))
+    with pytest.raises(UserError, match=f"but {url} has changed"):
+        fetch.fetch([url], folder, WORDS, pytest.fail)
+
+
+def test_a_place_with_other_content_than_was_published_is_passed_over(server, tmp_path):
+    good = make_tar(tmp_path / "net.tgz", FILES).read_bytes()
+    evil = make_tar(tmp_path / "evil.tgz", {"a": b"evil"}).read_bytes()
+    server.pages = {"/evil.tgz": Page(evil), "/good.tgz": Page(good)}
+    urls, told = [f"{server.url}/evil.tgz", f"{server.url}/good.tgz"], []
+    pins = dict.fromkeys(urls, fetch.Pin(fetch.checksum(tmp_path / "net.tgz")))
+    folder = fetch.fetch(urls, tmp_path / "net", WORDS, told.append, pins=pins)
+    assert json.loads((folder / "source.json").read_text())["url"] == urls[1]
+    assert told[0] == f"Downloading {urls[0]}"
+    assert re.fullmatch(r"This place is passed over: its sha256 is \w{12}, but \w{12} was published", told[1])
+    shutil.rmtree(folder)
+    del server.pages["/good.tgz"]
+    with pytest.raises(
+        UserError, match=r"none of 2 places gave it: its sha256 is \w{12}, but \w{12} was published \(127"
+    ):
+        fetch.fetch(urls, tmp_path / "net", WORDS, told.append, pins=pins)
+    assert names(tmp_path) == ["evil.tgz", "net.tgz"]
+
+
+def test_of_an_archive_with_a_published_file_only_that_file_is_taken(server, tmp_path):
+    (tmp_path / "known").write_bytes(b"graph")
+    pin = fetch.Pin(fetch.checksum(tmp_path / "known"), "graph.pb")
+    url = f"{server.url}/net.tgz"
+    for name in ("graph.pb", "./graph.pb"):
+        files = {"saved_model.pb": b"evil", name: b"graph"}
+        server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", files).read_bytes())
+        folder = fetch.fetch([url], tmp_path / "net", WORDS, lambda line: None, pins={url: pin})
+        assert names(folder) == ["graph.pb", "source.json"]
+        shutil.rmtree(folder)
+    for files in ({"graph.pb": b"evil"}, {"other.pb": b"graph"}):
+        server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", files).read_bytes())
+        with pytest.raises(
+            UserError, match=r"its sha256 is \w{12}, but \w{12} was published|there is no graph.pb in it"
+        ):
+            fetch.fetch([url], tmp_path / "net", WORDS, lambda line: None, pins={url: pin})
+        assert not folder.exists()

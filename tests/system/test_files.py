@@ -6,13 +6,9 @@ import threading
 import time
 
 import pytest
-from conftest import DEADLINE_SECS, at_once
+from conftest import DEADLINE_SECS, at_once, names
 
 from p2p_keras.system import files
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):

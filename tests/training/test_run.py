@@ -2,6 +2,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +12,12 @@ import tensorflow as tf
 from conftest import assert_same_end, cell, checkpoint_values, draw_pair, quiet, small_config, tree, write_pairs
 from PIL import Image
 
-from p2p_keras.config import read_config, to_json
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import open_model
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import locked
+from p2p_keras.workdir.folder import locked, read_config, to_json
 from p2p_keras.workdir.history import read_history
 
 
@@ -106,6 +107,41 @@ def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one
     assert_same_end(workdir, tmp_path, 6)
 
 
+def test_a_closed_terminal_saves_as_any_other_stop(finished, one_device, tmp_path):
+    """SIGHUP, as when ssh is closed. Unless it is ignored, as under nohup: then the run goes on."""
+    _, data, _ = finished
+
+    def hang_up_after_first_epoch(line):
+        if line.startswith("epoch 1/"):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    assert train(small_config(data), tmp_path / "a", one_device, hang_up_after_first_epoch) == signal.SIGHUP
+    assert checkpoints.list_steps(tmp_path / "a" / "checkpoints") == [3]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(small_config(data), tmp_path / "b", one_device, hang_up_after_first_epoch) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_has_gone_costs_no_step(finished, tmp_path):
+    """Whoever is left without a terminal cannot print: that must not come before the save."""
+    _, data, _ = finished
+    code = (
+        "import os, pty, sys, time; pid, terminal = pty.fork()\n"
+        "if pid == 0: os.execv(sys.executable, [sys.executable, '-m', 'p2p_keras.cli.train', *sys.argv[1:]])\n"
+        "seen = b''\n"
+        "while b'epoch 1/' not in seen: seen += os.read(terminal, 1000)\n"
+        "os.close(terminal)\n"  # the kernel sends SIGHUP, and every write is an error from now on
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
+    )
+    flags = [f"--data_dir={data}", f"--workdir={tmp_path}", "--direction=AtoB", "--image_size=32", "--base_filters=4"]
+    flags += ["--batch_size=4", "--epochs=100000", "--precision=float32", "--samples_every_epochs=100000"]
+    done = subprocess.run([sys.executable, "-c", code, *flags], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.strip() == str(128 + signal.SIGHUP)
+    assert checkpoints.list_steps(tmp_path / "checkpoints")[-1] >= 3
+
+
 def test_a_finished_run_says_so_and_changes_nothing(finished, finished_copy, one_device):
     before, told = tree(finished_copy), []
     assert train(small_config(finished[1]), finished_copy, one_device, told.append) is None
@@ -153,6 +189,14 @@ def test_a_file_that_goes_bad_while_training_is_named(pairs_dir, one_device, tmp
 
     with pytest.raises(UserError, match=r"005\.png: it is not a picture"):
         train(small_config(pairs_dir, epochs=1000, checkpoint_every_steps=10**6), tmp_path, one_device, spoil)
+
+
+def test_files_that_are_left_out_do_not_count_as_pairs(pairs_dir, one_device, tmp_path):
+    (pairs_dir / "train" / "notes.txt").write_text("text")
+    told = []
+    train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, told.append)
+    assert told[0].startswith("Left out 1 file, as train/notes.txt")
+    assert told[1].startswith("AtoB: 12 training pairs")
 
 
 def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):

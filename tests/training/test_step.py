@@ -26,6 +26,8 @@ def _train(strategy, count=3, batch_size=4, calls=(3,), make_optimizer=_adam):
         generator = models.build_generator(SIZE, base_filters=4)
         discriminator = models.build_discriminator("patch70", SIZE, base_filters=4)
         optimizers = [make_optimizer() for _ in range(2)]
+        for optimizer, model in zip(optimizers, (generator, discriminator), strict=True):
+            optimizer.build(model.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64)
     weights = [*generator.weights, *discriminator.weights]
     before = {w.path: w.numpy().copy() for w in weights}
@@ -98,6 +100,8 @@ def test_a_step_is_adam_on_the_papers_losses(one_device):
             models.build_discriminator("patch70", SIZE, base_filters=4),
         )
         optimizers = [keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2)]
+        for optimizer, model in zip(optimizers, ours, strict=True):
+            optimizer.build(model.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64)
     train_steps = make_train_steps(one_device, *ours, *optimizers, 100.0, step)
     values = train_steps(iter(one_device.experimental_distribute_dataset(_batches(3, 4))), tf.constant(1)).numpy()[0]

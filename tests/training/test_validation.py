@@ -1,43 +1,27 @@
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, checkpoint_values, quiet, read_events, share, small_config, write_pairs
+from conftest import (
+    Eye,
+    assert_same_end,
+    checkpoint_values,
+    quiet,
+    read_events,
+    share,
+    small_config,
+    write_pairs,
+)
 
-from p2p_keras.config import read_config
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
+from p2p_keras.presets import make_config
+from p2p_keras.training import validation
 from p2p_keras.training.run import train
-from p2p_keras.training.validation import best_record, is_exhausted, value_of
 from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.folder import read_config
 from p2p_keras.workdir.history import read_history
-
-
-def _history(*scores: float | None) -> list[dict]:
-    return [
-        {"step": i + 1} if score is None else {"step": i + 1, "evaluation": {"l1": score, "kid@768": -score}}
-        for i, score in enumerate(scores)
-    ]
-
-
-def test_the_best_is_the_lowest_error_or_the_highest_likeness_and_the_first_of_equals():
-    history = _history(0.5, None, 0.3, 0.4, 0.3)
-    assert best_record(history, "l1")["step"] == 3
-    assert best_record(history, "kid")["step"] == 1  # found under kid@768, lower is better
-    assert best_record(
-        [{"step": 1, "evaluation": {"ssim": 0.2}}, {"step": 2, "evaluation": {"ssim": 0.4}}], "ssim"
-    ) == {
-        "step": 2,
-        "evaluation": {"ssim": 0.4},
-    }
-    assert best_record(history, "fid") is None
-    assert value_of({"evaluation": {"kid_std@768": 1.0}}, "kid") is None
-
-
-def test_patience_counts_evaluations_since_the_best():
-    history = _history(0.5, 0.3, None, 0.4, None, 0.3)
-    assert [is_exhausted(history, "l1", patience) for patience in (0, 1, 2, 3)] == [False, True, True, False]
-    assert not is_exhausted(_history(0.5, 0.4, 0.3), "l1", 1)
-    assert not is_exhausted([], "l1", 1)
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +40,10 @@ def test_each_evaluation_is_on_record_and_the_best_checkpoint_is_kept_apart(eval
     best = min(history, key=lambda record: record["evaluation"]["l1"])
     assert checkpoints.list_steps(workdir / "checkpoints") == [6]
     assert checkpoints.list_steps(workdir / "checkpoints" / "best") == [best["step"]]
-    assert checkpoints.choose(workdir / "checkpoints", "best")[0][0] == best["step"]
+    assert checkpoints.choose(workdir / "checkpoints", "best") == [best["step"]]
     assert told[-1].startswith("Best:")
     records = read_records(workdir / "eval" / "val")
+    assert len({record["weights"] for record in records}) == 2
     assert [(r["step"], r["metrics"]["l1"]) for r in records] == [(r["step"], r["evaluation"]["l1"]) for r in history]
     assert records[0]["absent"]["fid"] == "the run has no --inception"
     assert (workdir / "eval" / "val" / "curves.png").exists()
@@ -119,3 +104,73 @@ def test_without_pairs_to_score_nothing_starts(one_device, tmp_path):
     with pytest.raises(UserError, match=r"has neither val/ nor test/"):
         train(small_config(tmp_path / "data", eval_every_epochs=1), tmp_path / "run", one_device, quiet)
     assert checkpoints.list_steps(tmp_path / "run" / "checkpoints") == []
+
+
+def test_a_metric_that_so_few_images_do_not_have_is_refused_before_anything_starts(finished, one_device, tmp_path):
+    """KID needs four images: with three, no evaluation would ever be the best, and patience would never end the run."""
+    settings = {"eval_every_epochs": 1, "patience": 1, "inception": "eye"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "load_extractor", lambda source, report: Eye(classes=None).extractor)
+        with pytest.raises(UserError, match=r"--best_metric=kid needs at least 4 images\. val/ has 3"):
+            train(small_config(finished[1], **settings), tmp_path / "run", one_device, lambda line: None)
+        write_pairs(tmp_path / "data" / "train", 12)
+        write_pairs(tmp_path / "data" / "val", 12)
+        config = small_config(tmp_path / "data", best_metric="inception_score", **settings)
+        with pytest.raises(UserError, match="--best_metric=inception_score needs a network with logits"):
+            train(config, tmp_path / "run", one_device, lambda line: None)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_an_evaluation_that_decides_nothing_says_so(pairs_dir, one_device, tmp_path, monkeypatch):
+    summarise, told = validation.scoring.summarise, []
+
+    def without_psnr(*arguments):
+        summary = summarise(*arguments)
+        value = summary.metrics.pop("psnr")
+        assert np.isfinite(value)
+        return summary._replace(absent={**summary.absent, "psnr": "it is infinite for 1 image"})
+
+    monkeypatch.setattr(validation.scoring, "summarise", without_psnr)
+    config = small_config(pairs_dir, epochs=1, eval_every_epochs=1, best_metric="psnr")
+    train(config, tmp_path, one_device, told.append)
+    assert "The evaluation at step 3 decides nothing: PSNR is not known, for it is infinite for 1 image" in told
+    assert checkpoints.list_steps(tmp_path / "checkpoints" / "best") == []
+
+
+def test_a_run_killed_before_its_first_rotating_checkpoint_continues_from_its_best(evaluated, one_device, tmp_path):
+    """What is in best/ binds the run like any other checkpoint: other settings would mix two runs in one folder."""
+    workdir, data, _ = evaluated
+    config = small_config(data, eval_every_epochs=1)
+
+    def killed():
+        raise KeyboardInterrupt
+
+    save_best = checkpoints.save_best
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "save_best", lambda *all_: (save_best(*all_), killed()))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path, one_device, lambda line: None)
+    assert checkpoints.list_steps(tmp_path / "checkpoints") == []
+    assert checkpoints.list_steps(tmp_path / "checkpoints" / "best") == [3]
+    with pytest.raises(UserError, match="--seed was 0, is 1"):
+        train(small_config(data, eval_every_epochs=1, seed=1), tmp_path, one_device, lambda line: None)
+    train(config, tmp_path, one_device, lambda line: None)
+    assert_same_end(workdir, tmp_path, 6)
+
+
+def test_another_best_metric_is_refused_while_a_best_is_kept(evaluated, one_device, tmp_path):
+    workdir, data, _ = evaluated
+    run = shutil.copytree(workdir, tmp_path / "run")
+    more = {"epochs": 3, "eval_every_epochs": 1}
+    with pytest.raises(UserError, match=r"It was l1, is ssim\. Give the old value, or remove .*checkpoints/best"):
+        train(small_config(data, best_metric="ssim", **more), run, one_device, lambda line: None)
+    shutil.rmtree(run / "checkpoints" / "best")
+    train(small_config(data, best_metric="ssim", **more), run, one_device, lambda line: None)
+    # The best by SSIM of those that could still be kept, though an earlier one, whose weights are gone, may be better.
+    assert checkpoints.list_steps(run / "checkpoints" / "best") == [9]
+
+
+def test_an_extractor_that_is_given_later_leaves_the_best_to_the_metric_it_was_judged_by(evaluated):
+    saved = read_config(evaluated[0] / "config.json")[0]
+    assert saved.best_metric == "l1"
+    assert make_config(saved=saved, inception="default").best_metric == "l1"

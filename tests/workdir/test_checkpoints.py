@@ -1,10 +1,10 @@
 import resource
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import quiet
 
 from p2p_keras.errors import UserError
 from p2p_keras.workdir import checkpoints
@@ -25,8 +25,9 @@ def test_what_was_saved_comes_back_and_old_ones_go(tmp_path):
     for step in (1, 2, 3, 4):
         checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=2)
     assert checkpoints.list_steps(tmp_path) == [3, 4]
-    restored = _checkpoint(0.0)
-    assert checkpoints.restore_newest(restored, tmp_path) == 4
+    restored, newest = _checkpoint(0.0), checkpoints.newest_whole(tmp_path)
+    assert checkpoints.step_of(newest) == 4
+    checkpoints.restore(restored, newest)
     np.testing.assert_array_equal(restored.weights, np.full(1000, 4.0, np.float32))
 
 
@@ -37,11 +38,11 @@ def test_keep_zero_keeps_all(tmp_path):
 
 
 def test_nothing_to_restore_is_none(tmp_path):
-    assert checkpoints.restore_newest(_checkpoint(), tmp_path / "none") is None
+    assert checkpoints.newest_whole(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "no index", "no data"])
-def test_a_damaged_newest_is_passed_over_and_named(tmp_path, damage):
+def test_a_damaged_newest_is_set_aside_and_named(tmp_path, damage):
     for step in (1, 2):
         checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
     newest = checkpoints.path_of(tmp_path, 2)
@@ -52,17 +53,19 @@ def test_a_damaged_newest_is_passed_over_and_named(tmp_path, damage):
         data.write_bytes(data.read_bytes()[:100])
     else:
         (index if damage == "no index" else data).unlink()
-    told, restored = [], _checkpoint(0.0)
-    assert checkpoints.restore_newest(restored, tmp_path, told.append) == 1
-    assert float(restored.weights[0]) == 1.0
-    assert "step 2" in told[0]
+    told = []
+    assert checkpoints.newest_whole(tmp_path, told.append) == checkpoints.path_of(tmp_path, 1)
+    assert told[0].startswith("Skipped the checkpoint of step 2: it is damaged")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000001", "step_00000002.damaged"]
 
 
 def test_all_damaged_is_an_error_and_not_a_silent_start(tmp_path):
     checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
     _damage(checkpoints.path_of(tmp_path, 1))
     with pytest.raises(UserError, match=r"all 1 in .* are damaged"):
-        checkpoints.restore_newest(_checkpoint(), tmp_path, quiet)
+        checkpoints.newest_whole(tmp_path, lambda line: None)
+    with pytest.raises(UserError, match=r"all 1 in .* are damaged"):  # and so it stays
+        checkpoints.newest_whole(tmp_path, lambda line: None)
 
 
 def test_values_that_are_not_finite_are_not_saved_and_rotate_nothing_out(tmp_path):
@@ -91,7 +94,7 @@ def test_a_disk_that_runs_full_leaves_the_previous_one_good(tmp_path):
 def test_leftovers_of_a_kill_are_swept_up(tmp_path):
     checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
     (tmp_path / ".step_00000002.part").mkdir()
-    assert checkpoints.restore_newest(_checkpoint(), tmp_path) == 1
+    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 1)
     assert checkpoints.list_steps(tmp_path) == [1]
     assert not (tmp_path / ".step_00000002.part").exists()
 
@@ -106,24 +109,36 @@ def test_a_damaged_one_is_replaced_when_the_run_comes_by_again(tmp_path):
 def test_networks_of_another_form_are_refused_in_words(tmp_path):
     checkpoints.save(_checkpoint(size=10), tmp_path, 1, keep=0)
     with pytest.raises(UserError, match="does not fit"):
-        checkpoints.restore(_checkpoint(size=11), tmp_path, 1)
+        checkpoints.restore(_checkpoint(size=11), checkpoints.path_of(tmp_path, 1))
     other = tf.train.Checkpoint(weights=tf.Variable(tf.zeros(10)), more=tf.Variable(1.0))
     with pytest.raises(UserError, match="does not fit"):
-        checkpoints.restore(other, tmp_path, 1)
+        checkpoints.restore(other, checkpoints.path_of(tmp_path, 1))
+
+
+def _dense(value: float) -> keras.Model:
+    """Stands in for a generator."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    model.layers[0].kernel.assign(tf.fill((3, 4), value))
+    return model
+
+
+def _save_generators(directory, steps, keep=0):
+    for step in steps:
+        checkpoint = tf.train.Checkpoint(generator=_dense(float(step)), other=tf.Variable(1.0))
+        checkpoints.save(checkpoint, directory, step, keep)
+
+
+def _value(model: keras.Model) -> float:
+    return float(model.layers[0].kernel[0, 0])
 
 
 def test_the_generator_comes_back_without_the_rest(tmp_path):
-    def dense(seed):
-        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, kernel_initializer="ones")])
-        model.layers[0].kernel.assign(tf.fill((3, 4), float(seed)))
-        return model
-
-    checkpoints.save(tf.train.Checkpoint(generator=dense(7), other=tf.Variable(1.0)), tmp_path, 1, keep=0)
-    model = dense(1)
-    checkpoints.restore_generator(model, tmp_path, 1)
+    _save_generators(tmp_path, [7])
+    model = _dense(1.0)
+    assert list(checkpoints.restore_each(model, tmp_path, "latest")) == [7]
     np.testing.assert_array_equal(model.layers[0].kernel, np.full((3, 4), 7.0, np.float32))
     with pytest.raises(UserError, match="does not fit"):
-        checkpoints.restore_generator(keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]), tmp_path, 1)
+        next(checkpoints.restore_each(keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]), tmp_path, "7"))
 
 
 def test_one_written_by_two_replicas_restores_into_plain_variables(tmp_path):
@@ -131,7 +146,7 @@ def test_one_written_by_two_replicas_restores_into_plain_variables(tmp_path):
         mirrored = _checkpoint(7.0)
     checkpoints.save(mirrored, tmp_path, 1, keep=0)
     plain = _checkpoint(0.0)
-    checkpoints.restore(plain, tmp_path, 1)
+    checkpoints.restore(plain, checkpoints.path_of(tmp_path, 1))
     assert float(plain.weights[0]) == 7.0
 
 
@@ -142,24 +157,69 @@ def test_the_best_is_out_of_reach_of_the_rotation_and_only_the_newest_best_stays
             checkpoints.save_best(_checkpoint(float(step)), tmp_path, step)
     assert checkpoints.list_steps(tmp_path) == [3]
     assert checkpoints.list_steps(checkpoints.best_of(tmp_path)) == [2]
-    assert checkpoints.choose(tmp_path, "best") == [(2, tmp_path / "best")]
-    assert checkpoints.choose(tmp_path, "all") == [(2, tmp_path / "best"), (3, tmp_path)]
-    assert checkpoints.choose(tmp_path, "latest") == checkpoints.choose(tmp_path, "3") == [(3, tmp_path)]
+    assert checkpoints.choose(tmp_path, "best") == [2]
+    assert checkpoints.choose(tmp_path, "all") == checkpoints.choose(tmp_path, "latest") == [2, 3]
+    assert checkpoints.choose(tmp_path, "3") == [3]
     checkpoints.save_best(_checkpoint(), tmp_path, 1)  # after a resume from further back
-    assert checkpoints.choose(tmp_path, "best") == [(1, tmp_path / "best")]
+    assert checkpoints.choose(tmp_path, "best") == [1]
 
 
-def test_a_damaged_one_is_never_chosen(tmp_path):
-    for step in (1, 2, 3):
-        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
+def test_the_best_is_as_good_to_continue_from_as_any_other(tmp_path):
+    checkpoints.save(_checkpoint(1.0), tmp_path, 1, keep=1)
+    checkpoints.save_best(_checkpoint(2.0), tmp_path, 2)
+    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path / "best", 2)
+    checkpoints.save(_checkpoint(2.0), tmp_path, 2, keep=1)
+    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 2)
+    _damage(checkpoints.path_of(tmp_path, 2))
+    assert checkpoints.newest_whole(tmp_path, lambda line: None) == checkpoints.path_of(tmp_path / "best", 2)
+
+
+def test_a_damaged_one_is_never_restored(tmp_path):
+    _save_generators(tmp_path, [1, 2, 3])
     _damage(checkpoints.path_of(tmp_path, 3))
-    told = []
-    assert checkpoints.choose(tmp_path, "latest", told.append) == [(2, tmp_path)]
-    assert checkpoints.choose(tmp_path, "all", told.append) == [(1, tmp_path), (2, tmp_path)]
-    assert len(told) == 2
-    assert "step 3" in told[0]
-    with pytest.raises(UserError, match="--checkpoint=3 means"):
-        checkpoints.choose(tmp_path, "3", told.append)
+    told, model = [], _dense(0.0)
+    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "latest", told.append)] == [2]
+    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "all", told.append)] == [1, 2]
+    assert [line.partition(" (")[0] for line in told] == ["Skipped the checkpoint of step 3: it is damaged"] * 2
+    with pytest.raises(UserError, match=r"--checkpoint=3 means .* is damaged or has gone"):
+        next(checkpoints.restore_each(model, tmp_path, "3", told.append))
+
+
+def test_rotation_counts_no_damaged_one_and_the_newest_whole_one_stays(tmp_path):
+    """Whatever is wrong with the others: resumed at 1000 with 1500 damaged, 1100 is what a keep of one leaves."""
+    for step in (500, 1000, 1500):
+        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
+    _damage(checkpoints.path_of(tmp_path, 1500))
+    assert checkpoints.newest_whole(tmp_path, lambda line: None) == checkpoints.path_of(tmp_path, 1000)
+    checkpoints.save(_checkpoint(1100.0), tmp_path, 1100, keep=1)
+    assert checkpoints.list_steps(tmp_path) == [1100]
+    _damage(checkpoints.path_of(tmp_path, 1100))  # damaged while the run goes on, so that nobody has set it aside
+    checkpoints.save(_checkpoint(1200.0), tmp_path, 1200, keep=1)
+    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 1200)
+
+
+def test_one_that_rotation_takes_away_meanwhile_is_skipped_and_named(tmp_path, monkeypatch):
+    _save_generators(tmp_path, [1, 2])
+    model, told = _dense(0.0), []
+    restore = checkpoints.restore_generator
+
+    def take_away_first(generator, path):
+        """What a training beside does between the look at a checkpoint and its restore."""
+        if checkpoints.step_of(path) == 2 and not told:
+            _save_generators(tmp_path, [3], keep=1)
+        restore(generator, path)
+
+    monkeypatch.setattr(checkpoints, "restore_generator", take_away_first)
+    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "latest", told.append)] == [3]
+    assert told == ["Skipped the checkpoint of step 2: it has gone"]
+
+    told.clear()
+    _save_generators(tmp_path, [4, 5, 6])
+    for step in checkpoints.restore_each(model, tmp_path, "all", told.append):
+        if step == 4:
+            shutil.rmtree(checkpoints.path_of(tmp_path, 5))
+        assert _value(model) == step
+    assert told == ["Skipped the checkpoint of step 5: it has gone"]
 
 
 def test_a_choice_that_cannot_be_met_says_what_there_is(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
 
-from p2p_keras.config import TrainConfig, to_json
+from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
-from p2p_keras.workdir.folder import locked, saved_run
+from p2p_keras.workdir.folder import locked, saved_run, to_json
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):

@@ -2,14 +2,14 @@ import json
 
 from conftest import quiet, small_config
 
-from p2p_keras.workdir.resolve import settle
+from p2p_keras.workdir.resolve import resolve
 
 
 def test_the_size_is_that_asked_for_or_the_runs_or_the_data_sets_or_the_papers(pairs_dir, tmp_path):
     config = small_config(pairs_dir, image_size=None)
 
     def size(asked, saved=None):
-        return settle(asked, saved, tmp_path, quiet)[0].image_size
+        return resolve(asked, saved, tmp_path, quiet)[0].image_size
 
     assert size(config) == 256
     (pairs_dir / "dataset.json").write_text(json.dumps({"panels": ["left", "right"], "image_size": 64}))

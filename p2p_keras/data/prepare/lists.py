@@ -32,12 +32,12 @@ def write_rejected(output: Path, rejected: Sequence[Rejected]) -> None:
 
 
 def read_rejected(output: Path) -> list[Rejected]:
-    """What was rejected when the data set was made."""
+    """What was rejected when the data set was made, as far as the file is still what was written."""
     path = output / REJECTED
     if not path.exists():
         return []
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))[1:]
-    return [Rejected(pair, split, problem, int(size)) for pair, split, problem, size in rows]
+    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"), newline="")))[1:]
+    return [Rejected(*row) for row in rows if len(row) == len(Rejected._fields)]
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:

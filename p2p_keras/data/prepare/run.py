@@ -1,11 +1,9 @@
 """Raw folders -> a checked data set of side-by-side pairs: the run of `p2p-prepare`.
 
-While a data set is being made it has a hidden folder with the settings and a journal: the lines of the manifest, in the
-order in which they come. `dataset.json` is written last.
+`manifest.csv` and then `dataset.json` are written last: with them a data set is finished.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,11 +15,12 @@ from p2p_keras.data.manifest import DESCRIPTION, MANIFEST, UNFINISHED, Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare.duplicates import Alike, near_duplicates
+from p2p_keras.data.prepare.earlier import Earlier, begin, count, is_finished, look_into, to_json
 from p2p_keras.data.prepare.preview import draw_preview
 from p2p_keras.data.prepare.shards import write_shards
-from p2p_keras.data.prepare.sources import Found
+from p2p_keras.data.prepare.sources import Found, made_from
 from p2p_keras.data.prepare.splits import Splits
-from p2p_keras.data.prepare.stack import FILTER, Form, entry_name, source_size
+from p2p_keras.data.prepare.stack import FILTER, Form, entry_name
 from p2p_keras.data.prepare.work import Rejected, Task, make_pairs
 from p2p_keras.errors import UserError
 from p2p_keras.images.files import write_png
@@ -73,58 +72,40 @@ def prepare(
         UserError: There is something else in the folder, or too many pairs are bad.
         OSError: The folder cannot be written.
     """
-    settings = {"panels": list(found.panels), **form._asdict(), "splits": rule, "shards": shards}
+    settings = {"made_from": made_from(found.origin), "panels": list(found.panels), **form._asdict()}
+    settings |= {"splits": rule, "shards": shards}
     tasks = [Task(source, split) for source, split in splits.split_of.items()]
     tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
-    names = [entry_name(task.source, task.split, form) for task in tasks]
     with _locked(output):
-        described = _look_into(output, settings)
-        listed = manifest.read(output / MANIFEST) if described else {}
-        if described and _is_finished(output, tasks, names, listed, described["shards"]):
-            _clean_up(output, described["shards"])
-            rejected = lists.read_rejected(output)
-            return Outcome(described["splits"], 0, 0, rejected, [], described["shards"], finished_before=True)
-        if described.get("shards"):
+        earlier = look_into(output, settings)
+        if is_finished(output, earlier, tasks, form):
+            _clean_up(output, earlier.shards)
+            counts = earlier.described["splits"]
+            return Outcome(counts, 0, 0, earlier.rejected, [], earlier.shards, finished_before=True)
+        if earlier.shards:
             raise UserError(
-                f"Shards are not changed once they are made. {output} holds {len(listed)} pairs in shards; now "
+                f"Shards are not changed once they are made. {output} holds {len(earlier.listed)} pairs in shards; now "
                 f"there are {len(tasks)}, or their files have changed. Name another --output."
             )
-        state = output / UNFINISHED
-        state.mkdir(exist_ok=True)
-        write_whole(state / DESCRIPTION, _to_json({"settings": settings}))
-        known = {**listed, **(manifest.read(state / MANIFEST) if (state / MANIFEST).exists() else {})}
-        tasks = [task._replace(known=known.get(name)) for task, name in zip(tasks, names, strict=True)]
-        entries, rejected = _make_all(tasks, output, form, workers, max_bad_files)
-        made = sum(known.get(entry.name) != entry for entry in entries)
-        stale = known.keys() - {entry.name for entry in entries}
-        for name in stale:
-            (output / name).unlink(missing_ok=True)
+        begin(output, earlier, settings)
+        entries, rejected = _make_all(_with_known(tasks, earlier, form), output, form, workers, max_bad_files)
+        removed = _remove_others(output, earlier, entries)
         alike = near_duplicates(entries)
         left_out = {**found.unmatched, **splits.left_out}
         lists.write_lists(output, rejected, left_out, alike)
         if entries:
             write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
         entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
-        counts = {split: sum(entry.split == split for entry in entries) for split in SPLITS}
-        os.sync()  # once for all pairs, instead of waiting for the disk with each of them
-        write_whole(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
-        described = {
-            "format": manifest.FORMAT,
-            "panels": list(found.panels),
-            "image_size": form.image_size,
-            "channels": form.channels,
-            "bits": form.bits,
-            "splits": counts,
-            "rejected": len(rejected),
-            "left_out": len(left_out),
-            "resizing": FILTER,
-            "source": found.origin,
-            "settings": settings,
-            "shards": sizes,
-        }
-        write_whole(output / DESCRIPTION, _to_json(described))
+        described = _describe(found, form, count(entries), len(rejected), len(left_out))
+        _finish(output, entries, {**described, "settings": settings, "shards": sizes})
         _clean_up(output, sizes)
-        return Outcome(counts, made, len(stale), rejected, alike, sizes)
+        return Outcome(described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes)
+
+
+def _with_known(tasks: Sequence[Task], earlier: Earlier, form: Form) -> list[Task]:
+    """The tasks, with what is believed of their pairs."""
+    believed = earlier.believed
+    return [task._replace(known=believed.get(entry_name(task.source, task.split, form))) for task in tasks]
 
 
 def _make_all(
@@ -134,8 +115,6 @@ def _make_all(
     progress = ProgressLine(len(tasks), "pairs")
     batches = make_pairs(tasks, output, form, workers)
     with open(output / UNFINISHED / MANIFEST, "a", encoding="utf-8") as journal, contextlib.closing(batches):
-        if not journal.tell():
-            journal.write(manifest.HEAD)
         for batch in batches:
             made = [result for result in batch if isinstance(result, Entry)]
             entries += made
@@ -154,56 +133,40 @@ def _make_all(
     )
 
 
-def _look_into(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The description of the data set that an earlier call finished; empty if there is none.
-
-    Raises:
-        UserError: What is there was made with other settings, or not by p2p-prepare.
-    """
-    state = output / UNFINISHED
-    described, begun = (manifest.read_description(folder / DESCRIPTION) for folder in (output, state))
-    for record in (described, begun):
-        if record:
-            _check_settings(output, record.get("settings"), settings)
-    others = sorted(path.name for path in output.iterdir())
-    if others and not described and not state.is_dir():
-        raise UserError(
-            f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
-            "Name another one."
-        )
-    return described
+def _remove_others(output: Path, earlier: Earlier, entries: Sequence[Entry]) -> int:
+    """Removes composites of earlier calls that belong to no pair of now; returns how many there were."""
+    others = [name for name in earlier.names - {entry.name for entry in entries} if (output / name).exists()]
+    for name in others:
+        (output / name).unlink()
+    return len(others)
 
 
-def _check_settings(output: Path, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
-    if before is None:
-        raise UserError(f"{output} holds a data set that p2p-prepare did not make. Name another --output.")
-    now = json.loads(json.dumps(now))
-    changed = [name for name in now if before.get(name) != now[name]]
-    if changed:
-        differences = ", ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in changed)
-        raise UserError(
-            f"A data set continues only with the settings it began with. In {output} {differences}. "
-            "Give the old values, or another --output."
-        )
+def _count_new(entries: Sequence[Entry], earlier: Earlier) -> int:
+    """How many pairs were not there before, or not like this."""
+    before = {name: entry.sha256 for name, entry in earlier.believed.items()}
+    return sum(before.get(entry.name) != entry.sha256 for entry in entries)
 
 
-def _is_finished(
-    output: Path, tasks: Sequence[Task], names: Sequence[str], listed: dict[str, Entry], shards: dict[str, int]
-) -> bool:
-    """Whether every pair is as the manifest says: there, of its size, and made from files of the same size."""
-    settled = {(one.split, one.pair): one.source_bytes for one in lists.read_rejected(output)}
-    if len(listed) + len(settled) != len(tasks):
-        return False
-    if any(source_size((str(output / shard),)) != size for shard, size in shards.items()):
-        return False
-    for task, name in zip(tasks, names, strict=True):
-        entry = listed.get(name)
-        before = entry.source_bytes if entry else settled.get((task.split, task.source.name))
-        if before != source_size(task.source.files):
-            return False
-        if entry and not shards and source_size((str(output / name),)) != entry.bytes:
-            return False
-    return True
+def _describe(found: Found, form: Form, counts: dict[str, int], rejected: int, left_out: int) -> dict[str, Any]:
+    """What `dataset.json` says of the pairs."""
+    return {
+        "format": manifest.FORMAT,
+        "panels": list(found.panels),
+        "image_size": form.image_size,
+        "channels": form.channels,
+        "bits": form.bits,
+        "splits": counts,
+        "rejected": rejected,
+        "left_out": left_out,
+        "resizing": FILTER,
+        "source": found.origin,
+    }
+
+
+def _finish(output: Path, entries: Sequence[Entry], described: dict[str, Any]) -> None:
+    os.sync()  # once for all pairs, instead of waiting for the disk with each of them
+    write_whole(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
+    write_whole(output / DESCRIPTION, to_json(described))
 
 
 def _clean_up(output: Path, shards: dict[str, int]) -> None:
@@ -224,10 +187,6 @@ def _too_many(output: Path, rejected: list[Rejected], max_bad_files: int) -> Use
         f"are in {output / lists.REJECTED}. Mend or remove them, or allow more with --max_bad_files; the same command "
         "continues."
     )
-
-
-def _to_json(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=2) + "\n"
 
 
 @contextlib.contextmanager

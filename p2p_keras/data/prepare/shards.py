@@ -1,11 +1,12 @@
 """Pairs packed into a few large TFRecord files, for disks where many small ones are slow."""
 
-import os
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
+from p2p_keras.system.files import whole_path
 from p2p_keras.system.progress import ProgressLine
 
 FOLDER = "shards"
@@ -59,15 +60,19 @@ def _deal_out(entries: Sequence[Entry], count: int) -> list[tuple[str, int, int,
 
 
 def _write_shard(root: Path, shard: str, part: Sequence[Entry]) -> None:
+    """Writes one shard. It is left to the end of the run to make the disk keep everything.
+
+    Raises:
+        OSError: It cannot be written; names the shard.
+    """
     import tensorflow as tf  # here, so that preparing without shards does without
 
     path = root / shard
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with tf.io.TFRecordWriter(str(beside)) as file:
-            for entry in part:
-                file.write((root / entry.name).read_bytes())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_path(path, sync=False) as beside:
+        try:
+            with tf.io.TFRecordWriter(str(beside)) as file:
+                for entry in part:
+                    file.write((root / entry.name).read_bytes())
+        except tf.errors.OpError as error:  # how TensorFlow reports a full disk: "PATH; No space left on device"
+            raise OSError(errno.EIO, error.message.rpartition("; ")[2]) from error

@@ -1,15 +1,19 @@
 """Where the pictures come from: the layouts that people have -> one list of pairs that are to be made."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from p2p_keras.data.listing import EXTENSIONS, list_pictures
 from p2p_keras.data.manifest import DESCRIPTION, read_description
-from p2p_keras.data.pairs import EXTENSIONS, SPLITS, Pairs, find_pairs, list_pictures, match_stems, stem
+from p2p_keras.data.pairs import SPLITS, Pairs, find_pairs, match_stems, stem
 from p2p_keras.errors import UserError
 
 # GTCrossView's are streetview and overhead; people rename them.
 _STREET, _AERIAL = ("street", "ground", "surface"), ("overhead", "aerial", "satellite")
+
+_FOLDER_EACH = "a folder for each panel"
 
 
 class Source(NamedTuple):
@@ -69,7 +73,7 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
         Source(name, tuple(str(folder / path) for folder, path in zip(folders, paths, strict=True)))
         for name, paths in matched.items()
     ]
-    origin = {"kind": "a folder for each panel", "folders": ", ".join(map(str, folders))}
+    origin = {"kind": _FOLDER_EACH, "folders": ", ".join(map(str, folders))}
     return _nonempty(Found(sources, panels, unmatched, origin), folders[0])
 
 
@@ -163,6 +167,25 @@ def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
     origin = {"kind": "a folder for each panel and split", "folders": str(folder)}
     unmatched = {str(folder / name): why for name, why in pairs.ignored.items()}
     return Found(_sources_of(pairs), panels, unmatched, origin)
+
+
+def made_from(origin: dict[str, str]) -> str:
+    """What pairs are made from, in which order: the half of their identity that the panels' names do not tell.
+
+    Folders are named by the ends of their paths, as long as it takes to tell them apart: the same pictures may be moved
+    elsewhere, and two folders of one name are not mistaken for each other.
+
+    Args:
+        origin: That of `Found`, which `dataset.json` has as `source`.
+    """
+    if origin["kind"] != _FOLDER_EACH:
+        return origin["kind"]  # with what composites show; everything else goes by the panels' names
+    paths = [Path(os.path.abspath(folder)).parts for folder in origin["folders"].split(", ")]
+    for length in range(1, max(map(len, paths)) + 1):
+        ends = [str(Path(*parts[-length:])) for parts in paths]
+        if len(set(ends)) == len(ends):
+            break
+    return f"the folders {', '.join(ends)}"
 
 
 def _sources_of(pairs: Pairs) -> list[Source]:

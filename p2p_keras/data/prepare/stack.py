@@ -2,15 +2,14 @@
 
 import hashlib
 import io
-import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from p2p_keras.data.check import PictureError, bit_depth, open_picture
+from p2p_keras.data.check import PictureError, bit_depth, file_size, open_picture
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.images.files import eight_bits, orientation_of
@@ -64,16 +63,16 @@ def make_pair(source: Source, split: str, output: Path, form: Form, known: Entry
         split: Where to.
         output: The data set's folder.
         form: What it is to be like.
-        known: What an earlier call returned; if source and file are still as they were then, it is returned.
+        known: What an earlier call returned; if source and file are still as they were then, nothing is made.
 
     Raises:
         PictureError: A source picture cannot be used.
         OSError: It cannot be written.
     """
     path = output / entry_name(source, split, form)
-    source_bytes = source_size(source.files)
-    if known and known.source_bytes == source_bytes and _checksum(path) == known.sha256:
-        return known
+    source_bytes = source_sizes(source.files)
+    if known and same_sizes(known.source_bytes, source_bytes) and _checksum(path) == known.sha256:
+        return known._replace(source_bytes=source_bytes)
     panels, content = _read(source, form)
     if content is None:
         panels = [_to_size(panel, form.image_size) for panel in panels]
@@ -179,15 +178,14 @@ def _write(path: Path, content: bytes) -> None:
     write_whole(path, content, sync=False)
 
 
-def source_size(files: Iterable[str]) -> int:
-    """Bytes of some files together; one that is not there counts -1."""
-    total = 0
-    for file in files:
-        try:
-            total += os.stat(file).st_size
-        except OSError:
-            total -= 1
-    return total
+def source_sizes(files: Sequence[str]) -> str:
+    """Bytes of each file in order, as "123+456"; -1 of one that is not there."""
+    return "+".join(str(file_size(file)) for file in files)
+
+
+def same_sizes(recorded: str, now: str) -> bool:
+    """Whether a source still has the sizes that were recorded; of those by earlier versions only the sum is known."""
+    return recorded in (now, str(sum(map(int, now.split("+")))))
 
 
 def _checksum(path: Path) -> str:

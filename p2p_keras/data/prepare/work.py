@@ -17,7 +17,7 @@ from PIL import Image
 from p2p_keras.data.check import PictureError
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
-from p2p_keras.data.prepare.stack import Form, make_pair, source_size
+from p2p_keras.data.prepare.stack import Form, make_pair, source_sizes
 
 _BATCH = 16  # pairs that travel to a worker and back together
 _KEPT_BYTES = 64 << 20  # of freed memory that a worker keeps
@@ -37,7 +37,7 @@ class Rejected(NamedTuple):
     pair: str
     split: str
     problem: str
-    source_bytes: int  # of its files, so that a mended one is noticed
+    source_bytes: str  # of each of its files, as `Entry` has it, so that a mended one is noticed
 
 
 def make_pairs(tasks: Iterable[Task], output: Path, form: Form, workers: int) -> Iterator[list[Entry | Rejected]]:
@@ -84,7 +84,7 @@ def _make_batch(batch: list[Task], output: Path, form: Form) -> list[Entry | Rej
             try:
                 results.append(make_pair(task.source, task.split, output, form, task.known))
             except PictureError as problem:
-                results.append(Rejected(task.source.name, task.split, str(problem), source_size(task.source.files)))
+                results.append(Rejected(task.source.name, task.split, str(problem), source_sizes(task.source.files)))
     return results
 
 

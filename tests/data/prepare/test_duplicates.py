@@ -5,7 +5,7 @@ from p2p_keras.data.prepare import duplicates
 
 
 def _entry(split, name, *panels):
-    return Entry(name, split, 64, 32, 1, "", "".join(f"{panel:016x}" for panel in panels), 1)
+    return Entry(name, split, 64, 32, 1, "", "".join(f"{panel:016x}" for panel in panels), "1")
 
 
 def test_the_nearest_of_an_earlier_part_counts_and_every_panel_must_agree():

@@ -108,3 +108,27 @@ def test_folders_that_are_none_are_errors(tmp_path):
     (tmp_path / "same").mkdir()
     with pytest.raises(UserError, match="Both folders are called same"):
         sources.two_folders([tmp_path / "same", tmp_path / "same"])
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        ("/raw/street, /raw/aerial", "street, aerial"),
+        ("/raw/aerial, /elsewhere/street", "aerial, street"),
+        ("/raw/street/train, /raw/aerial/train", "street/train, aerial/train"),
+        ("raw/a/x/train, raw/b/x/train", "a/x/train, b/x/train"),
+        ("/raw, /raw/aerial", "raw, aerial"),
+        ("/raw/raw, /raw", "raw/raw, /raw"),
+        ("/raw/street, /raw/aerial, /raw/map", "street, aerial, map"),
+        ("/raw, /raw", "/raw, /raw"),
+    ],
+)
+def test_folders_are_known_by_the_ends_of_their_paths(folders, names):
+    origin = {"kind": "a folder for each panel", "folders": folders}
+    assert sources.made_from(origin) == f"the folders {names}"
+
+
+def test_other_sources_are_known_by_what_their_panels_show(tmp_path):
+    write_pairs(tmp_path / "train", 1)
+    found = sources.composites(tmp_path, ("aerial", "street"), ("street", "aerial"))
+    assert sources.made_from(found.origin) == "composites of aerial,street"

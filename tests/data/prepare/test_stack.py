@@ -33,7 +33,7 @@ def test_panels_of_the_right_size_stay_as_they_are(tmp_path):
     both, entry = _made(_source(tmp_path, left, right), tmp_path)
     np.testing.assert_array_equal(both, np.concatenate([left, right], axis=1))
     assert (entry.pair, entry.split, entry.width, entry.height) == ("x.png", "train", 64, 32)
-    assert entry.source_bytes == sum((tmp_path / name).stat().st_size for name in ("a.png", "b.png"))
+    assert entry.source_bytes == "+".join(str((tmp_path / name).stat().st_size) for name in ("a.png", "b.png"))
 
 
 def test_a_composite_in_the_wanted_form_is_copied_byte_by_byte(tmp_path):
@@ -135,8 +135,14 @@ def test_a_known_pair_is_believed_only_if_its_bytes_are_right(tmp_path):
     _, entry = _made(source, tmp_path)
     path = tmp_path / "out" / entry.name
     before = path.stat().st_mtime_ns
-    assert make_pair(source, "train", tmp_path / "out", PNG, entry) is entry
+    assert make_pair(source, "train", tmp_path / "out", PNG, entry) == entry
+    sizes = entry.source_bytes.split("+")
+    summed = entry._replace(source_bytes=str(sum(map(int, sizes))))  # as earlier versions wrote it
+    assert make_pair(source, "train", tmp_path / "out", PNG, summed) == entry
     assert path.stat().st_mtime_ns == before
+    turned = entry._replace(source_bytes="+".join(sizes[::-1]))
+    assert make_pair(source, "train", tmp_path / "out", PNG, turned) == entry
+    assert path.stat().st_mtime_ns > before
     path.write_bytes(b"x")
     assert make_pair(source, "train", tmp_path / "out", PNG, entry) == entry
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256

@@ -1,0 +1,154 @@
+"""What earlier calls of p2p-prepare left in an output folder: a finished data set, an interrupted one, or nothing.
+
+While a data set is being made it has a hidden folder with the settings and a journal: the lines of the manifest, in the
+order in which they come. Both are believed only as far as they are whole.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from p2p_keras.data import manifest
+from p2p_keras.data.check import file_size
+from p2p_keras.data.manifest import DESCRIPTION, MANIFEST, UNFINISHED, Entry
+from p2p_keras.data.pairs import SPLITS
+from p2p_keras.data.prepare import lists
+from p2p_keras.data.prepare.sources import made_from
+from p2p_keras.data.prepare.stack import Form, entry_name, same_sizes, source_sizes
+from p2p_keras.data.prepare.work import Rejected, Task
+from p2p_keras.errors import UserError
+from p2p_keras.system.files import write_whole
+
+
+class Earlier(NamedTuple):
+    """What there is.
+
+    Attributes:
+        described: What `dataset.json` says; empty if no data set was finished.
+        listed: The pairs of a finished data set, by name.
+        rejected: Those that could not be made.
+        journal: The pairs that an interrupted call has made, by name.
+        journal_believed: Whether they are known to be made with the settings of now.
+    """
+
+    described: dict[str, Any]
+    listed: dict[str, Entry]
+    rejected: list[Rejected]
+    journal: dict[str, Entry]
+    journal_believed: bool
+
+    @property
+    def shards(self) -> dict[str, int]:
+        """Shard -> its size in bytes."""
+        return self.described.get("shards", {})
+
+    @property
+    def believed(self) -> dict[str, Entry]:
+        """Pairs that need not be made again if their files are still as they were."""
+        return {**self.listed, **self.journal} if self.journal_believed else self.listed
+
+    @property
+    def names(self) -> set[str]:
+        """Composites that may be there."""
+        return self.listed.keys() | self.journal.keys()
+
+
+def look_into(output: Path, settings: dict[str, Any]) -> Earlier:
+    """Looks for what an earlier call left.
+
+    Args:
+        output: The data set's folder.
+        settings: Those of now.
+
+    Raises:
+        UserError: What is there was made from something else, with other settings, or not by p2p-prepare.
+    """
+    state = output / UNFINISHED
+    described = manifest.read_description(output / DESCRIPTION)
+    try:
+        begun = manifest.read_description(state / DESCRIPTION)
+    except UserError:
+        begun = {}  # cut short: it is written anew, and what nobody knows the settings of is made again
+    for record in (described, begun):
+        if record:
+            _check_settings(output, record, settings)
+    others = sorted(path.name for path in output.iterdir())
+    if others and not described and not state.is_dir():
+        raise UserError(
+            f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
+            "Name another one."
+        )
+    return Earlier(
+        described,
+        listed=manifest.read(output / MANIFEST) if described else {},
+        rejected=lists.read_rejected(output),
+        journal=manifest.read_journal(state / MANIFEST),
+        journal_believed="made_from" in begun.get("settings", {}),  # which earlier versions did not write
+    )
+
+
+def is_finished(output: Path, earlier: Earlier, tasks: Sequence[Task], form: Form) -> bool:
+    """Whether every pair is as the manifest says: there, of its size, and made from files of the same sizes."""
+    if not earlier.described:
+        return False
+    settled = {(one.split, one.pair): one.source_bytes for one in earlier.rejected}
+    if len(earlier.listed) + len(settled) != len(tasks):
+        return False
+    if (earlier.described["splits"], earlier.described["rejected"]) != (count(earlier.listed.values()), len(settled)):
+        return False  # killed after it wrote the new manifest, and before it described it
+    if any(file_size(output / shard) != size for shard, size in earlier.shards.items()):
+        return False
+    for task in tasks:
+        name = entry_name(task.source, task.split, form)
+        entry = earlier.listed.get(name)
+        before = entry.source_bytes if entry else settled.get((task.split, task.source.name))
+        if before is None or not same_sizes(before, source_sizes(task.source.files)):
+            return False
+        if entry and not earlier.shards and file_size(output / name) != entry.bytes:
+            return False
+    return True
+
+
+def begin(output: Path, earlier: Earlier, settings: dict[str, Any]) -> None:
+    """Writes down the settings, and the journal anew: whole lines only, to which new ones can be added."""
+    state = output / UNFINISHED
+    state.mkdir(exist_ok=True)
+    believed = earlier.journal.values() if earlier.journal_believed else ()
+    # First the journal, so that one from unknown settings never stands beside known ones.
+    write_whole(state / MANIFEST, manifest.HEAD + manifest.format_lines(believed))
+    write_whole(state / DESCRIPTION, to_json({"settings": settings}))
+
+
+def count(entries: Iterable[Entry]) -> dict[str, int]:
+    """How many pairs each split has."""
+    splits = [entry.split for entry in entries]
+    return {split: splits.count(split) for split in SPLITS}
+
+
+def to_json(record: dict[str, Any]) -> str:
+    """The content of a `dataset.json`."""
+    return json.dumps(record, indent=2) + "\n"
+
+
+def _check_settings(output: Path, record: dict[str, Any], now: dict[str, Any]) -> None:
+    before = record.get("settings")
+    if before is None:
+        raise UserError(f"{output} holds a data set that p2p-prepare did not make. Name another --output.")
+    origin = before.get("made_from")
+    if origin is None and "source" in record:  # as earlier versions wrote it, of finished data sets only
+        origin = made_from(record["source"])
+    if origin is not None and origin != now["made_from"]:
+        raise UserError(
+            f"{output} was made from {origin}, in this order, but now it would be made from {now['made_from']}: give "
+            f"the folders or panels as before, or, to make all pairs anew in the new order, remove {output} or name "
+            "another --output."
+        )
+    now = json.loads(json.dumps(now))
+    changed = [name for name in now if before.get(name) != now[name] and name != "made_from"]
+    if changed:
+        differences = ", ".join(f"{name} was {before.get(name)}, is {now[name]}" for name in changed)
+        raise UserError(
+            f"A data set continues only with the settings it began with. In {output} {differences}. "
+            "Give the old values, or another --output."
+        )

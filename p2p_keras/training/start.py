@@ -1,0 +1,121 @@
+"""Whether a run may go on, and from where: all that is found out before a first step is taken."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from p2p_keras.config import TrainConfig, decay_steps, total_steps
+from p2p_keras.data.pairs import Pairs, fingerprint
+from p2p_keras.errors import UserError
+from p2p_keras.training.networks import Networks, build_networks
+from p2p_keras.training.validation import make_validation
+from p2p_keras.versions import versions
+from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.folder import check_resume, saved_run, to_json
+from p2p_keras.workdir.resolve import Data, resolve
+
+
+class Run(NamedTuple):
+    """A run that is ready to go on."""
+
+    config: TrainConfig
+    workdir: Path
+    data: Data
+    strategy: tf.distribute.Strategy
+    networks: Networks
+    validate: Callable[[int], dict] | None  # scores the generator as it is after a step
+    steps_per_epoch: int
+    first_step: int  # steps done
+    last_step: int
+    report: Callable[[str], None]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where they lie."""
+        return self.workdir / "checkpoints"
+
+
+def open_run(
+    config: TrainConfig, workdir: Path, strategy: tf.distribute.Strategy, report: Callable[[str], None]
+) -> Run:
+    """Opens a run, new or begun, and restores its newest checkpoint.
+
+    Args:
+        config: What is asked for.
+        workdir: The run's folder, locked.
+        strategy: Where to compute.
+        report: Called with each line that a person should read.
+
+    Raises:
+        UserError: It may not go on with these settings, data or devices. Then no setting was written.
+    """
+    saved, record = saved_run(workdir) or (None, {})
+    config, data = resolve(config, saved, workdir, report)
+    count = len(data.pairs.splits["train"])
+    _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
+    steps_per_epoch = count // config.batch_size
+    last_step = total_steps(config, steps_per_epoch)
+
+    newest = checkpoints.newest_whole(workdir / "checkpoints", report)
+    first_step = checkpoints.step_of(newest) if newest else 0
+    if saved and newest:  # before the first checkpoint nothing is bound yet
+        _check_data(record, fingerprint(data.pairs), data.pairs.root)
+        check_resume(saved, config, first_step, steps_per_epoch)
+        _check_best(saved, config, workdir)
+    networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
+    if newest:
+        checkpoints.restore(networks.checkpoint, newest)
+    validate = None
+    if config.eval_every_epochs and first_step < last_step:
+        validate = make_validation(config, networks.generator, data, workdir, steps_per_epoch, report)
+    return Run(config, workdir, data, strategy, networks, validate, steps_per_epoch, first_step, last_step, report)
+
+
+def _check_batch(batch_size: int, count: int, replicas: int) -> None:
+    if batch_size > count:
+        raise UserError(
+            f"--batch_size must not exceed the number of training pairs, {count}. Received: {batch_size}. Lower it."
+        )
+    if batch_size % replicas:
+        lower = batch_size // replicas * replicas
+        near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
+        raise UserError(
+            f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
+            f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
+        )
+
+
+def _check_data(record: dict, found: str, root: Path) -> None:
+    known = record.get("data", {}).get("fingerprint")
+    if known != found:
+        raise UserError(
+            f"A run continues only on the data it began with. Changed: the training files in {root} (names or sizes). "
+            "Put them back, or take another --workdir for a new run."
+        )
+
+
+def to_record(config: TrainConfig, pairs: Pairs) -> str:
+    """What `config.json` says of a run."""
+    data_dir, inception = config.data_dir, config.inception
+    if data_dir is not None:
+        data_dir = str(Path(data_dir).absolute())
+    if inception is not None and Path(inception).exists():
+        inception = str(Path(inception).absolute())
+    return to_json(
+        dataclasses.replace(config, data_dir=data_dir, inception=inception),
+        inference={"statistics": config.statistics, "noise": False},
+        data={"fingerprint": fingerprint(pairs), "counts": {split: len(pairs.splits[split]) for split in pairs.splits}},
+        versions=versions(),
+    )
+
+
+def _check_best(saved: TrainConfig, asked: TrainConfig, workdir: Path) -> None:
+    best = checkpoints.best_of(workdir / "checkpoints")
+    if saved.best_metric not in ("", asked.best_metric) and asked.best_metric and checkpoints.list_steps(best):
+        raise UserError(
+            f"--best_metric stays as long as a best checkpoint is kept. It was {saved.best_metric}, is "
+            f"{asked.best_metric}. Give the old value, or remove {best}: then the best is looked for from here on."
+        )

@@ -1,0 +1,93 @@
+import gzip
+import tarfile
+import zipfile
+
+import pytest
+from conftest import link, make_tar
+
+from p2p_keras.system.unpack import unpack
+
+FILES = {"net/saved_model.pb": b"graph" * 1000, "net/variables/a.index": b"weights", "README": b""}
+
+
+def make_zip(path, files):
+    with zipfile.ZipFile(path, "w") as zipped:
+        for name, content in files.items():
+            zipped.writestr(name, content)
+    return path
+
+
+def read_all(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_tar_archives_are_unpacked(tmp_path, mode):
+    assert unpack(make_tar(tmp_path / "archive", FILES, mode), tmp_path / "out") is None
+    assert read_all(tmp_path / "out") == FILES
+
+
+def test_zip_archives_are_unpacked(tmp_path):
+    unpack(make_zip(tmp_path / "archive", FILES), tmp_path / "out")
+    assert read_all(tmp_path / "out") == FILES
+
+
+def test_a_frozen_graph_is_copied(tmp_path):
+    (tmp_path / "graph.pb").write_bytes(b"graph")
+    unpack(tmp_path / "graph.pb", tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"graph.pb": b"graph"}
+
+
+@pytest.mark.parametrize("name", ["../outside", "net/../../outside", "/tmp/p2p_keras_outside"])
+@pytest.mark.parametrize("make", [make_tar, make_zip])
+def test_nothing_is_written_outside_the_folder(tmp_path, make, name):
+    archive = make(tmp_path / "archive", {"inside": b"", name: b"evil"})
+    assert unpack(archive, tmp_path / "deep" / "out") == f"it would write outside its folder, to {name}"
+    assert set(read_all(tmp_path)) == {"archive", "deep/out/inside"}
+
+
+def test_links_are_passed_over(tmp_path):
+    links = [link("to_parent", ".."), link("hard", "/etc/passwd", tarfile.LNKTYPE), link("pipe", "", tarfile.FIFOTYPE)]
+    unpack(make_tar(tmp_path / "tar", {"inside": b""}, extra=links), tmp_path / "out")
+    zip_link = zipfile.ZipInfo("to_parent")
+    zip_link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(make_zip(tmp_path / "zip", {"inside": b""}), "a") as zipped:
+        zipped.writestr(zip_link, "..")
+    unpack(tmp_path / "zip", tmp_path / "out_zip")
+    for folder in ("out", "out_zip"):
+        assert [path.name for path in (tmp_path / folder).iterdir()] == ["inside"]
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    """The name lies inside, but by way of a link of the same archive it would not."""
+    archive = make_tar(tmp_path / "archive", {"net/evil": b"evil"}, extra=[link("net", str(tmp_path))])
+    unpack(archive, tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"net/evil": b"evil"}
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x1f\x8b" + b"x" * 600])
+def test_no_archive_is_an_error(tmp_path, content):
+    (tmp_path / "net.tgz").write_bytes(content)
+    assert unpack(tmp_path / "net.tgz", tmp_path / "out") == "it is no archive"
+
+
+def test_a_damaged_archive_is_an_error(tmp_path):
+    content = make_tar(tmp_path / "net.tgz", {"a": bytes(range(256)) * 4000}).read_bytes()
+    (tmp_path / "net.tgz").write_bytes(content[: len(content) // 2])
+    assert "end-of-stream" in unpack(tmp_path / "net.tgz", tmp_path / "out")
+
+
+def test_an_archive_without_files_is_an_error(tmp_path):
+    assert unpack(make_tar(tmp_path / "net.tgz", {}), tmp_path / "out") == "there is no file in it"
+
+
+def test_a_compressed_archives_own_checksum_is_compared(tmp_path):
+    """A stored block shows damage nowhere else: the numbers are plain bytes in the file."""
+    path = tmp_path / "net.tgz"
+    with gzip.open(path, "wb", compresslevel=0) as file:
+        file.write(make_tar(tmp_path / "net.tar", {"a": b"0123456789" * 10}, "w").read_bytes())
+    content = path.read_bytes()
+    assert content.count(b"0123456789") == 10
+    path.write_bytes(content.replace(b"0123456789", b"0123456780", 1))
+    assert unpack(path, tmp_path / "out").startswith("CRC check failed")
