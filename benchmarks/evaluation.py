@@ -45,7 +45,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--inception", help="a SavedModel, frozen graph, archive or URL")
-parser.add_argument("--features", type=int, default=5000, help="pictures on each side of the distances")
+parser.add_argument("--features", type=int, default=5000, help="images on each side of the distances")
 arguments = parser.parse_args()
 
 with tempfile.TemporaryDirectory() as folder:
@@ -77,10 +77,10 @@ work |= {
 for _, call in work.values():
     call()  # traces and warms up
 rounds = [{name: seconds(call) for name, (_, call) in work.items()} for _ in range(ROUNDS)]
-print(f"256x256, batch {BATCH}; distances over 2 x {arguments.features} pictures of {WIDTH} features; {ROUNDS} rounds")
-for name, (pictures, _) in work.items():
+print(f"256x256, batch {BATCH}; distances over 2 x {arguments.features} images of {WIDTH} features; {ROUNDS} rounds")
+for name, (images, _) in work.items():
     median = statistics.median(each[name] for each in rounds)
-    print(f"{name:32s}" + (f"{pictures / median:8.1f} pictures/s" if pictures else f"{median:8.2f} s"))
+    print(f"{name:32s}" + (f"{images / median:8.1f} images/s" if images else f"{median:8.2f} s"))
 reported, theirs, second = (
     float(work[name][1]()) for name in ("FID", "FID from activations", "FID by singular values")
 )

@@ -1,9 +1,9 @@
 """How much memory an evaluation takes, on generated data: drawn pairs, untrained networks, 2048 features.
 
-    python benchmarks/evaluation_memory.py --pictures=21048 --filters=8 --small_extractor
-    python benchmarks/evaluation_memory.py --pictures=500
+    python benchmarks/evaluation_memory.py --images=21048 --filters=8 --small_extractor
+    python benchmarks/evaluation_memory.py --images=500
 
-The first shows what grows with the number of pictures, the second what the full networks need; together they bound the
+The first shows what grows with the number of images, the second what the full networks need; together they bound the
 evaluation of Dayton's test split without an hour of computing. The data set is the same 100 drawn pairs under many
 names (hard links).
 """
@@ -27,7 +27,7 @@ from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir.folder import to_json
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--pictures", type=int, default=21048)
+parser.add_argument("--images", type=int, default=21048)
 parser.add_argument("--filters", type=int, default=64, help="of the generator; 64 is the paper's")
 parser.add_argument("--small_extractor", action="store_true", help="one convolution instead of Inception's layers")
 arguments = parser.parse_args()
@@ -35,7 +35,7 @@ arguments = parser.parse_args()
 
 def write_data(root: Path) -> None:
     drawn = []
-    for split, count in (("train", 8), ("test", arguments.pictures)):
+    for split, count in (("train", 8), ("test", arguments.images)):
         (root / split).mkdir(parents=True)
         for i in range(count):
             path = root / split / f"{i:05d}.jpg"
@@ -49,7 +49,7 @@ def write_data(root: Path) -> None:
 
 
 class SmallExtractor(tf.Module):
-    """2048 features of 299x299 pictures for next to nothing."""
+    """2048 features of 299x299 images for next to nothing."""
 
     def __init__(self) -> None:
         self.kernel = tf.Variable(tf.random.stateless_normal((23, 23, 3, 2048), (0, 0), stddev=0.03))
@@ -80,5 +80,5 @@ with tempfile.TemporaryDirectory() as folder:
     (record,) = evaluate(open_run(root / "run"), load_extractor(str(root / "extractor")))
     secs = time.monotonic() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(f"{record['count']} pictures, {len(record['metrics'])} metrics, {secs / 60:.1f} minutes")
+print(f"{record['count']} images, {len(record['metrics'])} metrics, {secs / 60:.1f} minutes")
 print(f"peak memory {peak / 1e6:.2f} GB, of it {before / 1e6:.2f} GB before the evaluation began")

@@ -85,7 +85,7 @@ def jittered(files: Files, count: int) -> tf.data.Dataset:
 
     def example(n: tf.Tensor) -> tuple[tf.Tensor, ...]:
         draw = pipeline.draw_jitter(tf.stack([0, tf.cast(n, tf.int32)]), 256)
-        return tuple(pipeline.random_jitter(picture, draw, 256) for picture in read_pair(n % len(files)))
+        return tuple(pipeline.random_jitter(image, draw, 256) for image in read_pair(n % len(files)))
 
     return (
         tf.data.Dataset.range(count)

@@ -1,8 +1,8 @@
-"""What an export costs, next to calling the Keras model directly: load time, size, latency, pictures a second, memory.
+"""What an export costs, next to calling the Keras model directly: load time, size, latency, images a second, memory.
 
     python benchmarks/serving.py --workdir=runs/a2s
 
-Both in float32, on pictures of the size trained on, uint8 in and uint8 out. Rounds of both alternate in one process;
+Both in float32, on images of the size trained on, uint8 in and uint8 out. Rounds of both alternate in one process;
 the ratio is the median over the rounds; load time and peak memory are of a process of its own.
 """
 
@@ -49,9 +49,9 @@ def direct(image: tf.Tensor) -> tf.Tensor:
     return codec.quantise(trained.generator([codec.to_unit_range(image), None], training=False))
 
 
-def seconds(call, picture: tf.Tensor) -> float:
+def seconds(call, image: tf.Tensor) -> float:
     started = time.perf_counter()
-    call(picture)
+    call(image)
     return time.perf_counter() - started
 
 
@@ -65,11 +65,11 @@ with tempfile.TemporaryDirectory() as folder:
     signature = tf.saved_model.load(str(version)).signatures["translate"]
     calls = {"Keras": lambda x: direct(x).numpy(), "export": lambda x: signature(image=x)["image"].numpy()}
     for batch in (1, 8):
-        picture = tf.constant(np.random.default_rng(0).integers(0, 256, (batch, size, size, 3)).astype(np.uint8))
+        image = tf.constant(np.random.default_rng(0).integers(0, 256, (batch, size, size, 3)).astype(np.uint8))
         for call in calls.values():
-            call(picture)  # traces
-        rounds = [{name: seconds(call, picture) for name, call in calls.items()} for _ in range(ROUNDS)]
+            call(image)  # traces
+        rounds = [{name: seconds(call, image) for name, call in calls.items()} for _ in range(ROUNDS)]
         medians = {name: statistics.median(each[name] for each in rounds) for name in calls}
         ratio = statistics.median(each["export"] / each["Keras"] for each in rounds)
-        line = ", ".join(f"{name} {1e3 * t:.0f} ms ({batch / t:.1f} pictures/s)" for name, t in medians.items())
+        line = ", ".join(f"{name} {1e3 * t:.0f} ms ({batch / t:.1f} images/s)" for name, t in medians.items())
         print(f"batch {batch}: {line}; export / Keras {ratio:.3f}")

@@ -7,7 +7,7 @@ activation (the decoder applies its own ReLU), no batch norm on the innermost la
 output zero).
 
 Departures: no bias where batch norm follows and removes it (as in the PyTorch version); dropout noise comes from an
-explicit seed for each picture instead of hidden state.
+explicit seed for each image instead of hidden state.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,7 @@ def build_generator(
         base_filters: 64 in the paper; the deepest layers have 8 times as many.
         per_image_statistics: See `BatchNorm`.
         dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Weights and output stay float32.
-        any_size: Take pictures whose height and width are any multiples of `image_size`, with the same layers.
+        any_size: Take images whose height and width are any multiples of `image_size`, with the same layers.
         noise: With the layers that draw noise; without, the model takes the input image alone.
 
     Returns:
@@ -159,7 +159,7 @@ def make_inference(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The generator by its inference contract, no noise and `training=False`, as a graph.
 
     Returns:
-        A function of float32 (B, S, S, C) in [-1, 1], any B, to the generated pictures of the same form.
+        A function of float32 (B, S, S, C) in [-1, 1], any B, to the generated images of the same form.
     """
     signature = tf.TensorSpec((None, *generator.inputs[0].shape[1:]), tf.float32)
     return tf.function(lambda image: generator([image, None], training=False), input_signature=[signature])

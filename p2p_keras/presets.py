@@ -7,7 +7,7 @@ from p2p_keras.config import TrainConfig, check_value
 from p2p_keras.errors import UserError
 
 # The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its some 400 steps call
-# for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half, and its small pictures
+# for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half, and its small images
 # for smaller patches.
 DEMO = {
     "image_size": 128,

@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: found, read, translated in batches, written under their own names."""
+"""Images in, images out: found, read, translated in batches, written under their own names."""
 
 import os
 import warnings
@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.data.check import file_problem
-from p2p_keras.data.listing import EXTENSIONS, list_pictures, match_pattern
+from p2p_keras.data.listing import EXTENSIONS, list_images, match_pattern
 from p2p_keras.data.pipeline import resize
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
@@ -25,12 +25,12 @@ STD_GAIN = 4  # levels of brightness for one level of standard deviation, so tha
 
 
 class Job(NamedTuple):
-    """What is done with each picture."""
+    """What is done with each image."""
 
-    panel: tuple[int, int] | None = None  # which of how many panels is the input; None if the picture itself is
+    panel: tuple[int, int] | None = None  # which of how many panels is the input; None if the image itself is
     resize: bool = False  # to the size trained on, first
     tile: bool = False
-    samples: int = 0  # noise samples; 0 is one picture without noise
+    samples: int = 0  # noise samples; 0 is one image without noise
     suffix: str = ""  # as `.png`; empty keeps the source's
     overwrite: bool = False
     batch_size: int = 16
@@ -42,11 +42,11 @@ class Outcome(NamedTuple):
     written: int
     kept: int  # that were there already
     bad: dict[str, str]  # source -> problem
-    other_sizes: int  # translated pictures that were not of the size trained on
+    other_sizes: int  # translated images that were not of the size trained on
 
 
-def find_pictures(pattern: str) -> list[tuple[Path, str]]:
-    """Pictures of a file, a folder (and those beneath it) or a glob: their paths, and names for what becomes of them.
+def find_images(pattern: str) -> list[tuple[Path, str]]:
+    """Images of a file, a folder (and those beneath it) or a glob: their paths, and names for what becomes of them.
 
     In folders, and by "*" and "**", hidden ones are passed over, see `data.listing`; a file that is named is taken.
 
@@ -55,7 +55,7 @@ def find_pictures(pattern: str) -> list[tuple[Path, str]]:
     """
     path = Path(pattern)
     if path.is_dir():
-        names, _ = list_pictures(path, "")
+        names, _ = list_images(path, "")
         found = [path / name for name in names]
     elif path.exists():
         found, names = [path], [path.name]
@@ -65,26 +65,26 @@ def find_pictures(pattern: str) -> list[tuple[Path, str]]:
         names = [p.relative_to(base).as_posix() for p in found]
     if not found:
         raise UserError(
-            f"--input is a picture, a folder of pictures ({', '.join(EXTENSIONS)}) or a pattern in quotes, as "
+            f"--input is an image, a folder of images ({', '.join(EXTENSIONS)}) or a pattern in quotes, as "
             f"'photos/*.jpg'. Received: {pattern}, where there is none."
         )
     return list(zip(found, names, strict=True))
 
 
-def translate_pictures(
-    model: Model, pictures: Sequence[tuple[Path, str]], output: Path, job: Job, report: Callable[[str], None] = print
+def translate_images(
+    model: Model, images: Sequence[tuple[Path, str]], output: Path, job: Job, report: Callable[[str], None] = print
 ) -> Outcome:
-    """Translates pictures into a folder, under their own names, pictures of one size in batches.
+    """Translates images into a folder, under their own names, images of one size in batches.
 
     Each is read as the kind that the model takes, and written as the kind that it gives. What no JPEG can hold (16
     bits, alpha, classes) is written as PNG, whatever its source was; a label map as an indexed one.
 
     Args:
         model: From `open_model`.
-        pictures: From `find_pictures`.
+        images: From `find_images`.
         output: The folder; made if need be.
         job: What to do with each.
-        report: Told of every file that is passed over, and if pictures change from JPEG to PNG.
+        report: Told of every file that is passed over, and if images change from JPEG to PNG.
 
     Raises:
         UserError: The model has no noise to sample from, it gives what the wanted format cannot hold, or a file would
@@ -93,41 +93,41 @@ def translate_pictures(
     if job.samples and not model.noise:
         raise UserError("--samples needs a model with noise: a run, or an export made with --noise. This one has none.")
     todo, kind = [], model.target_kind
-    for (source, _), name in zip(pictures, _names([name for _, name in pictures], kind, job, report), strict=True):
+    for (source, _), name in zip(images, _names([name for _, name in images], kind, job, report), strict=True):
         files = _files(output / name, job.samples, kind)
         if source.resolve() in {file.resolve() for file in files}:
-            raise UserError(f"--output must not be where the pictures come from: {source} would be overwritten.")
+            raise UserError(f"--output must not be where the images come from: {source} would be overwritten.")
         if job.overwrite or not all(file.exists() for file in files):
             todo.append((source, files))
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output must be a folder that can be written. {output}: {error.strerror}.") from error
-    progress, bad, other_sizes, done = ProgressLine(len(todo), "pictures"), {}, 0, 0
+    progress, bad, other_sizes, done = ProgressLine(len(todo), "images"), {}, 0, 0
     for batch in _batches(_read_all(todo, job, model, bad, report), job.batch_size * model.image_size**2):
-        stack = np.stack([picture for picture, _ in batch])
+        stack = np.stack([image for image, _ in batch])
         for results, (_, files) in zip(_translate(model, stack, job), batch, strict=True):
-            for picture, file in zip(results, files, strict=True):
-                is_map = kind.labels and picture.shape[-1] == 1  # and not the samples' spread, which is RGB
-                _write(file, picture, class_colours() if is_map else None)
+            for image, file in zip(results, files, strict=True):
+                is_map = kind.labels and image.shape[-1] == 1  # and not the samples' spread, which is RGB
+                _write(file, image, class_colours() if is_map else None)
         other_sizes += len(batch) * (stack.shape[1:3] != (model.image_size,) * 2)
         done += len(batch)
         progress.update(done + len(bad))
     progress.clear()
-    return Outcome(done, len(pictures) - len(todo), bad, other_sizes)
+    return Outcome(done, len(images) - len(todo), bad, other_sizes)
 
 
 def _translate(model: Model, stack: np.ndarray, job: Job) -> list[list[np.ndarray]]:
-    """For each picture of a stack what is written: one, or the samples and then their standard deviation."""
+    """For each image of a stack what is written: one, or the samples and then their standard deviation."""
     run = model.tiled if job.tile else model.translate
     if not job.samples:
-        return [[picture] for picture in run(stack, None)]
+        return [[image] for image in run(stack, None)]
     samples = [run(stack, np.full(len(stack), number, np.int32)) for number in range(1, job.samples + 1)]
     return [list(each) for each in zip(*samples, _spread(np.stack(samples), model.target_kind), strict=True)]
 
 
 def _spread(samples: np.ndarray, kind: Kind) -> np.ndarray:
-    """How far samples (N, B, H, W, depth) differ, as brightness of grey pictures: uint8 (B, H, W, 3).
+    """How far samples (N, B, H, W, depth) differ, as brightness of grey images: uint8 (B, H, W, 3).
 
     The standard deviation, averaged over the channels, `STD_GAIN` levels for each of its levels (of 255, for 16 bits
     too). Of label maps the share of samples that have another class than most have, from black to white.
@@ -144,7 +144,7 @@ def _spread(samples: np.ndarray, kind: Kind) -> np.ndarray:
 
 
 def _names(names: list[str], kind: Kind, job: Job, report: Callable[[str], None]) -> list[str]:
-    """What the translated pictures are called."""
+    """What the translated images are called."""
     if kind.fits_jpeg:
         return file_names(names, job.suffix) if job.suffix else names
     if job.suffix not in ("", ".png"):
@@ -173,50 +173,50 @@ def _files(target: Path, samples: int, kind: Kind) -> list[Path]:
 def _read_all(
     todo: Sequence[tuple[Path, list[Path]]], job: Job, model: Model, bad: dict[str, str], report: Callable
 ) -> Iterator[tuple[np.ndarray, list[Path]]]:
-    """The pictures that can be read, one by one; the others are put into `bad` and reported."""
+    """The images that can be read, one by one; the others are put into `bad` and reported."""
     (index, count), kind = job.panel or (0, 1), model.input_kind
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
         for source, files in todo:
             problem = file_problem(str(source), count, rotated=job.panel is None, panel=index, kind=kind)
             try:
-                picture = None if problem else _read(source, kind)
+                image = None if problem else _read(source, kind)
             except tf.errors.InvalidArgumentError:  # Pillow read it, but TensorFlow is stricter
                 problem = "it cannot be decoded (TensorFlow refuses it)"
             if problem:
                 bad[str(source)] = problem
                 report(f"Passed over {source}: {problem}")
                 continue
-            width = picture.shape[1] // count
-            picture = picture[:, index * width : (index + 1) * width]
+            width = image.shape[1] // count
+            image = image[:, index * width : (index + 1) * width]
             if job.resize:
-                picture = codec.from_unit_range(resize(picture, model.image_size, kind).numpy(), kind)
-            yield picture, files
+                image = codec.from_unit_range(resize(image, model.image_size, kind).numpy(), kind)
+            yield image, files
 
 
 def _read(source: Path, kind: Kind) -> np.ndarray:
-    """A picture as training reads it, but turned upright: (H, W, kind.depth)."""
+    """An image as training reads it, but turned upright: (H, W, kind.depth)."""
     with Image.open(source) as image:
         orientation = orientation_of(image)
     return upright(codec.decode(source.read_bytes(), kind).numpy(), orientation)
 
 
-def _batches(pictures: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int) -> Iterator[list]:
-    """Runs of pictures of one size, of at most so many pixels together, but at least one."""
+def _batches(images: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int) -> Iterator[list]:
+    """Runs of images of one size, of at most so many pixels together, but at least one."""
     batch: list = []
-    for picture, files in pictures:
-        height, width, _ = picture.shape
-        if batch and (batch[0][0].shape != picture.shape or (len(batch) + 1) * height * width > most_pixels):
+    for image, files in images:
+        height, width, _ = image.shape
+        if batch and (batch[0][0].shape != image.shape or (len(batch) + 1) * height * width > most_pixels):
             yield batch
             batch = []
-        batch.append((picture, files))
+        batch.append((image, files))
     if batch:
         yield batch
 
 
-def _write(file: Path, picture: np.ndarray, palette: np.ndarray | None) -> None:
+def _write(file: Path, image: np.ndarray, palette: np.ndarray | None) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix.lower() == ".png":
-        write_whole(file, codec.encode(picture, palette))
+        write_whole(file, codec.encode(image, palette))
     else:
-        write_jpeg(file, picture)
+        write_jpeg(file, image)

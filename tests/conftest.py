@@ -134,7 +134,7 @@ def draw_pair(index: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
 
 
 def negative(image: tf.Tensor) -> tf.Tensor:
-    """What makes of every drawn pair's first picture the second: a perfect generator."""
+    """What makes of every drawn pair's first image the second: a perfect generator."""
     return -image
 
 
@@ -145,18 +145,18 @@ def draw_levels(kind: Kind, *shape: int) -> np.ndarray:
 
 
 def cell(sheet: np.ndarray, row: int, column: int, size: int = 32, captions: bool = False) -> np.ndarray:
-    """One picture of a sheet (`images.sheets.grid`), which shows those of under 128 pixels enlarged to that."""
+    """One image of a sheet (`images.sheets.grid`), which shows those of under 128 pixels enlarged to that."""
     top, left, zoom = 20 + row * (150 if captions else 130), 2 + column * 130, 128 // size
     shown = sheet[top : top + 128, left : left + 128]
-    picture = shown[::zoom, ::zoom]
-    np.testing.assert_array_equal(shown, picture.repeat(zoom, axis=0).repeat(zoom, axis=1))
-    return picture
+    image = shown[::zoom, ::zoom]
+    np.testing.assert_array_equal(shown, image.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    return image
 
 
-def as_file(picture: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
-    """A picture's file as Pillow writes it."""
+def as_file(image: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
+    """An image's file as Pillow writes it."""
     buffer = io.BytesIO()
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(buffer, form, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, form, **options)
     return buffer.getvalue()
 
 
@@ -313,11 +313,11 @@ def assert_same_end(one: Path, other: Path, step: int) -> None:
 
 
 def write_two_folders(root: Path, count: int = 12, size: int = 24) -> None:
-    """Drawn pairs as single pictures of equal names, some of them deeper: street/ and aerial/."""
+    """Drawn pairs as single images of equal names, some of them deeper: street/ and aerial/."""
     for number in range(count):
-        for folder, picture in zip(("street", "aerial"), draw_pair(number, size), strict=True):
+        for folder, image in zip(("street", "aerial"), draw_pair(number, size), strict=True):
             (root / folder / "deep").mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
+            Image.fromarray(image).save(root / folder / ("deep" if number % 3 else "") / f"{number:02d}.png")
 
 
 @pytest.fixture
@@ -364,16 +364,16 @@ def kill_at(monkeypatch, place: object, name: str, call: int = 1) -> None:
 
 
 class Eye:
-    """An extractor whose features are the mean colours of the picture's quarters; counts what it has seen."""
+    """An extractor whose features are the mean colours of the image's quarters; counts what it has seen."""
 
     def __init__(self, classes: int | None = 3, sha256: str = "abc") -> None:
         self.seen = 0
         self.extractor = Extractor(self.run, "an eye", sha256, 12, classes)
 
-    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        self.seen += len(pictures)
-        quarters = pictures.reshape(len(pictures), 2, 16, 2, 16, 3).mean(axis=(2, 4)) / 255
-        features = quarters.reshape(len(pictures), 12).astype(np.float32)
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        self.seen += len(images)
+        quarters = images.reshape(len(images), 2, 16, 2, 16, 3).mean(axis=(2, 4)) / 255
+        features = quarters.reshape(len(images), 12).astype(np.float32)
         return features, features[:, :3] * 10 if self.extractor.classes else None
 
 
@@ -495,7 +495,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture
 def shared_data() -> Path:
-    """Real pictures that lie beside this checkout on some machines; they may not be part of it."""
+    """Real images that lie beside this checkout on some machines; they may not be part of it."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the real pictures are not beside this checkout (shared/data)")
+        pytest.skip("the real images are not beside this checkout (shared/data)")
     return SHARED_DATA

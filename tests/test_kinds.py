@@ -1,4 +1,4 @@
-"""Kinds of pictures other than 8-bit RGB, from folders of files through a whole run and out again."""
+"""Kinds of images other than 8-bit RGB, from folders of files through a whole run and out again."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ from p2p_keras.training.networks import build_networks
 from p2p_keras.training.recorder import _scores
 from p2p_keras.training.run import train
 from p2p_keras.training.validation import make_validation
-from p2p_keras.translate import Job, find_pictures, translate_pictures
+from p2p_keras.translate import Job, find_images, translate_images
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import to_json
 from p2p_keras.workdir.resolve import Data, resolve
@@ -46,7 +46,7 @@ def test_a_kind_says_what_its_files_hold():
 
 
 def _deep(index: int) -> np.ndarray:
-    """A drawn pair's first picture in grey of 16 bits, uint16 (32, 32), with something in the lower 8."""
+    """A drawn pair's first image in grey of 16 bits, uint16 (32, 32), with something in the lower 8."""
     colours = draw_pair(index)[0].astype(np.uint16)
     return colours[..., 0] * 256 + colours[..., 1]
 
@@ -108,10 +108,10 @@ def test_rgb_to_grey_of_16_bits(tmp_path):
     assert record["metrics"]["l1"] == pytest.approx(np.abs(found - expected).mean() / 32767.5, rel=1e-9)
     assert len(np.unique(found % 256)) > 128
 
-    # Translated by an export that is loaded again: the same pictures.
+    # Translated by an export that is loaded again: the same images.
     folder = _published(workdir, tmp_path / "models", write.write_keras)
-    pictures = find_pictures(str(data / "A" / "val"))
-    outcome = translate_pictures(open_model(folder), pictures, tmp_path / "out", Job(), quiet)
+    images = find_images(str(data / "A" / "val"))
+    outcome = translate_images(open_model(folder), images, tmp_path / "out", Job(), quiet)
     assert (outcome.written, outcome.other_sizes) == (2, 0)
     with Image.open(tmp_path / "out" / "100.png") as image:
         assert image.mode == "I;16"
@@ -133,8 +133,8 @@ def test_label_maps_to_rgb(tmp_path):
     folder = _published(workdir, tmp_path / "models", write.write_keras)
     (data / "A" / "val" / "bad.png").write_bytes(b"")
     Image.fromarray(_classes(3) + 1).save(data / "A" / "val" / "high.png")
-    pictures = find_pictures(str(data / "A" / "val"))
-    outcome = translate_pictures(open_model(folder), pictures, tmp_path / "out", Job(), quiet)
+    images = find_images(str(data / "A" / "val"))
+    outcome = translate_images(open_model(folder), images, tmp_path / "out", Job(), quiet)
     assert outcome.written == 2
     assert sorted(outcome.bad.values()) == ["it has class 3; with 3 classes the highest is 2", "it is empty"]
     with Image.open(tmp_path / "out" / "100.png") as image:
@@ -156,7 +156,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     workdir, files, data = _untrained(tmp_path, _save_rgb, _save_classes, output_labels=5, base_filters=8)
     monkeypatch.setattr(inception, "load_extractor", lambda *_: pytest.fail("it has no use for the network"))
     flags = [f"--workdir={workdir}", "--split=val", "--save_images"]
-    with pytest.raises(UserError, match="--require_inception is for pictures"):
+    with pytest.raises(UserError, match="--require_inception is for images"):
         call_command(eval_command, *flags, "--require_inception")
     assert call_command(eval_command, *flags) == 0
     lines = capfd.readouterr().out.splitlines()
@@ -189,9 +189,9 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     assert (
         call_command(export_command, f"--workdir={workdir}", f"--output={tmp_path / 'models'}", "--format=keras") == 0
     )
-    assert "model.keras, reloaded, gives the trainer's picture to within " in capfd.readouterr().out
-    model, pictures = open_model(tmp_path / "models" / "keras"), find_pictures(str(files / "A" / "val"))
-    translate_pictures(model, pictures, tmp_path / "out", Job(), quiet)
+    assert "model.keras, reloaded, gives the trainer's image to within " in capfd.readouterr().out
+    model, images = open_model(tmp_path / "models" / "keras"), find_images(str(files / "A" / "val"))
+    translate_images(model, images, tmp_path / "out", Job(), quiet)
     with Image.open(tmp_path / "out" / "100.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.array(image.getpalette()).reshape(-1, 3), class_colours())
@@ -211,7 +211,7 @@ def test_a_saved_model_from_label_maps_to_grey_of_16_bits(tmp_path, monkeypatch)
     expected = signatures["translate"](image=tf.constant(classes))["image"].numpy()
     assert (expected.dtype, expected.shape) == (np.uint16, (2, 32, 32, 1))
     assert len(np.unique(expected)) > 256  # more than 8 bits could tell apart
-    served = signatures["serving_default"](image_bytes=tf.constant([codec.encode(picture) for picture in classes]))
+    served = signatures["serving_default"](image_bytes=tf.constant([codec.encode(image) for image in classes]))
     floats = signatures["translate_float"](image=codec.to_unit_range(classes, CLASSES))["image"].numpy()
     decoded = [tf.io.decode_png(file, dtype=tf.uint16).numpy() for file in served["image_bytes"]]
     for found in (np.stack(decoded), codec.from_unit_range(floats, GREY_16)):
@@ -235,7 +235,7 @@ def test_a_saved_model_from_label_maps_to_grey_of_16_bits(tmp_path, monkeypatch)
 
     # Reloaded, it is the trainer's; and a level of 65535 is not one of 255.
     model = open_model(folder)
-    off = model._replace(translate=lambda picture, seed: model.translate(picture, seed) + np.uint16(100))
+    off = model._replace(translate=lambda image, seed: model.translate(image, seed) + np.uint16(100))
     monkeypatch.setattr(opening, "open_model", lambda path: off)
     assert check_export(folder, write.load_trained(workdir)) == pytest.approx(100 / 257, abs=8 / 257)
 

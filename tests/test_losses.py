@@ -8,9 +8,9 @@ from p2p_keras import losses
 
 def test_a_discriminator_that_cannot_tell_costs_ln_2():
     zeros = tf.zeros((2, 30, 30, 1))
-    picture = tf.zeros((2, 8, 8, 3))
+    image = tf.zeros((2, 8, 8, 3))
     assert abs(float(losses.discriminator_loss(zeros, zeros)) - math.log(2)) < 1e-6  # float32's last digit
-    total, gan, l1 = losses.generator_loss(zeros, picture, picture, 100.0)
+    total, gan, l1 = losses.generator_loss(zeros, image, image, 100.0)
     assert abs(float(gan) - math.log(2)) < 1e-6
     assert float(l1) == 0.0
     assert float(total) == float(gan)

@@ -7,7 +7,7 @@ from p2p_keras import models
 from p2p_keras.config import patch_size
 
 
-def _pictures(count, size, seed=0):
+def _images(count, size, seed=0):
     return tf.constant(np.random.RandomState(seed).uniform(-1, 1, (count, size, size, 3)), tf.float32)
 
 
@@ -49,7 +49,7 @@ def test_depth_follows_the_image_size(size):
     assert sum(layer.name.startswith("down") and "norm" not in layer.name for layer in generator.layers) == np.log2(
         size
     )
-    assert generator([_pictures(2, size), None]).shape == (2, size, size, 3)
+    assert generator([_images(2, size), None]).shape == (2, size, size, 3)
 
 
 def test_a_size_that_does_not_halve_to_one_is_refused():
@@ -63,7 +63,7 @@ def test_a_size_that_does_not_halve_to_one_is_refused():
 def test_receptive_field_by_gradient(kind, size, field):
     """Inference mode, so that batch statistics don't join distant pixels."""
     discriminator = models.build_discriminator(kind, size, base_filters=8)
-    images = _pictures(1, size)
+    images = _images(1, size)
     middle = patch_size(kind, size) // 2
     with tf.GradientTape() as tape:
         tape.watch(images)
@@ -94,7 +94,7 @@ def test_patch70_gives_30x30_at_256():
 def test_every_variable_gets_a_gradient(kind):
     generator = models.build_generator(32, base_filters=4)
     discriminator = models.build_discriminator(kind, 32, base_filters=4)
-    x, seeds = _pictures(3, 32), tf.constant([[1, 2], [3, 4], [5, 6]])
+    x, seeds = _images(3, 32), tf.constant([[1, 2], [3, 4], [5, 6]])
     with tf.GradientTape(persistent=True) as tape:
         logits = discriminator([x, generator([x, seeds], training=True)], training=True)
         loss = tf.reduce_mean(tf.nn.softplus(-logits))
@@ -110,12 +110,12 @@ def test_every_variable_gets_a_gradient(kind):
 def test_the_bottleneck_is_alive_at_batch_1():
     generator = models.build_generator(32, base_filters=4)
     inner = keras.Model(generator.inputs, generator.get_layer("down5").output)
-    one, other = (inner([_pictures(1, 32, seed), None], training=True).numpy() for seed in (0, 1))
+    one, other = (inner([_images(1, 32, seed), None], training=True).numpy() for seed in (0, 1))
     assert one.shape == (1, 1, 1, 32)
     assert np.abs(one).max() > 1e-6
     assert np.abs(one - other).max() > 1e-6
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(generator([_pictures(1, 32), None], training=True) ** 2)
+        loss = tf.reduce_mean(generator([_images(1, 32), None], training=True) ** 2)
     kernel = generator.get_layer("down5").kernel
     assert float(tf.reduce_max(tf.abs(tape.gradient(loss, kernel.value)))) > 0
 
@@ -123,7 +123,7 @@ def test_the_bottleneck_is_alive_at_batch_1():
 def test_the_skip_connections_carry_what_the_bottleneck_cannot():
     """Two inputs that differ in one pixel give outputs that differ most at that pixel."""
     generator = models.build_generator(32, base_filters=8)
-    image = _pictures(1, 32).numpy()
+    image = _images(1, 32).numpy()
     changed = image.copy()
     changed[0, 20, 9] *= -1
     change = np.abs(generator([changed, None]).numpy() - generator([image, None]).numpy())[0].sum(axis=-1)
@@ -133,7 +133,7 @@ def test_the_skip_connections_carry_what_the_bottleneck_cannot():
 
 def test_noise_is_a_function_of_each_images_own_seed():
     generator = _lively_generator()
-    images = tf.repeat(_pictures(1, 32), 3, axis=0)
+    images = tf.repeat(_images(1, 32), 3, axis=0)
     seeds = tf.constant([[1, 2], [3, 4], [1, 2]])
     once = generator([images, seeds], training=False).numpy()
     np.testing.assert_array_equal(once[0], once[2])
@@ -145,7 +145,7 @@ def test_noise_is_a_function_of_each_images_own_seed():
 
 def test_without_a_seed_the_generator_is_deterministic():
     generator = _lively_generator()
-    image = _pictures(1, 32)
+    image = _images(1, 32)
     np.testing.assert_array_equal(generator([image, None]), generator([image, None]))
 
 
@@ -163,7 +163,7 @@ def test_noise_dropout_drops_its_rate_and_keeps_the_mean():
 
 def test_per_image_statistics_equal_training_at_batch_1_and_ignore_the_batch():
     generator = _lively_generator(per_image_statistics=True)
-    images = _pictures(3, 32)
+    images = _images(3, 32)
     together = generator([images, None], training=False).numpy()
     for i in range(3):
         alone = generator([images[i : i + 1], None], training=False).numpy()
@@ -179,8 +179,8 @@ def test_per_image_statistics_equal_training_at_batch_1_and_ignore_the_batch():
 
 def test_moving_statistics_make_the_result_independent_of_the_batch():
     generator = _lively_generator()
-    generator([_pictures(4, 32, 9), None], training=True)
-    images = _pictures(3, 32)
+    generator([_images(4, 32, 9), None], training=True)
+    images = _images(3, 32)
     together = generator([images, None], training=False).numpy()
     for i in range(3):
         alone = generator([images[i : i + 1], None], training=False).numpy()
@@ -204,7 +204,7 @@ def test_bfloat16_computes_close_to_float32_and_returns_float32():
     exact = _lively_generator()
     rough = models.build_generator(32, base_filters=8, dtype="mixed_bfloat16")
     rough.set_weights(exact.get_weights())
-    image = _pictures(2, 32)
+    image = _images(2, 32)
     result = rough([image, None])
     assert result.dtype == tf.float32
     assert rough.get_layer("down2").compute_dtype == "bfloat16"
@@ -216,7 +216,7 @@ def test_bfloat16_computes_close_to_float32_and_returns_float32():
 @pytest.mark.xfail(reason="the output layer's bias: TensorFlow sums its gradient in bfloat16, where small terms vanish")
 def test_gradients_in_bfloat16_are_close_to_float32s():
     """Each rounding is off by up to 0.4 %, and roundings add up over a dozen layers; batch norm amplifies them."""
-    image, target = _pictures(1, 16), _pictures(1, 16, seed=1)
+    image, target = _images(1, 16), _images(1, 16, seed=1)
     image, target = (tf.repeat(tf.repeat(x, 8, axis=1), 8, axis=2) for x in (image, target))  # 128x128
     gradients = []
     for dtype in ("float32", "mixed_bfloat16"):

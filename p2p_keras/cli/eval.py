@@ -46,11 +46,11 @@ flags.DEFINE_bool(
     "require_inception", False, "Fail without that network, before anything is scored.", flag_values=FLAGS
 )
 flags.DEFINE_integer("batch_size", 16, "Images at a time.", flag_values=FLAGS)
-flags.DEFINE_integer("limit", None, "Only so many pictures, spread evenly over the split.", flag_values=FLAGS)
+flags.DEFINE_integer("limit", None, "Only so many images, spread evenly over the split.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "save_images",
     False,
-    "Also write every generated picture, under its source's name, as PNG of the target's kind.",
+    "Also write every generated image, under its source's name, as PNG of the target's kind.",
     flag_values=FLAGS,
 )
 
@@ -79,7 +79,7 @@ def main(values: flags.FlagValues) -> int:
     blind = [run for run in runs if run.pairs.reading.target_kind.labels]
     if blind and given["require_inception"]:
         raise UserError(
-            f"--require_inception is for pictures. The targets of {blind[0].workdir} are label maps. Leave it out."
+            f"--require_inception is for images. The targets of {blind[0].workdir} are label maps. Leave it out."
         )
     try:
         if len(blind) < len(runs):
@@ -93,7 +93,7 @@ def main(values: flags.FlagValues) -> int:
     for run in runs:
         records = evaluate(run, extractor, reason, given["batch_size"], given["save_images"])
         newest.append(records[-1])
-        print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.files)} pictures of {run.pairs.name}/")
+        print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.files)} images of {run.pairs.name}/")
         print(table(records))
         for remark in remarks(records[-1]):
             print(remark)

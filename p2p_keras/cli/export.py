@@ -77,7 +77,7 @@ def main(values: flags.FlagValues) -> int:
     print(f"Step {trained.step} of {workdir}: {folder}")
     for name, difference in differences.items():
         off = f"{difference:.3g} pixels in 100" if trained.config.output_labels else f"{difference:.3g} of 255 levels"
-        print(f"{name}, reloaded, gives the trainer's picture to within {off}")
+        print(f"{name}, reloaded, gives the trainer's image to within {off}")
     return 0
 
 

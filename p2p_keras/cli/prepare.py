@@ -1,4 +1,4 @@
-"""p2p-prepare: pictures of two kinds -> a checked data set of side-by-side pairs."""
+"""p2p-prepare: images of two kinds -> a checked data set of side-by-side pairs."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from p2p_keras.errors import UserError
 DOC = """
     p2p-prepare makes a data set for p2p-train: pairs of equal size side by side, checked, split, listed.
 
-      p2p-prepare --output=DATA --first=street --second=aerial              two folders of pictures with equal names
+      p2p-prepare --output=DATA --first=street --second=aerial              two folders of images with equal names
       p2p-prepare --output=DATA --dayton=GTCrossView --train_list=train.txt --test_list=test.txt
       p2p-prepare --output=DATA --composites=OLD --source_panels=aerial,street,map --panels=street,aerial
       p2p-prepare --output=DATA --folders=OLD                               A/train, B/train and so on
@@ -25,14 +25,14 @@ FLAGS = flags.FlagValues()
 
 flags.DEFINE_string("output", None, "Folder of the data set.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "first", None, "Folder of the left pictures (folders beneath it are searched too).", flag_values=FLAGS
+    "first", None, "Folder of the left images (folders beneath it are searched too).", flag_values=FLAGS
 )
-flags.DEFINE_string("second", None, "Folder of the right pictures, with the same names.", flag_values=FLAGS)
+flags.DEFINE_string("second", None, "Folder of the right images, with the same names.", flag_values=FLAGS)
 flags.DEFINE_string(
     "dayton", None, "GTCrossView as unpacked: streetview and overhead folders with equal names.", flag_values=FLAGS
 )
 flags.DEFINE_string(
-    "composites", None, "Folder of pictures that are side by side already, with train/, val/, test/ or without.",
+    "composites", None, "Folder of images that are side by side already, with train/, val/, test/ or without.",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string("folders", None, "Folder with A/train, B/train and so on.", flag_values=FLAGS)
@@ -158,7 +158,7 @@ def _check(given: dict) -> None:
     if len(sources) != 1 or bool(given["first"]) != bool(given["second"]):
         received = ", ".join(f"--{name}" for name in (*_SOURCES, "second") if given[name]) or "none"
         raise UserError(
-            "The pictures come from one of --first with --second, --dayton, --composites, --folders, --download. "
+            "The images come from one of --first with --second, --dayton, --composites, --folders, --download. "
             f"Received: {received}"
         )
     for name, least, most in (("image_size", 8, 4096), ("quality", 1, 100), ("channels", 1, 4)):

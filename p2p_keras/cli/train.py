@@ -1,4 +1,4 @@
-"""p2p-train: trains pix2pix on pairs of pictures."""
+"""p2p-train: trains pix2pix on pairs of images."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from p2p_keras.presets import DEMO, PRESETS, make_config
 from p2p_keras.workdir.folder import saved_run
 
 DOC = """
-    p2p-train trains pix2pix: one network that translates pictures, another that judges them.
+    p2p-train trains pix2pix: one network that translates images, another that judges them.
 
       p2p-train --direction=a2s --batch_size=24                      the demo, a drawn town: aerial -> street
       p2p-train --data_dir=DATA --direction=AtoB                     your own pairs, side by side in one file each

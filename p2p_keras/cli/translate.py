@@ -1,4 +1,4 @@
-"""p2p-translate: pictures in, pictures out."""
+"""p2p-translate: images in, images out."""
 
 import sys
 from pathlib import Path
@@ -11,14 +11,14 @@ from p2p_keras.data.pairs import select_panels
 from p2p_keras.errors import UserError
 
 DOC = """
-    p2p-translate translates pictures with a run, or with anything that p2p-export wrote.
+    p2p-translate translates images with a run, or with anything that p2p-export wrote.
 
       p2p-translate --model=runs/a2s --input=photos --output=translated
       p2p-translate --model=models/a2s --input='photos/*.jpg' --output=translated --resize
-      p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       a picture far larger
+      p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       an image far larger
       p2p-translate --model=runs/a2s --input=dayton/test --output=out --direction=a2s  composites: their input panel
 
-    A picture comes out in its own size, under its own name; as PNG if the model gives 16 bits, alpha or label maps.
+    An image comes out in its own size, under its own name; as PNG if the model gives 16 bits, alpha or label maps.
     Bad files are named and passed over; exit status 1 then.
     """
 
@@ -29,9 +29,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "input", None, "A picture, a folder (searched to its depth), or a pattern in quotes.", flag_values=FLAGS
+    "input", None, "An image, a folder (searched to its depth), or a pattern in quotes.", flag_values=FLAGS
 )
-flags.DEFINE_string("output", None, "Folder for the translated pictures.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "Folder for the translated images.", flag_values=FLAGS)
 flags.DEFINE_enum(
     "direction",
     None,
@@ -46,7 +46,7 @@ flags.DEFINE_bool(
     "resize", False, "Resize to the size trained on first, as training and p2p-eval do.", flag_values=FLAGS
 )
 flags.DEFINE_bool(
-    "tile", False, "Translate in overlapping tiles of the size trained on: for pictures far larger.", flag_values=FLAGS
+    "tile", False, "Translate in overlapping tiles of the size trained on: for images far larger.", flag_values=FLAGS
 )
 flags.DEFINE_integer(
     "samples",
@@ -62,7 +62,7 @@ flags.DEFINE_enum(
     "Format of what is written. Default: the source's, or png where a JPEG could not hold it.",
     flag_values=FLAGS,
 )
-flags.DEFINE_bool("overwrite", False, "Replace pictures that are there already.", flag_values=FLAGS)
+flags.DEFINE_bool("overwrite", False, "Replace images that are there already.", flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 16, "Images of the size trained on at a time.", flag_values=FLAGS)
 
 
@@ -82,7 +82,7 @@ def main(values: flags.FlagValues) -> int:
         from p2p_keras import translate
         from p2p_keras.export.open import open_model
 
-    pictures = translate.find_pictures(given["input"])
+    images = translate.find_images(given["input"])
     model = open_model(Path(given["model"]), given["checkpoint"])
     panel = None
     if given["direction"] or given["panels"]:
@@ -97,10 +97,10 @@ def main(values: flags.FlagValues) -> int:
         overwrite=given["overwrite"],
         batch_size=given["batch_size"],
     )
-    outcome = translate.translate_pictures(
-        model, pictures, Path(given["output"]), job, lambda line: print(line, file=sys.stderr)
+    outcome = translate.translate_images(
+        model, images, Path(given["output"]), job, lambda line: print(line, file=sys.stderr)
     )
-    print(f"{outcome.written} pictures translated to {given['output']}")
+    print(f"{outcome.written} images translated to {given['output']}")
     if outcome.kept:
         print(f"{outcome.kept} were there already and are as they were; --overwrite replaces them")
     if outcome.other_sizes and not given["tile"]:

@@ -1,1 +1,1 @@
-"""Pairs of pictures: where they lie, whether they are sound, how they reach the networks."""
+"""Pairs of images: where they lie, whether they are sound, how they reach the networks."""

@@ -1,4 +1,4 @@
-"""The classical pix2pix data sets by name: where they are, what their panels show, how many pictures they hold.
+"""The classical pix2pix data sets by name: where they are, what their panels show, how many images they hold.
 
 Where each fact comes from; none of it could be tried here against the hosts themselves. No sha256 of these archives was
 found published (TheProjectsGuy/MLHub, `src/mlhub/pix2pix/data.py`, has MD5 sums of all six; no other source was found):
@@ -15,14 +15,14 @@ the first content that is fetched under a name is recorded, and nothing else is 
   open-mmlab/mmgeneration, `configs/pix2pix`, names aerial | map and edges | photo. edges2handbags: the same edges, made
   and trained on alike in phillipi/pix2pix, README.md. cityscapes: two public loaders take the photo from the left.
   night2day: in junyanz's `docs/datasets.md` "day2night" is BtoA.
-- Pictures to train on. MindSpore's pix2pix README, table of `dataset_size`, for all six; phillipi/pix2pix, README.md,
+- Images to train on. MindSpore's pix2pix README, table of `dataset_size`, for all six; phillipi/pix2pix, README.md,
   for facades, cityscapes and maps (it rounds edges2shoes to 50k, and says 137K for edges2handbags).
-- Pictures in val and test. facades: a public notebook that prints every name in the archive. maps: `fake_nums` of
+- Images in val and test. facades: a public notebook that prints every name in the archive. maps: `fake_nums` of
   mmgeneration, and vktr274/pix2pix-maps, README.md. edges2shoes: `fake_nums`; with train that makes the 50,025 of
   huggan/edges2shoes. cityscapes: what huggan/cityscapes (3,475) has beyond train. night2day: a public listing of its
   folders; together the 20,120 of huggan/night2day. Not verified is val of edges2handbags, therefore None.
 
-The pictures have terms of their own, for which whoever downloads them answers. The authors' script has stopped offering
+The images have terms of their own, for which whoever downloads them answers. The authors' script has stopped offering
 Cityscapes because of its licence; the archive was still on the host in 2024.
 """
 
@@ -42,7 +42,7 @@ class Archive(NamedTuple):
     Attributes:
         urls: Where it is, the likeliest place first.
         panels: What each panel of a composite shows, left to right.
-        counts: Number of pictures in each split that it holds; None where no source says.
+        counts: Number of images in each split that it holds; None where no source says.
         size_mb: Of the archive, about, in units of 2**20 bytes.
     """
 
@@ -77,7 +77,7 @@ def fetch_archive(name: str, report: Callable[[str], None] = print) -> Path:
 
     Args:
         name: One of `ARCHIVES`.
-        report: Told in one line what is downloaded, and where the number of pictures is not the published one.
+        report: Told in one line what is downloaded, and where the number of images is not the published one.
 
     Returns:
         The folder with `train/` in it. It belongs to the cache: whoever changes it makes the next call refuse it.
@@ -123,9 +123,9 @@ def _holder_of_train(folder: Path, name: str) -> Path:
 
 
 def _differences(root: Path, name: str, counts: dict[str, int | None]) -> Iterator[str]:
-    """One line for each split that does not hold as many pictures as published."""
+    """One line for each split that does not hold as many images as published."""
     splits = find_pairs(root).splits
     for split, published in counts.items():
         found = len(splits[split])
         if published is not None and found != published:
-            yield f"{name} was published with {published} pictures in {split}/, but {root / split} holds {found}"
+            yield f"{name} was published with {published} images in {split}/, but {root / split} holds {found}"

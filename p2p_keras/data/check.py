@@ -22,44 +22,44 @@ MAX_PIXELS = 64_000_000
 _MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I"}
 
 
-class PictureError(Exception):
+class ImageError(Exception):
     """A file that cannot be used; the message says why in a few words."""
 
 
-def open_picture(path: str, panel_count: int = 1, rotated: bool = False) -> Image.Image:
-    """Opens and decodes a picture file that is as it should be.
+def open_image(path: str, panel_count: int = 1, rotated: bool = False) -> Image.Image:
+    """Opens and decodes an image file that is as it should be.
 
     The size is read from the header and refused before anything is decoded. TensorFlow ignores the EXIF orientation, so
-    a rotated picture would be trained on lying on its side; `rotated` is for readers that do turn it.
+    a rotated image would be trained on lying on its side; `rotated` is for readers that do turn it.
 
     Raises:
-        PictureError: It is not.
+        ImageError: It is not.
     """
     try:
         with contextlib.ExitStack() as opened:
             image = opened.enter_context(Image.open(path))
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise PictureError(f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels")
+                raise ImageError(f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels")
             if image.format not in ("JPEG", "PNG"):
-                raise PictureError(f"it is a {image.format}, not a JPEG or PNG")
+                raise ImageError(f"it is a {image.format}, not a JPEG or PNG")
             if image.mode not in _MODES:
-                raise PictureError(f"its pixels are {image.mode}; RGB or grey is needed")
+                raise ImageError(f"its pixels are {image.mode}; RGB or grey is needed")
             if width % panel_count:
-                raise PictureError(f"its width {width} is not divisible by {panel_count} panels")
+                raise ImageError(f"its width {width} is not divisible by {panel_count} panels")
             if not rotated and orientation_of(image) != 1:
-                raise PictureError("its EXIF orientation is not 1; rotate the pixels and remove the tag")
+                raise ImageError("its EXIF orientation is not 1; rotate the pixels and remove the tag")
             image.load()
             opened.pop_all()
             return image
     except Image.DecompressionBombError as error:
-        raise PictureError(f"it has more than {MAX_PIXELS // 10**6} megapixels") from error
+        raise ImageError(f"it has more than {MAX_PIXELS // 10**6} megapixels") from error
     except Image.UnidentifiedImageError as error:
-        raise PictureError("it is empty" if os.path.getsize(path) == 0 else "it is not a picture") from error
+        raise ImageError("it is empty" if os.path.getsize(path) == 0 else "it is not an image") from error
     except FileNotFoundError as error:
-        raise PictureError("it is not there") from error
+        raise ImageError("it is not there") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three
-        raise PictureError(f"it cannot be decoded ({error})") from error
+        raise ImageError(f"it cannot be decoded ({error})") from error
 
 
 def bit_depths(pairs: Pairs, split: str, panels: tuple[int, int]) -> tuple[int, int]:
@@ -78,12 +78,12 @@ def file_problem(
 ) -> str | None:
     """Why a file cannot be used, in a few words; None if it can. A label map must have the `kind`'s classes in `panel`.
 
-    The other arguments are those of `open_picture`.
+    The other arguments are those of `open_image`.
     """
     try:
-        with open_picture(path, panel_count, rotated) as image:
+        with open_image(path, panel_count, rotated) as image:
             _check_classes(image, None, Reading(panel_count, panel, input_kind=kind))
-    except PictureError as problem:
+    except ImageError as problem:
         return str(problem)
     return None
 
@@ -92,9 +92,9 @@ def pair_problem(files: tuple[str, ...], reading: Reading) -> str | None:
     """Why a pair of loose files cannot be trained on; None if it can."""
     for panel, path in enumerate(files):
         try:
-            with open_picture(path, reading.panel_count if len(files) == 1 else 1) as image:
+            with open_image(path, reading.panel_count if len(files) == 1 else 1) as image:
                 _check_classes(image, panel if len(files) > 1 else None, reading)
-        except PictureError as problem:
+        except ImageError as problem:
             return str(problem) if len(files) == 1 else f"{path}: {problem}"
     return None
 
@@ -156,7 +156,7 @@ def checked(
         leave_out = f", or leave them out with --max_bad_files={len(bad)}" if len(bad) < total else ""
         form = "" if pairs.rows else f" of {pairs.panel_count} panels side by side"
         raise UserError(
-            f"Every file must be a readable picture{form}. "
+            f"Every file must be a readable image{form}. "
             f"Of {total} pairs in {pairs.root}, {len(bad)} cannot be used: {first}{'; ...' if len(bad) > 3 else ''}. "
             f"Mend or remove them{leave_out}."
         )
@@ -185,7 +185,7 @@ def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
 
 
 def bit_depth(path: str) -> int:
-    """8 or 16: with which a picture file is read, as its header says. Fewer than 8 are read as 8."""
+    """8 or 16: with which an image file is read, as its header says. Fewer than 8 are read as 8."""
     return max(8, _stored_bits(path))
 
 
@@ -210,12 +210,12 @@ def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> N
         try:
             classes = class_numbers(image, _stored_bits(image.filename))
         except ValueError as error:
-            raise PictureError(str(error)) from error
+            raise ImageError(str(error)) from error
         width = image.width // reading.panel_count
         if panel is None:
             classes = classes[:, number * width : (number + 1) * width]
         if classes.size and classes.max() >= kind.channels:
-            raise PictureError(
+            raise ImageError(
                 f"it has class {classes.max()}; with {kind.channels} classes the highest is {kind.channels - 1}"
             )
 

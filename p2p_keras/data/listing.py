@@ -25,7 +25,7 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield place, [name for name in names if not name.startswith(".")], circular
 
 
-def list_pictures(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
+def list_images(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
     """Images in a folder and beneath it, hidden ones aside.
 
     Returns:

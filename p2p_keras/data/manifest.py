@@ -92,7 +92,7 @@ def read(path: Path) -> dict[str, Entry]:
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
             f"A prepared data set has a manifest.csv written by p2p-prepare. {path} cannot be read: {error}. "
-            "Remove it to have the pictures themselves looked through, or prepare the data set again."
+            "Remove it to have the images themselves looked through, or prepare the data set again."
         ) from error
     return entries
 

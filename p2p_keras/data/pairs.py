@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.data import manifest
-from p2p_keras.data.listing import EXTENSIONS, list_pictures
+from p2p_keras.data.listing import EXTENSIONS, list_images
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import RGB, Kind
 
@@ -20,7 +20,7 @@ _FOLDERS = ("{panel}/{split}", "{split}/{panel}", "{split}_{panel}", "{split}{pa
 
 
 class Reading(NamedTuple):
-    """How the input and the target picture are taken out of a pair's files."""
+    """How the input and the target image are taken out of a pair's files."""
 
     panel_count: int = 2
     input_panel: int = 0  # counted from 0 at the left
@@ -47,7 +47,7 @@ class Files(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """A data set of pairs: pictures of the same thing, side by side in one file or in a folder for each panel.
+    """A data set of pairs: images of the same thing, side by side in one file or in a folder for each panel.
 
     Attributes:
         root: The folder given as `--data_dir`.
@@ -106,7 +106,7 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     Args:
         data_dir: One of
             what `p2p-prepare` wrote, known by its `manifest.csv`;
-            `train/` and optionally `val/` and `test/` of side-by-side pictures (folders beneath them are searched too);
+            `train/` and optionally `val/` and `test/` of side-by-side images (folders beneath them are searched too);
             a folder for each panel, `A/train` and `B/train` (also `train/A`, `train_A`, `trainA`), whose files make a
             pair if their paths are equal but for the extension. The panels' names, if given, stand in place of A and B.
             `dataset.json` may say `panels` and `image_size`.
@@ -114,7 +114,7 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
         needed: The split without which nothing can be done.
 
     Raises:
-        UserError: No such folder, no folder of the needed split, no pictures in it, or an unreadable `dataset.json`.
+        UserError: No such folder, no folder of the needed split, no images in it, or an unreadable `dataset.json`.
     """
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
@@ -134,7 +134,7 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
         entries = manifest.read(data_dir / manifest.MANIFEST)
         names = {split: [name for name in entries if name.startswith(f"{split}/")] for split in SPLITS}
         shards = described.get("shards", {})
-        there = [] if shards else [name for split in SPLITS for name in list_pictures(data_dir, split)[0]]
+        there = [] if shards else [name for split in SPLITS for name in list_images(data_dir, split)[0]]
         ignored = {name: "it is not in manifest.csv" for name in there if name not in entries}
         found = Pairs(**common, splits=_sorted(names), ignored=ignored, entries=entries, shards=shards)
     elif folders := _panel_folders(data_dir, panels or ("A", "B"), needed):
@@ -143,12 +143,12 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
         if not (data_dir / needed).is_dir():
             there = ", ".join(sorted(path.name for path in data_dir.iterdir())[:5]) or "nothing"
             raise UserError(
-                f"--data_dir must hold a folder {needed}/ of side-by-side pictures, or A/{needed}/ and B/{needed}/ of "
+                f"--data_dir must hold a folder {needed}/ of side-by-side images, or A/{needed}/ and B/{needed}/ of "
                 f"single ones (--panels names other folders than A and B). {data_dir} holds {there}"
             )
         names, ignored = {}, {}
         for split in SPLITS:
-            names[split], others = list_pictures(data_dir, split)
+            names[split], others = list_images(data_dir, split)
             ignored |= others
         found = Pairs(**common, splits=_sorted(names), ignored=ignored)
     if not found.splits[needed]:
@@ -224,7 +224,7 @@ def match_stems(listings: Sequence[Iterable[str]]) -> tuple[dict[str, tuple[str,
 
 
 def stem(path: str) -> str:
-    """A picture's path without its extension, and no more than that: Dayton's names are full of dots."""
+    """An image's path without its extension, and no more than that: Dayton's names are full of dots."""
     for extension in EXTENSIONS:
         if path.lower().endswith(extension):
             return path[: -len(extension)]
@@ -251,8 +251,8 @@ def _match_folders(root: Path, folders: dict[str, list[str]]) -> dict:
     for split, places in folders.items():
         listings = []
         for place in places:
-            pictures, others = list_pictures(root / place, "")
-            listings.append(pictures)
+            images, others = list_images(root / place, "")
+            listings.append(images)
             ignored |= {f"{place}/{name}": why for name, why in others.items()}
         matched, left = match_stems(listings)
         ignored |= {f"{places[number]}/{path}": why for (number, path), why in left.items()}

@@ -1,7 +1,7 @@
 """tf.data: order, read, decode, jitter, batch, prefetch. Every draw is a function of (seed, position), nothing is
 remembered.
 
-The n-th example of a run (n counts over all steps and epochs) is always the same picture under the same jitter with the
+The n-th example of a run (n counts over all steps and epochs) is always the same image under the same jitter with the
 same noise seed, so a run can start at any step, on any number of replicas, and see what an uninterrupted one saw.
 """
 
@@ -19,7 +19,7 @@ _ORDER, _JITTER, _NOISE = 1, 2, 3
 
 
 class Jitter(NamedTuple):
-    """One draw of the random jitter, the same for both pictures of a pair."""
+    """One draw of the random jitter, the same for both images of a pair."""
 
     top: tf.Tensor  # int32 (): where the crop begins, in pixels of the load size
     left: tf.Tensor
@@ -27,7 +27,7 @@ class Jitter(NamedTuple):
 
 
 def load_size(image_size: int) -> int:
-    """Size a picture is resized to before the random crop: 286 for 256, the paper's ratio, rounded."""
+    """Size an image is resized to before the random crop: 286 for 256, the paper's ratio, rounded."""
     return round(image_size * 286 / 256)
 
 
@@ -50,8 +50,8 @@ def training_dataset(
         index = tf.random.experimental.index_shuffle(position, _seed_of(seed, _ORDER, epoch), count - 1)
         draw = draw_jitter(_seed_of(seed, _JITTER, n), reading.image_size)
         input_image, target_image = (
-            random_jitter(picture, draw, reading.image_size, kind)
-            for picture, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
+            random_jitter(image, draw, reading.image_size, kind)
+            for image, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
         )
         # The generator takes int32: Keras would cut the seeds down to that, too.
         return input_image, target_image, tf.cast(_seed_of(seed, _NOISE, n), tf.int32)
@@ -70,8 +70,8 @@ def inference_dataset(files: Files, reading: Reading, batch_size: int) -> tf.dat
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         input_image, target_image = (
-            resize(picture, reading.image_size, kind)
-            for picture, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
+            resize(image, reading.image_size, kind)
+            for image, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
         )
         return input_image, target_image
 
@@ -84,7 +84,7 @@ def inference_dataset(files: Files, reading: Reading, batch_size: int) -> tf.dat
 
 
 def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns a function of a pair's number (int64 scalar) to its input and target picture.
+    """Returns a function of a pair's number (int64 scalar) to its input and target image.
 
     They are as `images.decode` gives them, (H, W, C) each of its own size.
     """
@@ -138,11 +138,11 @@ def draw_jitter(seed: tf.Tensor, image_size: int) -> Jitter:
     return Jitter(offset[0], offset[1], draw[2] < 0.5)
 
 
-def random_jitter(picture: tf.Tensor, draw: Jitter, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
+def random_jitter(image: tf.Tensor, draw: Jitter, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
     """Resizes to the load size, crops, and mirrors if the draw says so (paper, section 6.2).
 
     Args:
-        picture: (H, W, C), any size, as decoded.
+        image: (H, W, C), any size, as decoded.
         draw: From `draw_jitter`.
         image_size: S.
         kind: What it shows.
@@ -151,19 +151,19 @@ def random_jitter(picture: tf.Tensor, draw: Jitter, image_size: int, kind: Kind 
         float32 (S, S, kind.channels) in [-1, 1].
     """
     size = load_size(image_size)
-    # Mirrored first, as bytes, and cropped from the other side then: the same picture for a quarter of the work.
-    picture = tf.cond(draw.mirrored, lambda: tf.reverse(picture, [1]), lambda: picture)
+    # Mirrored first, as bytes, and cropped from the other side then: the same image for a quarter of the work.
+    image = tf.cond(draw.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
     left = tf.where(draw.mirrored, size - image_size - draw.left, draw.left)
-    return _resize_and_crop(picture, size, image_size, draw.top, left, kind)
+    return _resize_and_crop(image, size, image_size, draw.top, left, kind)
 
 
-def resize(picture: tf.Tensor, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
-    """Resizes a decoded picture (H, W, C), as at inference, to float32 (S, S, kind.channels) in [-1, 1]."""
-    return _resize_and_crop(picture, image_size, image_size, 0, 0, kind)
+def resize(image: tf.Tensor, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
+    """Resizes a decoded image (H, W, C), as at inference, to float32 (S, S, kind.channels) in [-1, 1]."""
+    return _resize_and_crop(image, image_size, image_size, 0, 0, kind)
 
 
 def _resize_and_crop(
-    picture: tf.Tensor, size: int, crop: int, top: tf.Tensor | int, left: tf.Tensor | int, kind: Kind
+    image: tf.Tensor, size: int, crop: int, top: tf.Tensor | int, left: tf.Tensor | int, kind: Kind
 ) -> tf.Tensor:
     """`tf.image.resize(..., "bilinear", antialias=True)` to (size, size), a crop to (crop, crop), all in [-1, 1].
 
@@ -171,12 +171,10 @@ def _resize_and_crop(
     are not mixed: of a label map the nearest pixel is taken.
     """
     if kind.labels:
-        resized = tf.raw_ops.ResizeNearestNeighbor(
-            images=picture[tf.newaxis], size=(size, size), half_pixel_centers=True
-        )
+        resized = tf.raw_ops.ResizeNearestNeighbor(images=image[tf.newaxis], size=(size, size), half_pixel_centers=True)
         return codec.to_unit_range(resized[0, top : top + crop, left : left + crop], kind)
 
-    unit = codec.to_unit_range(picture, kind)[tf.newaxis]  # before resizing, which is faster of floats than of bytes
+    unit = codec.to_unit_range(image, kind)[tf.newaxis]  # before resizing, which is faster of floats than of bytes
 
     def enlarged() -> tf.Tensor:  # the same numbers as below, in a quarter of the time
         resized = tf.raw_ops.ResizeBilinear(images=unit, size=(size, size), half_pixel_centers=True)
@@ -186,13 +184,13 @@ def _resize_and_crop(
         return tf.raw_ops.ScaleAndTranslate(
             images=unit,
             size=(crop, crop),
-            scale=tf.cast(size, tf.float32) / tf.cast(tf.shape(picture)[:2], tf.float32),
+            scale=tf.cast(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32),
             translation=-tf.cast(tf.stack([top, left]), tf.float32),
             kernel_type="triangle",
             antialias=True,
         )
 
-    resized = tf.cond(tf.reduce_all(tf.shape(picture)[:2] <= size), enlarged, shrunk)
+    resized = tf.cond(tf.reduce_all(tf.shape(image)[:2] <= size), enlarged, shrunk)
     return tf.ensure_shape(resized[0], (crop, crop, kind.channels))
 
 

@@ -94,7 +94,7 @@ def add_record(
 
 
 def comparable(records: list[dict], record: dict) -> list[dict]:
-    """Those records that may stand on one curve with this one: of the same pictures, through the same extractor."""
+    """Those records that may stand on one curve with this one: of the same images, through the same extractor."""
     same = [known for known in records if known["pictures"] == record["pictures"]]
     extractor = record["extractor"] or next(
         (known["extractor"] for known in reversed(same) if known["extractor"]), None

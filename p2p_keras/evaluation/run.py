@@ -1,4 +1,4 @@
-"""A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of pictures."""
+"""A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of images."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def open_run(
         panels: Its panels, left to right; by default what its `dataset.json` says, else as in the run.
         split: `test`, `val` or `train`.
         which: `latest`, `best`, `all`, or a step.
-        limit: Only so many pictures, spread evenly over the split.
+        limit: Only so many images, spread evenly over the split.
         report: Called with one line for each file that was left out.
 
     Raises:
@@ -89,8 +89,8 @@ def evaluate(
         run: From `open_run`.
         extractor: For FID, KID and Inception Score; None leaves them out, and so do targets that are label maps.
         reason: Why there is no extractor.
-        batch_size: Pictures at a time.
-        save_images: Writes every generated picture to `images/step_<step>/`, under its source's name, as PNG of the
+        batch_size: Images at a time.
+        save_images: Writes every generated image to `images/step_<step>/`, under its source's name, as PNG of the
             target's kind; a label map as an indexed PNG with the palette of the targets' own, or `class_colours`.
         report: Called with one line for each checkpoint that was skipped.
 
@@ -98,7 +98,7 @@ def evaluate(
         The new records of `metrics.json`, by step.
 
     Raises:
-        UserError: No chosen checkpoint is whole, or one does not fit, or a picture cannot be scored.
+        UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be scored.
     """
     folder, pairs, count = run.folder, run.pairs, len(run.pairs.files)
     generator = build_generator(run.config)
@@ -106,7 +106,7 @@ def evaluate(
     extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
     palette = _palette(pairs) if save_images else None
     passes = 1 if run.which != "all" else len(checkpoints.choose(run.workdir / "checkpoints", "all"))
-    progress = ProgressLine((passes + bool(extractor)) * count, "pictures")
+    progress = ProgressLine((passes + bool(extractor)) * count, "images")
     reference = None
     if extractor:
         reference = scoring.describe_reference(
@@ -122,7 +122,7 @@ def evaluate(
         images_folder = folder / "images" / f"step_{step:08d}"
         write = _image_writer(images_folder, pairs.names, palette) if save_images else None
         on_batch = _after_batch(progress, (len(records) + bool(extractor)) * count, f"step {step}", write)
-        scores = scoring.score_pictures(generate, pairs, batch_size, extractor, on_batch)
+        scores = scoring.score_images(generate, pairs, batch_size, extractor, on_batch)
         summary = scoring.summarise(scores, reference, extractor, reason)
         epoch, weights = step / run.steps_per_epoch, weights_checksum(generator)
         records.append(make_record(run.config, step, epoch, weights, pairs, summary, extractor))
@@ -137,7 +137,7 @@ def draw_curves(runs: Sequence[Run], newest: Sequence[dict]) -> list[Path]:
 
     Args:
         runs: One or several.
-        newest: A record of each: its curve takes those of the same pictures and extractor.
+        newest: A record of each: its curve takes those of the same images and extractor.
 
     Returns:
         The files.
@@ -199,19 +199,19 @@ def _palette(pairs: scoring.Split) -> np.ndarray | None:
 
 
 def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None) -> Callable[[int, np.ndarray], None]:
-    """Writes batches of pictures as PNG under their sources' names."""
+    """Writes batches of images as PNG under their sources' names."""
     files = file_names(names, ".png")
 
     def write(first: int, generated: np.ndarray) -> None:
-        for file, picture in zip(files[first : first + len(generated)], generated, strict=True):
+        for file, image in zip(files[first : first + len(generated)], generated, strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / file, codec.encode(picture, palette))
+            write_whole(folder / file, codec.encode(image, palette))
 
     return write
 
 
 def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, step: int) -> np.ndarray:
-    """Input, target and generated picture of the best, median and worst pairs by L1."""
+    """Input, target and generated image of the best, median and worst pairs by L1."""
     order = np.argsort(l1, kind="stable")
     most, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
     ranks = {"best": range(most), "median": range(max(0, middle), max(0, middle) + most)}

@@ -1,4 +1,4 @@
-"""One generator x one list of pairs -> numbers. Pictures stream through in batches; only features and numbers stay."""
+"""One generator x one list of pairs -> numbers. Images stream through in batches; only features and numbers stay."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ from p2p_keras.system.files import whole_file
 PAIRED = {metric.name: metric.of_images for metric in METRICS if metric.of_images}
 LABELS = {metric.name: metric.of_label_maps for metric in METRICS if metric.of_label_maps}
 NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
-ENOUGH_PICTURES = 10_000  # below, the literature takes no FID at face value
+ENOUGH_IMAGES = 10_000  # below, the literature takes no FID at face value
 
 
 class Split(NamedTuple):
@@ -39,13 +39,13 @@ class Scores(NamedTuple):
     """What one pass over the pairs leaves."""
 
     per_image: dict[str, np.ndarray]  # metric -> float64 (N,)
-    features: np.ndarray | None  # float32 (N, d) of the generated pictures; None without an extractor
+    features: np.ndarray | None  # float32 (N, d) of the generated images; None without an extractor
     logits: np.ndarray | None  # float32 (N, classes)
-    confusion: np.ndarray | None = None  # int64 (K, K), of all pictures together; None if they are no label maps
+    confusion: np.ndarray | None = None  # int64 (K, K), of all images together; None if they are no label maps
 
 
 class Reference(NamedTuple):
-    """The target pictures as the extractor sees them."""
+    """The target images as the extractor sees them."""
 
     features: np.ndarray  # float32 (N, d)
     statistics: distribution.Statistics
@@ -68,31 +68,31 @@ def take_split(pairs: Pairs, reading: Reading, split: str, limit: int | None = N
     return Split(split, tuple(name.removeprefix(f"{split}/") for name in names), files, reading)
 
 
-def score_pictures(
+def score_images(
     generate: Callable[[tf.Tensor], tf.Tensor],
     split: Split,
     batch_size: int,
     extractor: Extractor | None,
     on_batch: Callable[[int, np.ndarray], None] = lambda first, generated: None,
 ) -> Scores:
-    """Generates each pair's picture, quantises it to what a file of the target's kind holds, and compares the two.
+    """Generates each pair's image, quantises it to what a file of the target's kind holds, and compares the two.
 
     Args:
         generate: float32 (B, S, S, C) in [-1, 1] -> (B, S, S, K), by the run's inference contract.
         split: The pairs.
-        batch_size: Pictures at a time.
-        extractor: For the features, of the pictures by `images.to_rgb`; None leaves them out.
-        on_batch: Called with the index of a batch's first picture and its generated pictures, as
+        batch_size: Images at a time.
+        extractor: For the features, of the images by `images.to_rgb`; None leaves them out.
+        on_batch: Called with the index of a batch's first image and its generated images, as
             `images.from_unit_range` gives them: (B, S, S, 3) of uint8 for 8-bit RGB.
 
     Raises:
-        UserError: A generated picture or its features are not finite; names its file.
+        UserError: A generated image or its features are not finite; names its file.
     """
     kind, values, features, logits, first = split.reading.target_kind, {}, [], [], 0
     confusion = np.zeros((kind.channels,) * 2, np.int64) if kind.labels else None
     for input_image, target_image in inference_dataset(split.files, split.reading, batch_size):
         raw = generate(input_image).numpy()
-        _check_finite(raw, split.names[first : first + len(raw)], "generated picture")
+        _check_finite(raw, split.names[first : first + len(raw)], "generated image")
         generated, reference = codec.from_unit_range(raw, kind), codec.from_unit_range(target_image, kind)
         if kind.labels:
             counts = labels.confusion(generated=generated, reference=reference, classes=kind.channels)
@@ -104,7 +104,7 @@ def score_pictures(
             values.setdefault(name, []).append(batch)
         if extractor:
             found, scores = extractor.run(codec.to_rgb(generated, kind))
-            _check_finite(found, split.names[first : first + len(raw)], "features of the generated picture")
+            _check_finite(found, split.names[first : first + len(raw)], "features of the generated image")
             features.append(found)
             logits += [] if scores is None else [scores]
         on_batch(first, generated)
@@ -124,14 +124,14 @@ def describe_reference(
     cache: Path,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Reference:
-    """Features and statistics of the target pictures, from a file that remembers them if it is of these very pictures.
+    """Features and statistics of the target images, from a file that remembers them if it is of these very images.
 
     Args:
         split: The pairs.
-        batch_size: Pictures at a time.
-        extractor: The same as for the generated pictures.
-        cache: The file; written anew when the pictures, their size or the extractor have changed.
-        on_progress: Called with the number of pictures done.
+        batch_size: Images at a time.
+        extractor: The same as for the generated images.
+        cache: The file; written anew when the images, their size or the extractor have changed.
+        on_progress: Called with the number of images done.
     """
     key = _reference_key(split, extractor)
     known = _recall(cache, key)
@@ -142,7 +142,7 @@ def describe_reference(
     for _, target_image in inference_dataset(split.files, split.reading, batch_size):
         kind = split.reading.target_kind
         found, _ = extractor.run(codec.to_rgb(codec.from_unit_range(target_image, kind), kind))
-        _check_finite(found, split.names[first : first + len(found)], "features of the target picture")
+        _check_finite(found, split.names[first : first + len(found)], "features of the target image")
         features.append(found)
         first += len(found)
         on_progress(first)
@@ -154,13 +154,13 @@ def describe_reference(
 
 
 def summarise(scores: Scores, reference: Reference | None, extractor: Extractor | None, reason: str = "") -> Summary:
-    """Means of the paired metrics, and the distribution metrics over all pictures.
+    """Means of the paired metrics, and the distribution metrics over all images.
 
     Metrics of an extractor with other than 2048 features carry their number in their name, as `fid@768`. Of label maps
-    the mean intersection over union is that of all pictures together, not the mean of each picture's.
+    the mean intersection over union is that of all images together, not the mean of each image's.
 
     Args:
-        scores: Of the generated pictures.
+        scores: Of the generated images.
         reference: Of the targets; None without an extractor.
         extractor: What both were seen through.
         reason: Why there is no extractor, if there is none.
@@ -169,7 +169,7 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
     for name, values in scores.per_image.items():
         equal = int(np.isinf(values).sum())
         if equal:
-            absent[name] = f"it is infinite for {equal} pictures that equal their target"
+            absent[name] = f"it is infinite for {equal} images that equal their target"
         else:
             metrics[name] = float(values.mean())
     if scores.confusion is not None:
@@ -180,7 +180,7 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
 
     label, count = extractor.label, len(scores.features)
     if count < 4:
-        absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), f"it needs at least 4 pictures, there are {count}")
+        absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), f"it needs at least 4 images, there are {count}")
     else:
         described = distribution.statistics(scores.features)
         fid = distribution.frechet_distance_from_statistics(generated=described, reference=reference.statistics)
@@ -194,16 +194,16 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
         kid, deviation = distribution.kernel_distance(generated=scores.features, reference=reference.features)
         metrics |= {f"kid{label}": kid, f"kid_std{label}": deviation}
         few = f"fewer than the {extractor.width} features" if count < extractor.width else ""
-        few = few or (f"under {ENOUGH_PICTURES:,}" if count < ENOUGH_PICTURES else "")
+        few = few or (f"under {ENOUGH_IMAGES:,}" if count < ENOUGH_IMAGES else "")
         if few:
             cautions.append(
-                f"FID{label} is biased upwards by few pictures, and {count:,} are {few}: compare it only with "
-                "values of the same pictures. KID is unbiased."
+                f"FID{label} is biased upwards by few images, and {count:,} are {few}: compare it only with "
+                "values of the same images. KID is unbiased."
             )
     if scores.logits is None:
         absent[f"inception_score{label}"] = "the extractor gives no logits"
     elif count < distribution.SPLITS:
-        absent[f"inception_score{label}"] = f"its {distribution.SPLITS} splits need as many pictures, there are {count}"
+        absent[f"inception_score{label}"] = f"its {distribution.SPLITS} splits need as many images, there are {count}"
     else:
         score, deviation = distribution.inception_score(scores.logits)
         metrics |= {f"inception_score{label}": score, f"inception_score_std{label}": deviation}

@@ -18,7 +18,7 @@ from p2p_keras.workdir.generator import build_generator
 
 
 class Model(NamedTuple):
-    """What translates. Both functions take pictures and int32 seeds (B,) or None, and give pictures.
+    """What translates. Both functions take images and int32 seeds (B,) or None, and give images.
 
     They are uint8 (B, H, W, 3); of other kinds uint8 or uint16 (B, H, W, depth) as `images.from_unit_range` gives them.
     """
@@ -66,7 +66,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
 
 
 def check_export(path: Path, trained: write.Trained, exact: bool = True) -> float:
-    """Reloads an export and translates a drawn picture with it and with the trainer's own network.
+    """Reloads an export and translates a drawn image with it and with the trainer's own network.
 
     Args:
         path: A SavedModel's folder, or a `.keras` or `.tflite` file, with its `metadata.json` beside.
@@ -83,17 +83,17 @@ def check_export(path: Path, trained: write.Trained, exact: bool = True) -> floa
     model, size = open_model(path), trained.config.image_size
     ours, theirs = model.input_kind, model.target_kind
     highest = ours.channels - 1 if ours.labels else ours.levels
-    picture = np.random.default_rng(0).integers(0, highest + 1, (1, size, size, ours.depth)).astype(ours.dtype)
+    image = np.random.default_rng(0).integers(0, highest + 1, (1, size, size, ours.depth)).astype(ours.dtype)
     seed = np.ones(1, np.int32) if model.noise else None
-    expected = _of_generate(write.as_generate(trained.generator), trained.config, noise=True).translate(picture, seed)
-    found = model.translate(picture, seed)
+    expected = _of_generate(write.as_generate(trained.generator), trained.config, noise=True).translate(image, seed)
+    found = model.translate(image, seed)
     if theirs.labels:
         difference, unit = 100 * float((found != expected).mean()), "pixels in 100"
     else:
         difference, unit = float(np.abs(found.astype(int) - expected).max()) * 255 / theirs.levels, "levels"
     if exact and difference > 1:
         raise UserError(
-            f"An export must give the trainer's pictures. This one is up to {difference:.3g} {unit} off, so it was not "
+            f"An export must give the trainer's images. This one is up to {difference:.3g} {unit} off, so it was not "
             "published. That is a fault of p2p_keras or of TensorFlow: please report it with the versions in "
             f"{trained.workdir / 'config.json'}."
         )
@@ -105,12 +105,12 @@ def _of_generate(generate: signatures.Generate, config: TrainConfig, noise: bool
     ours = input_kind(config)
 
     def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        pictures, seeds = tf.TensorSpec((None, None, None, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
-        plain = tf.function(lambda picture: function(picture, None), input_signature=[pictures])
+        images, seeds = tf.TensorSpec((None, None, None, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
+        plain = tf.function(lambda image: function(image, None), input_signature=[images])
         noisy = tf.function(
-            lambda picture, seed: function(picture, signatures.seed_pairs(seed)), input_signature=[pictures, seeds]
+            lambda image, seed: function(image, signatures.seed_pairs(seed)), input_signature=[images, seeds]
         )
-        return lambda picture, seed: (plain(picture) if seed is None else noisy(picture, seed)).numpy()
+        return lambda image, seed: (plain(image) if seed is None else noisy(image, seed)).numpy()
 
     translate, _, tiled = signatures.make_functions(generate, config.image_size, ours, target_kind(config))
     return _model(as_numpy(translate), as_numpy(tiled), config, noise)
@@ -126,9 +126,9 @@ def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
     noise = "seed" in endpoints["translate"].structured_input_signature[1]
 
     def as_numpy(name: str) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        def call(picture: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
-            seeds = {"seed": tf.constant(np.zeros(len(picture), np.int32) if seed is None else seed)} if noise else {}
-            return endpoints[name](image=tf.constant(picture), **seeds)["image"].numpy()
+        def call(image: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
+            seeds = {"seed": tf.constant(np.zeros(len(image), np.int32) if seed is None else seed)} if noise else {}
+            return endpoints[name](image=tf.constant(image), **seeds)["image"].numpy()
 
         return call
 
@@ -149,8 +149,8 @@ def _load_tflite(file: Path, config: TrainConfig) -> Model:
         interpreter = tf.lite.Interpreter(model_path=str(file), num_threads=os.cpu_count())
     runner, size = interpreter.get_signature_runner(), config.image_size
 
-    def one_by_one(pictures: np.ndarray) -> np.ndarray:
-        return np.concatenate([runner(image=picture[None])["image"] for picture in pictures])
+    def one_by_one(images: np.ndarray) -> np.ndarray:
+        return np.concatenate([runner(image=image[None])["image"] for image in images])
 
     def generate(image: tf.Tensor, seed: None) -> tf.Tensor:
         shape = (None, size, size, target_kind(config).channels)
@@ -158,13 +158,13 @@ def _load_tflite(file: Path, config: TrainConfig) -> Model:
 
     model = _of_generate(generate, config, noise=False)
 
-    def translate(pictures: np.ndarray, seed: None) -> np.ndarray:
-        if pictures.shape[1:3] != (size, size):
+    def translate(images: np.ndarray, seed: None) -> np.ndarray:
+        if images.shape[1:3] != (size, size):
             raise UserError(
-                f"A TFLite file takes pictures of {size}x{size}. Received {pictures.shape[2]}x{pictures.shape[1]}. "
+                f"A TFLite file takes images of {size}x{size}. Received {images.shape[2]}x{images.shape[1]}. "
                 "Add --resize, or --tile."
             )
-        return model.translate(pictures, seed)
+        return model.translate(images, seed)
 
     return model._replace(translate=translate)
 

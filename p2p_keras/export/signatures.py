@@ -1,9 +1,9 @@
 """What an export computes around the generator: decoding, any size, tiles, encoding. Pure functions over tensors.
 
 A `generate` here is the generator by its inference contract: float32 (B, H, W, C) in [-1, 1], H and W multiples of the
-size trained on, and int32 seeds (B, 2) or None for no noise -> the generated pictures, float32 (B, H, W, K) in [-1, 1].
+size trained on, and int32 seeds (B, 2) or None for no noise -> the generated images, float32 (B, H, W, K) in [-1, 1].
 
-Pictures as numbers of a file, called levels below, are uint8 or uint16 (B, H, W, depth) by their kind, of a label map
+Images as numbers of a file, called levels below, are uint8 or uint16 (B, H, W, depth) by their kind, of a label map
 its classes, uint8 (B, H, W, 1).
 """
 
@@ -26,7 +26,7 @@ _TAIL = 4096  # bytes at the end of a file in which its end marker must stand; s
 def make_functions(
     generate: Generate, image_size: int, input_kind: Kind = RGB, target_kind: Kind = RGB
 ) -> tuple[Callable, Callable, Callable]:
-    """Returns `translate`, `translate_float` and `tiled`: of pictures (B, H, W, C) of any size, and seeds or None.
+    """Returns `translate`, `translate_float` and `tiled`: of images (B, H, W, C) of any size, and seeds or None.
 
     The first and the last take and give levels, the middle one float32 in [-1, 1]. When they run, they refuse label
     maps with other classes than the network knows: tf.errors.InvalidArgumentError.
@@ -53,11 +53,11 @@ def seed_pairs(seed: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.zeros_like(seed), seed], axis=1)
 
 
-def decode_pictures(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf.Tensor:
+def decode_images(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf.Tensor:
     """Decodes and resizes JPEG and PNG files of any size: strings (B,) -> float32 (B, S, S, C) in [-1, 1].
 
     Converted as `images.decode` does; for 8-bit RGB grey becomes three equal channels, alpha is dropped, of 16-bit PNG
-    the upper 8 bits are taken. TensorFlow ignores EXIF orientation, so a rotated picture is translated as it is stored.
+    the upper 8 bits are taken. TensorFlow ignores EXIF orientation, so a rotated image is translated as it is stored.
 
     One file is decoded at a time: 64 megapixels are 200 MB as bytes, and 800 MB as the floats that are resized, so a
     batch of any files takes about 1 GB at most. What that costs is not much beside the generator.
@@ -78,38 +78,38 @@ def decode_pictures(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf
     return tf.map_fn(decode_one, (numbers, encoded), fn_output_signature=tf.float32, parallel_iterations=1)
 
 
-def encode_pictures(pictures: tf.Tensor) -> tf.Tensor:
+def encode_images(images: tf.Tensor) -> tf.Tensor:
     """PNG files of levels (B, H, W, 1 to 4), of the same bit depth: strings (B,). A label map's is grey.
 
     Several at a time: what is encoded is there already, and its files are smaller.
     """
-    return tf.map_fn(tf.io.encode_png, pictures, fn_output_signature=tf.string)
+    return tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
 
 
-def translate_any_size(generate: Generate, picture: tf.Tensor, seed: tf.Tensor | None, multiple: int) -> tf.Tensor:
+def translate_any_size(generate: Generate, image: tf.Tensor, seed: tf.Tensor | None, multiple: int) -> tf.Tensor:
     """Translates (B, H, W, C) of any H and W: padded by reflection to multiples on all sides, and cropped back."""
-    height, width = tf.shape(picture)[1], tf.shape(picture)[2]
+    height, width = tf.shape(image)[1], tf.shape(image)[2]
     top, full_height = _margin(height, multiple)
     left, full_width = _margin(width, multiple)
-    padded = tf.gather(picture, _reflected(tf.range(full_height) - top, height), axis=1)
+    padded = tf.gather(image, _reflected(tf.range(full_height) - top, height), axis=1)
     padded = tf.gather(padded, _reflected(tf.range(full_width) - left, width), axis=2)
     generated = generate(padded, seed)
     return generated[:, top : top + height, left : left + width]
 
 
 def translate_tiled(
-    generate: Generate, picture: tf.Tensor, seed: tf.Tensor | None, tile: int, kind: Kind = RGB
+    generate: Generate, image: tf.Tensor, seed: tf.Tensor | None, tile: int, kind: Kind = RGB
 ) -> tf.Tensor:
     """Translates (B, H, W, C) in tiles of the size trained on, which overlap by half and are blended without seams.
 
-    Every pixel lies in two tiles of each axis, whose weights (a raised cosine) add up to one; at the border the picture
+    Every pixel lies in two tiles of each axis, whose weights (a raised cosine) add up to one; at the border the image
     is continued by reflection. One tile is computed at a time, also of a batch, and finished rows are quantised, so
     memory beyond input and output is that of one tile and one row of tiles. Of label maps it is the classes' channels
     that are blended.
 
     Args:
         generate: Of one tile's levels, (1, tile, tile, C), -> float32 (1, tile, tile, K) in [-1, 1].
-        picture: Levels (B, H, W, C): as they are, they take a fraction of the memory of [-1, 1].
+        image: Levels (B, H, W, C): as they are, they take a fraction of the memory of [-1, 1].
         seed: int32 (B, 2) or None; each tile draws noise of its own.
         tile: Height and width of a tile, even.
         kind: Of what is generated.
@@ -119,12 +119,12 @@ def translate_tiled(
     """
     one_by_one = {"fn_output_signature": kind.dtype, "parallel_iterations": 1}
     if seed is None:
-        return tf.map_fn(lambda one: _tiled(generate, one, None, tile, kind), picture, **one_by_one)
-    return tf.map_fn(lambda both: _tiled(generate, both[0], both[1], tile, kind), (picture, seed), **one_by_one)
+        return tf.map_fn(lambda one: _tiled(generate, one, None, tile, kind), image, **one_by_one)
+    return tf.map_fn(lambda both: _tiled(generate, both[0], both[1], tile, kind), (image, seed), **one_by_one)
 
 
-def _tiled(generate: Generate, picture: tf.Tensor, seed: tf.Tensor | None, tile: int, kind: Kind) -> tf.Tensor:
-    half, (height, width), channels = tile // 2, (tf.shape(picture)[0], tf.shape(picture)[1]), kind.channels
+def _tiled(generate: Generate, image: tf.Tensor, seed: tf.Tensor | None, tile: int, kind: Kind) -> tf.Tensor:
+    half, (height, width), channels = tile // 2, (tf.shape(image)[0], tf.shape(image)[1]), kind.channels
     rows, columns = -(-height // half) + 1, -(-width // half) + 1  # of tiles; the first begins half a tile outside
     ramp = tf.square(tf.sin(math.pi / (2 * tile) * (2.0 * tf.range(tile, dtype=tf.float32) + 1.0)))
     weight = (ramp[:, None] * ramp[None, :])[..., None]  # (tile, tile, 1)
@@ -132,7 +132,7 @@ def _tiled(generate: Generate, picture: tf.Tensor, seed: tf.Tensor | None, tile:
     def translate_tile(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         y = _reflected(tf.range(tile) + (row - 1) * half, height)
         x = _reflected(tf.range(tile) + (column - 1) * half, width)
-        piece = tf.gather(tf.gather(picture, y), x, axis=1)[None]
+        piece = tf.gather(tf.gather(image, y), x, axis=1)[None]
         tile_seed = None if seed is None else tf.random.fold_in(seed, row * columns + column)[None]
         return generate(piece, tile_seed)[0] * weight
 
@@ -205,7 +205,7 @@ def _known_classes(levels: tf.Tensor, kind: Kind) -> tf.Tensor:
 
 
 def _require(condition: tf.Tensor, number: tf.Tensor, problem: str, value: tf.Tensor) -> tf.Tensor:
-    message = tf.strings.join(["picture ", tf.strings.as_string(number), f" of the batch, counted from 0, {problem}"])
+    message = tf.strings.join(["image ", tf.strings.as_string(number), f" of the batch, counted from 0, {problem}"])
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(value)
 

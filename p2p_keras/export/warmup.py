@@ -20,20 +20,20 @@ def write_requests(saved_model: Path, image_size: int, noise: bool, kind: Kind =
 
     Args:
         saved_model: The version's folder.
-        image_size: Of the pictures, in pixels.
+        image_size: Of the images, in pixels.
         noise: Whether the signatures take a seed.
-        kind: What the pictures are; they are grey, or of class 0.
+        kind: What the images are; they are grey, or of class 0.
     """
     level = 0 if kind.labels else (kind.levels + 1) // 2
-    picture = np.full((image_size, image_size, kind.depth), level, kind.dtype)
+    image = np.full((image_size, image_size, kind.depth), level, kind.dtype)
     folder = saved_model / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
         for batch in BATCHES:
             seeds = {"seed": np.zeros(batch, np.int32)} if noise else {}
-            encoded = np.array([encode(picture)] * batch, object)
+            encoded = np.array([encode(image)] * batch, object)
             file.write(_prediction_log("serving_default", {"image_bytes": encoded, **seeds}))
-            file.write(_prediction_log("translate", {"image": np.stack([picture] * batch), **seeds}))
+            file.write(_prediction_log("translate", {"image": np.stack([image] * batch), **seeds}))
 
 
 def _prediction_log(signature: str, inputs: dict[str, np.ndarray]) -> bytes:

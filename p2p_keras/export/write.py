@@ -33,7 +33,7 @@ METADATA = "metadata.json"
 
 
 class Trained(NamedTuple):
-    """A run's generator at one checkpoint, for pictures whose sides are any multiples of the size trained on."""
+    """A run's generator at one checkpoint, for images whose sides are any multiples of the size trained on."""
 
     generator: keras.Model
     config: TrainConfig  # with the precision it computes in here
@@ -65,31 +65,31 @@ def load_trained(
 
 
 def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> None:
-    """Writes a SavedModel whose results depend on nothing but its inputs, each picture's on that picture alone.
+    """Writes a SavedModel whose results depend on nothing but its inputs, each image's on that image alone.
 
-    Signatures (B pictures of equal size in a batch; height H and width W are any, unless said otherwise):
+    Signatures (B images of equal size in a batch; height H and width W are any, unless said otherwise):
         serving_default: `image_bytes` strings (B,), JPEG or PNG each of any size, resized to the size trained on ->
             `image_bytes`, PNG of that size, of 8 or 16 bits and as many channels as the targets.
         translate: `image` uint8 (B, H, W, 3) -> `image` uint8, the same size.
         translate_float: `image` float32 (B, H, W, 3) in [-1, 1] -> `image` float32.
-        tiled: `image` uint8 (B, H, W, 3) -> `image` uint8, in overlapping tiles: for pictures far larger.
+        tiled: `image` uint8 (B, H, W, 3) -> `image` uint8, in overlapping tiles: for images far larger.
 
     So it is for 8-bit RGB. The number of channels is the run's, `image` of 16 bits is uint16, and of a label map uint8
     (B, H, W, 1) of classes, but in `translate_float` 1 in the channel of the class and -1 in the others. As bytes a
-    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `serving.decode_pictures`.
+    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `serving.decode_images`.
 
     Args:
         trained: What to write.
         folder: Made anew.
-        noise: Each signature also takes `seed` int32 (B,), from which a picture's dropout noise is drawn.
+        noise: Each signature also takes `seed` int32 (B,), from which an image's dropout noise is drawn.
     """
     generator, size = trained.generator, trained.config.image_size
     ours, theirs = input_kind(trained.config), target_kind(trained.config)
     translate, translate_float, tiled = signatures.make_functions(as_generate(generator), size, ours, theirs)
 
     def from_bytes(image_bytes: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        generated = generator([signatures.decode_pictures(image_bytes, size, ours), seed], training=False)
-        return signatures.encode_pictures(codec.quantise(generated, theirs))
+        generated = generator([signatures.decode_images(image_bytes, size, ours), seed], training=False)
+        return signatures.encode_images(codec.quantise(generated, theirs))
 
     levels = tf.TensorSpec((None, None, None, ours.depth), ours.dtype, "image")
     endpoints = {
@@ -114,7 +114,7 @@ def write_keras(trained: Trained, folder: Path) -> None:
 
 
 def write_tflite(trained: Trained, folder: Path) -> None:
-    """Writes `model_float32.tflite` and `model_int8.tflite` (8-bit weights), for one picture of the size trained on.
+    """Writes `model_float32.tflite` and `model_int8.tflite` (8-bit weights), for one image of the size trained on.
 
     Input and output are called `image`, float32 (1, S, S, C) in [-1, 1]; of 8-bit RGB C is 3.
     """
@@ -139,7 +139,7 @@ def as_generate(generator: keras.Model) -> signatures.Generate:
 def plain_generator(trained: Trained) -> keras.Model:
     """The generator without noise, of Keras' own layers: float32 (B, H, W, C) in [-1, 1] -> (B, H, W, K).
 
-    A norm by each picture's own statistics is Keras' GroupNormalization with a group for each channel.
+    A norm by each image's own statistics is Keras' GroupNormalization with a group for each channel.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -227,10 +227,10 @@ def list_versions(output: Path) -> list[int]:
 def _endpoint(function: Callable, spec: tf.TensorSpec, noise: bool) -> tuple[Callable, list[tf.TensorSpec]]:
     """The signature's function, with its seed or without; the output is called as the input."""
     if not noise:
-        return (lambda picture: {spec.name: function(picture, None)}), [spec]
+        return (lambda image: {spec.name: function(image, None)}), [spec]
 
-    def seeded(picture: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {spec.name: function(picture, signatures.seed_pairs(seed))}
+    def seeded(image: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {spec.name: function(image, signatures.seed_pairs(seed))}
 
     return seeded, [spec, tf.TensorSpec((None,), tf.int32, "seed")]
 

@@ -1,4 +1,4 @@
-"""Pictures of numbers, by matplotlib."""
+"""Images of numbers, by matplotlib."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
     for panel in panels[len(names) :]:
         panel.remove()
     newest = {curve: records[-1] for curve, records in curves.items()}
-    counts = [f"{curve}: {one['count']:,} pictures of {one['pictures']['split']}" for curve, one in newest.items()]
+    counts = [f"{curve}: {one['count']:,} images of {one['images']['split']}" for curve, one in newest.items()]
     figure.suptitle(", ".join(counts))
     if len(curves) > 1:
         panels[0].legend(frameon=False)

@@ -1,4 +1,4 @@
-"""The one place where the numbers of picture files become [-1, 1] tensors and come back."""
+"""The one place where the numbers of image files become [-1, 1] tensors and come back."""
 
 import io
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def to_rgb(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
 
 
 def visible(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
-    """Makes a picture of any kind visible: uint8 RGB (..., H, W, 3).
+    """Makes an image of any kind visible: uint8 RGB (..., H, W, 3).
 
     As `to_rgb`, but alpha is shown over a checkerboard of white and light grey, so that what is transparent does not
     look white; and classes have the colours of `class_colours`.
@@ -84,7 +84,7 @@ def visible(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
 
 
 def visible_rows(columns: Sequence[np.ndarray], kinds: Sequence[Kind]) -> list[list[np.ndarray]]:
-    """Rows for `pictures.grid`: the first picture of each column, then the second of each, and so on.
+    """Rows for `images.grid`: the first image of each column, then the second of each, and so on.
 
     Args:
         columns: float32 (N, H, W, kind.channels) in [-1, 1] each.
@@ -107,7 +107,7 @@ def encode(levels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 def decode(encoded: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
     """Decodes JPEG or PNG bytes (scalar string) to (H, W, kind.channels), uint8 or uint16; classes to uint8 (H, W, 1).
 
-    8-bit RGB is bit-exact with Pillow's `convert("RGB")`: grey pictures get three equal channels, palettes their
+    8-bit RGB is bit-exact with Pillow's `convert("RGB")`: grey images get three equal channels, palettes their
     colours, an alpha channel is dropped. With one channel colours become their luminance; missing alpha is opaque. Of a
     file with more bits than asked for the upper ones are taken, 8 bits become 16 by repetition.
 

@@ -1,4 +1,4 @@
-"""Picture files by way of Pillow: what is in them, and how they are written. No TensorFlow."""
+"""Image files by way of Pillow: what is in them, and how they are written. No TensorFlow."""
 
 import collections
 import io
@@ -12,19 +12,19 @@ from p2p_keras.system.files import write_whole
 
 
 def file_names(sources: Sequence[str], suffix: str) -> list[str]:
-    """Names for pictures made from sources, `street/a.jpg` -> `street/a.png`; where two would be one, `a.jpg.png`."""
+    """Names for images made from sources, `street/a.jpg` -> `street/a.png`; where two would be one, `a.jpg.png`."""
     stems = [str(PurePosixPath(name).with_suffix("")) for name in sources]
     times = collections.Counter(stems)
     return [f"{name if times[stem] > 1 else stem}{suffix}" for name, stem in zip(sources, stems, strict=True)]
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 is upright, as is a picture that says nothing."""
+    """The EXIF orientation, 1 to 8; 1 is upright, as is an image that says nothing."""
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """A grey picture of 16 bits by its upper 8 bits, which Pillow's own conversion clips; any other as it is."""
+    """A grey image of 16 bits by its upper 8 bits, which Pillow's own conversion clips; any other as it is."""
     if image.mode not in ("I;16", "I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
@@ -58,15 +58,15 @@ def class_numbers(image: Image.Image, bits: int) -> np.ndarray:
     return numbers
 
 
-def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """Turns (H, W, C) as its EXIF orientation says, 1 to 8: the array that `ImageOps.exif_transpose` gives."""
     if orientation in (5, 6, 7, 8):  # lying on its side
-        picture = picture.swapaxes(0, 1)
+        image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
+        image = image[::-1]
     if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    return picture
+        image = image[:, ::-1]
+    return image
 
 
 def palette_of(path: str | Path) -> np.ndarray | None:
@@ -79,7 +79,7 @@ def palette_of(path: str | Path) -> np.ndarray | None:
 
 
 def encode_png(image: np.ndarray, palette: np.ndarray | None = None) -> bytes:
-    """PNG file of a uint8 (H, W, C) picture: C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
+    """PNG file of a uint8 (H, W, C) image: C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
 
     With a palette, uint8 (256, 3), the numbers of (H, W, 1) are its entries, and the file is an indexed one.
     """
@@ -92,12 +92,12 @@ def encode_png(image: np.ndarray, palette: np.ndarray | None = None) -> bytes:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (H, W, C) picture, see `encode_png`; the final name appears only when the file is whole."""
+    """Writes a uint8 (H, W, C) image, see `encode_png`; the final name appears only when the file is whole."""
     write_whole(path, encode_png(image), sync=False)
 
 
 def write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (H, W, 1 or 3) picture as JPEG of quality 95, colour at full resolution; as `write_png` else."""
+    """Writes a uint8 (H, W, 1 or 3) image as JPEG of quality 95, colour at full resolution; as `write_png` else."""
     buffer = io.BytesIO()
     shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     shown.save(buffer, format="JPEG", quality=95, subsampling=0)

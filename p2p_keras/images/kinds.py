@@ -1,10 +1,10 @@
-"""What the numbers of a picture are: colours or grey of 8 or 16 bits, or classes. No TensorFlow."""
+"""What the numbers of an image are: colours or grey of 8 or 16 bits, or classes. No TensorFlow."""
 
 from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """A kind of picture. The networks see float32 (H, W, channels) in [-1, 1], whatever it is.
+    """A kind of image. The networks see float32 (H, W, channels) in [-1, 1], whatever it is.
 
     Attributes:
         channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; of a label map the number of its classes.

@@ -1,4 +1,4 @@
-"""Sheets of many pictures for the eye, and the colours of classes. No TensorFlow."""
+"""Sheets of many images for the eye, and the colours of classes. No TensorFlow."""
 
 import functools
 
@@ -7,19 +7,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def grid(rows: list[list[np.ndarray]], titles: list[str], captions: list[str] | None = None) -> np.ndarray:
-    """Lays pictures out in rows under column titles; small ones are enlarged by a whole factor, to be seen at all.
+    """Lays images out in rows under column titles; small ones are enlarged by a whole factor, to be seen at all.
 
     Args:
-        rows: Equal-sized uint8 pictures (H, W, 3); every row as long as `titles`.
+        rows: Equal-sized uint8 images (H, W, 3); every row as long as `titles`.
         titles: One a column.
         captions: A line of text under each row, if there are any.
 
     Returns:
-        uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the pictures. With captions each
+        uint8 (rows * (H + gap) + header, columns * (W + gap) + gap, 3), white between the images. With captions each
         row is a header's height taller.
     """
     zoom = max(1, 128 // rows[0][0].shape[1])
-    rows = [[picture.repeat(zoom, axis=0).repeat(zoom, axis=1) for picture in row] for row in rows]
+    rows = [[image.repeat(zoom, axis=0).repeat(zoom, axis=1) for image in row] for row in rows]
     height, width, _ = rows[0][0].shape
     gap, header = max(2, width // 64), 20
     pitch = height + gap + (header if captions else 0)
@@ -29,8 +29,8 @@ def grid(rows: list[list[np.ndarray]], titles: list[str], captions: list[str] | 
     for column, title in enumerate(titles):
         left = gap + column * (width + gap)
         draw.text((left + width // 2, header // 2), title, anchor="mm", **text)
-        for row, pictures in enumerate(rows):
-            sheet.paste(Image.fromarray(pictures[column]), (left, header + row * pitch))
+        for row, images in enumerate(rows):
+            sheet.paste(Image.fromarray(images[column]), (left, header + row * pitch))
     for row, caption in enumerate(captions or []):
         draw.text((gap, header + row * pitch + height + header // 2), caption, anchor="lm", **text)
     return np.asarray(sheet)

@@ -33,7 +33,7 @@ def statistics(features: np.ndarray) -> Statistics:
     """Mean and unbiased covariance of features (N, d), N >= 2.
 
     Raises:
-        UserError: Fewer than two pictures, or a feature that is not finite.
+        UserError: Fewer than two images, or a feature that is not finite.
     """
     _check(features, "features")
     count, width = features.shape
@@ -49,14 +49,14 @@ def frechet_distance(generated: np.ndarray, reference: np.ndarray) -> float:
     """Frechet distance between Gaussians fitted to two sets of features, the FID if they are Inception's.
 
     Source: Heusel et al. 2017 (arXiv 1706.08500), equation 6: |mu1 - mu2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
-    It is biased upwards by few pictures: compare only values with the same N.
+    It is biased upwards by few images: compare only values with the same N.
 
     Args:
         generated: Features (N, d), N >= 2.
         reference: Features (M, d), M >= 2.
 
     Raises:
-        UserError: Fewer than two pictures on a side, different widths, or a value that is not finite.
+        UserError: Fewer than two images on a side, different widths, or a value that is not finite.
     """
     return frechet_distance_from_statistics(statistics(generated), statistics(reference))
 
@@ -111,20 +111,20 @@ def kernel_distance(
     """Kernel distance (squared MMD with a cubic kernel) between two sets of features: the KID if they are Inception's.
 
     Source: Binkowski et al. 2018 (arXiv 1801.01401), by tensorflow-gan's formula on each subset. Unbiased for any N,
-    so it may come out below 0. With fewer than twice `subset_size` pictures the subsets are half of the smaller side.
+    so it may come out below 0. With fewer than twice `subset_size` images the subsets are half of the smaller side.
 
     Args:
         generated: Features (N, d), N >= 4.
         reference: Features (M, d), M >= 4.
         subsets: Number of random subsets, drawn without replacement from each side.
-        subset_size: Pictures in each.
+        subset_size: Images in each.
         seed: Of the draw.
 
     Returns:
         Mean and standard deviation over the subsets.
 
     Raises:
-        UserError: Too few pictures, different widths, or a value that is not finite.
+        UserError: Too few images, different widths, or a value that is not finite.
     """
     for features in (generated, reference):
         _check(features, "features", at_least=4)
@@ -141,22 +141,22 @@ def kernel_distance(
 
 
 def inception_score(logits: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
-    """Inception Score of generated pictures: 1 if all look alike, up to the number of classes.
+    """Inception Score of generated images: 1 if all look alike, up to the number of classes.
 
-    Source: Salimans et al. 2016 (arXiv 1606.03498), by tensorflow-gan's formula on each split. Pictures are shuffled
+    Source: Salimans et al. 2016 (arXiv 1606.03498), by tensorflow-gan's formula on each split. Images are shuffled
     before they are split, since file names are often sorted by place or subject. Classes of zero probability, which
     make that formula NaN, are kept above zero at 1e-261.
 
     Args:
-        logits: Of the generated pictures, (N, classes), N >= splits.
-        splits: Equal parts (but for one picture) scored on their own.
+        logits: Of the generated images, (N, classes), N >= splits.
+        splits: Equal parts (but for one image) scored on their own.
         seed: Of the shuffle.
 
     Returns:
         Mean and standard deviation over the splits.
 
     Raises:
-        UserError: Fewer pictures than splits, or a value that is not finite.
+        UserError: Fewer images than splits, or a value that is not finite.
     """
     _check(logits, "logits", at_least=max(2, splits))
     logits = logits.astype(np.float64)
@@ -181,13 +181,13 @@ def _factor(sigma: np.ndarray) -> np.ndarray:
 
 def _check(values: np.ndarray, what: str, at_least: int = 2) -> None:
     if values.ndim != 2 or len(values) < at_least:
-        raise UserError(f"{what.capitalize()} of at least {at_least} pictures are needed. Received: {values.shape}")
+        raise UserError(f"{what.capitalize()} of at least {at_least} images are needed. Received: {values.shape}")
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)
         raise UserError(
-            f"The {what} of {len(bad)} of {len(values)} pictures are not finite. The first is number {bad[0]}, "
-            "counted from 0: look at that picture."
+            f"The {what} of {len(bad)} of {len(values)} images are not finite. The first is number {bad[0]}, "
+            "counted from 0: look at that image."
         )
 
 
@@ -195,5 +195,5 @@ def _check_widths(generated: int, reference: int) -> None:
     if generated != reference:
         raise UserError(
             "Both sides need features of the same extractor. "
-            f"Received: {generated} features for the generated pictures, {reference} for the reference."
+            f"Received: {generated} features for the generated images, {reference} for the reference."
         )

@@ -13,7 +13,7 @@ Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def load_frozen_graph(path: Path) -> Network:
-    """Loads an Inception frozen graph from behind its own decoding, resizing and scaling, which know only one picture.
+    """Loads an Inception frozen graph from behind its own decoding, resizing and scaling, which know only one image.
 
     The logits are the node `logits`; without it they are pool_3 times the weights of `softmax/logits/MatMul`, without
     the bias, as in the code of the Inception Score (Salimans et al., "Improved Techniques for Training GANs", 2016):
@@ -28,7 +28,7 @@ def load_frozen_graph(path: Path) -> Network:
     if not {"Mul", "pool_3"} <= nodes.keys():
         first = ", ".join([*nodes][:3]) + ", ..." if nodes else "none"
         raise UserError(
-            "A frozen Inception graph has the nodes Mul (its scaled pictures) and pool_3 (its features). "
+            "A frozen Inception graph has the nodes Mul (its scaled images) and pool_3 (its features). "
             f"Received {path} with {len(nodes)} nodes ({first}). Name another network."
         )
     outputs = {"pool_3": "pool_3:0"}
@@ -67,7 +67,7 @@ def _modernised(node: tf.compat.v1.NodeDef) -> list[tf.compat.v1.NodeDef]:
     """The node or nodes to import in a node's place."""
     new = tf.compat.v1.NodeDef()
     new.CopyFrom(node)
-    new.attr.pop("_output_shapes", None)  # written down for a batch of one picture
+    new.attr.pop("_output_shapes", None)  # written down for a batch of one image
     if node.op != "BatchNormWithGlobalNormalization":
         return [new]
     # The graph of 2015 uses this op. It imports (the graph says it was written by version 8), but functions are run as

@@ -1,4 +1,4 @@
-"""The extractor: pictures in, an Inception network's features and logits out, with the exact preprocessing in front.
+"""The extractor: images in, an Inception network's features and logits out, with the exact preprocessing in front.
 
 Measures such as FID compare the features of one certain network, the Inception v3 of 2015-12-05. Any other network may
 be put in its place, under another name: see `Extractor.label`. A network is a program: load it only from where you
@@ -72,7 +72,7 @@ class Extractor(NamedTuple):
 
 
 def preprocess(images: tf.Tensor) -> tf.Tensor:
-    """Resizes and scales pictures for Inception.
+    """Resizes and scales images for Inception.
 
     Resized as in clean-fid (Parmar et al., "On Aliased Resizing and Surprising Subtleties in GAN Evaluation", CVPR
     2022): bicubic with antialiasing, in float, clipped, not rounded. Then (x - 128) / 128, as in the original graph.
@@ -89,7 +89,7 @@ def preprocess(images: tf.Tensor) -> tf.Tensor:
 
 
 def load_extractor(source: str, report: Callable[[str], None] = print, cache: Path | None = None) -> Extractor:
-    """Loads a network and tries it on two pictures.
+    """Loads a network and tries it on two images.
 
     Args:
         source: `default` for the network of `KNOWN_PLACES`, downloaded once; or the https URL of an archive; or a
@@ -98,7 +98,7 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
         cache: Where archives are unpacked; the user's cache folder without.
 
     Raises:
-        UserError: There is no network, or none with an output `pool_3` for pictures of (B, 299, 299, 3).
+        UserError: There is no network, or none with an output `pool_3` for images of (B, 299, 299, 3).
     """
     try:
         path, name = _find(source, report, cache or cache_folder() / "inception")
@@ -219,18 +219,18 @@ def _probe(run: Callable, path: Path) -> tuple[int, int | None]:
         features, logits = run(np.zeros((batch, SIZE, SIZE, 3), np.uint8))
     except (ValueError, TypeError, RuntimeError, tf.errors.OpError) as error:
         raise UserError(
-            f"A network must run on float32 ({batch}, {SIZE}, {SIZE}, 3), {batch} pictures. {path} does not: "
+            f"A network must run on float32 ({batch}, {SIZE}, {SIZE}, 3), {batch} images. {path} does not: "
             f"{_main_line(error)}. Name another network."
         ) from error
     for name, values in {"pool_3": features, "logits": logits}.items():
         if values is not None and len(values) != batch:
             raise UserError(
-                f"A network must give one row for each picture. {path} gives {name} {values.shape} for {batch} "
-                "pictures. Name another network."
+                f"A network must give one row for each image. {path} gives {name} {values.shape} for {batch} "
+                "images. Name another network."
             )
         if values is not None and not np.all(np.isfinite(values)):
             raise UserError(
-                f"A network must give finite numbers. {path} gives a {name} that is not finite for black pictures. "
+                f"A network must give finite numbers. {path} gives a {name} that is not finite for black images. "
                 "Fetch it again or name another network."
             )
     return features.shape[1], None if logits is None else logits.shape[1]

@@ -1,7 +1,7 @@
 """How far a generated label map is from its own target: pixel accuracy, mean intersection over union, L1.
 
 All of them are functions of a confusion matrix, which counts pixels by what they are and what they were taken for.
-Matrices add up: the sum over pictures is that of all pictures together.
+Matrices add up: the sum over images is that of all images together.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from p2p_keras.errors import UserError
 
 
 def confusion(generated: np.ndarray, reference: np.ndarray, classes: int) -> np.ndarray:
-    """Counts the pixels of each picture by their class.
+    """Counts the pixels of each image by their class.
 
     Args:
         generated: uint8 (..., H, W, 1), classes below `classes`.
@@ -26,8 +26,8 @@ def confusion(generated: np.ndarray, reference: np.ndarray, classes: int) -> np.
     _check(generated, reference, classes)
     places = generated.shape[:-3]
     pairs = (reference.astype(np.int64) * classes + generated).reshape(-1, np.prod(generated.shape[-3:], dtype=int))
-    picture = np.arange(len(pairs))[:, np.newaxis] * classes**2
-    counts = np.bincount((picture + pairs).ravel(), minlength=len(pairs) * classes**2)
+    image = np.arange(len(pairs))[:, np.newaxis] * classes**2
+    counts = np.bincount((image + pairs).ravel(), minlength=len(pairs) * classes**2)
     return counts.reshape(*places, classes, classes)
 
 
@@ -40,7 +40,7 @@ def mean_iou(confusion: np.ndarray) -> np.ndarray:
     """Intersection over union of each class, averaged over the classes: float64 (...) of (..., K, K); 1 is equal.
 
     Source: the "mean IU" of Long et al. 2015 (arXiv 1411.4038), section 5, which also scores pix2pix's labels in its
-    table 6. There it is of the matrix of all pictures together. A class that is in neither map has no share in the
+    table 6. There it is of the matrix of all images together. A class that is in neither map has no share in the
     mean.
     """
     intersection = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -59,15 +59,15 @@ def l1(confusion: np.ndarray) -> np.ndarray:
 
 
 def _check(generated: np.ndarray, reference: np.ndarray, classes: int) -> None:
-    for role, picture in (("generated", generated), ("reference", reference)):
-        if picture.dtype != np.uint8 or picture.ndim < 3 or picture.shape[-1] != 1:
+    for role, image in (("generated", generated), ("reference", reference)):
+        if image.dtype != np.uint8 or image.ndim < 3 or image.shape[-1] != 1:
             raise UserError(
-                f"Label maps are uint8 (..., height, width, 1). Received {role}: {picture.dtype} {picture.shape}. "
+                f"Label maps are uint8 (..., height, width, 1). Received {role}: {image.dtype} {image.shape}. "
                 "p2p_keras.images.from_unit_range brings [-1, 1] there."
             )
-        if picture.size and picture.max() >= classes:
+        if image.size and image.max() >= classes:
             raise UserError(
-                f"With {classes} classes the highest is {classes - 1}. Received {role}: {picture.max()}. "
+                f"With {classes} classes the highest is {classes - 1}. Received {role}: {image.max()}. "
                 "Give the number of classes that there are."
             )
     if generated.shape != reference.shape:

@@ -1,12 +1,12 @@
-"""How far a generated picture is from its own target: L1, PSNR, SSIM, sharpness difference.
+"""How far a generated image is from its own target: L1, PSNR, SSIM, sharpness difference.
 
-Each function takes pictures (..., H, W, C) of equal shape and returns float64 (...): one value a picture. They are
-symmetric, but the arguments are named by role all the same. Pictures are uint8 or uint16, and their type decides what
+Each function takes images (..., H, W, C) of equal shape and returns float64 (...): one value an image. They are
+symmetric, but the arguments are named by role all the same. Images are uint8 or uint16, and their type decides what
 the brightest level is (L below, 255 or 65535): both are scored at their full depth, on the same scales. C is any number
 of channels, an alpha channel counts like a colour.
 
 PSNR and sharpness difference come in two definitions. The cross-view literature (Regmi and Borji 2018, SelectionGAN,
-and the Dayton tables after them) computes both with `my_image_error_measures.lua`, which scales pictures in [0, 1] by
+and the Dayton tables after them) computes both with `my_image_error_measures.lua`, which scales images in [0, 1] by
 128 where its formula expects 255: its PSNR is 20 log10(255 / 128) = 5.987 dB above the standard one. So is its
 sharpness difference, which also departs from its paper's formula. Those are the `crossview_` functions, for comparing
 with those tables only.
@@ -27,7 +27,7 @@ def l1(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB, 10 log10(L^2 / MSE) over all channels; infinite for equal pictures."""
+    """Peak signal-to-noise ratio in dB, 10 log10(L^2 / MSE) over all channels; infinite for equal images."""
     return _decibels(_squared_error(generated, reference))
 
 
@@ -37,23 +37,23 @@ def crossview_psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Structural similarity, 1 for equal pictures, by `tf.image.ssim`: each channel on its own, then their mean.
+    """Structural similarity, 1 for equal images, by `tf.image.ssim`: each channel on its own, then their mean.
 
     Source: Wang et al. 2004; 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, no padding. The cross-view code
     differs: luminance only, windows that reach over the border.
 
     Raises:
-        UserError: A picture is smaller than the window.
+        UserError: An image is smaller than the window.
     """
     _check(generated, reference)
     if min(generated.shape[-3:-1]) < 11:
         raise UserError(
-            f"SSIM looks through a window of 11x11 pixels. Received pictures of {generated.shape[-3:]}. Leave it out."
+            f"SSIM looks through a window of 11x11 pixels. Received images of {generated.shape[-3:]}. Leave it out."
         )
     import tensorflow as tf  # here, so that the table of metrics, which --help needs, loads without it
 
-    pictures = tf.constant(generated), tf.constant(reference)
-    return tf.image.ssim(*pictures, max_val=_peak(generated)).numpy().astype(np.float64)
+    images = tf.constant(generated), tf.constant(reference)
+    return tf.image.ssim(*images, max_val=_peak(generated)).numpy().astype(np.float64)
 
 
 def sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -61,9 +61,9 @@ def sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.nda
 
     Source: Mathieu et al. 2016 (arXiv 1511.05440), section 4: 10 log10(max^2 / mean |(di + dj) - (di' + dj')|), where
     di and dj are a pixel's absolute differences to the one above and the one to the left. The denominator is not
-    squared, so the value depends on the scale; here pictures are in [0, 1] and max is 1.
+    squared, so the value depends on the scale; here images are in [0, 1] and max is 1.
     """
-    ours, theirs = (sum(_gradients(picture)) for picture in _levels(generated, reference))
+    ours, theirs = (sum(_gradients(image)) for image in _levels(generated, reference))
     return _decibels(_mean(np.abs(ours - theirs)) / _peak(generated))
 
 
@@ -73,7 +73,7 @@ def crossview_sharpness_difference(generated: np.ndarray, reference: np.ndarray)
     `computel1difference` adds |di - di'| and |dj - dj'| where the paper takes the difference of sums, leaves out the
     outermost pixels, but divides by the number of all.
     """
-    ours, theirs = (_gradients(picture) for picture in _levels(generated, reference))
+    ours, theirs = (_gradients(image) for image in _levels(generated, reference))
     differences = sum(np.abs(one - other) for one, other in zip(ours, theirs, strict=True))
     inner = differences[..., :-1, :-1, :]  # rows and columns 1 to -2: `_gradients` starts at 1
     total = inner.sum(axis=_IMAGE, dtype=np.float64)
@@ -91,10 +91,10 @@ def _mean(levels: np.ndarray) -> np.ndarray:
     return levels.mean(axis=_IMAGE, dtype=np.float64)
 
 
-def _gradients(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Absolute differences to the pixel above and to the one on the left, where both exist: (..., H - 1, W - 1, C)."""
-    here = picture[..., 1:, 1:, :]
-    return np.abs(here - picture[..., :-1, 1:, :]), np.abs(here - picture[..., 1:, :-1, :])
+    here = image[..., 1:, 1:, :]
+    return np.abs(here - image[..., :-1, 1:, :]), np.abs(here - image[..., 1:, :-1, :])
 
 
 def _decibels(error: np.ndarray) -> np.ndarray:
@@ -113,26 +113,26 @@ def _levels(generated: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, n
     return generated.astype(exact), reference.astype(exact)
 
 
-def _peak(picture: np.ndarray) -> float:
+def _peak(image: np.ndarray) -> float:
     """The brightest level."""
-    return float(np.iinfo(picture.dtype).max)
+    return float(np.iinfo(image.dtype).max)
 
 
 def _check(generated: np.ndarray, reference: np.ndarray) -> None:
-    for role, picture in (("generated", generated), ("reference", reference)):
-        if picture.dtype not in (np.uint8, np.uint16) or picture.ndim < 3:
+    for role, image in (("generated", generated), ("reference", reference)):
+        if image.dtype not in (np.uint8, np.uint16) or image.ndim < 3:
             raise UserError(
-                "Pictures are uint8 or uint16 (..., height, width, channels). "
-                f"Received {role}: {picture.dtype} {picture.shape}. "
+                "Images are uint8 or uint16 (..., height, width, channels). "
+                f"Received {role}: {image.dtype} {image.shape}. "
                 "p2p_keras.images.from_unit_range brings [-1, 1] there."
             )
     if generated.dtype != reference.dtype:
         raise UserError(
-            f"Both pictures of a pair have one depth. Received: generated {generated.dtype}, "
+            f"Both images of a pair have one depth. Received: generated {generated.dtype}, "
             f"reference {reference.dtype}. Bring one to the other's."
         )
     if generated.shape != reference.shape:
         raise UserError(
-            f"Both pictures of a pair have one size. Received: generated {generated.shape}, "
+            f"Both images of a pair have one size. Received: generated {generated.shape}, "
             f"reference {reference.shape}. Resize one."
         )

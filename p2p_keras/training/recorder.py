@@ -101,11 +101,11 @@ class Recorder:
         if is_due(step, self._steps_per_epoch):
             self.loss_sums[:] = 0.0
 
-    def add_samples(self, step: int, picture: np.ndarray) -> None:
+    def add_samples(self, step: int, image: np.ndarray) -> None:
         """Writes a grid as `samples/epoch_0001.png` and to TensorBoard, and draws the curves anew."""
         epoch = math.ceil(step / self._steps_per_epoch)
-        write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", picture)
-        summaries.write_image(self._writer, step, "samples", picture)
+        write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", image)
+        summaries.write_image(self._writer, step, "samples", image)
         charts.training_curves(read_history(self._workdir), self._workdir / "curves.png")
 
     def _line(self, record: dict) -> str:

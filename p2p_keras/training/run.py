@@ -228,7 +228,7 @@ def _report_left_out(data: Data, report: Callable[[str], None]) -> None:
 def _report_outcome(run: Run) -> None:
     steps, best = checkpoints.all_steps(run.checkpoints), checkpoints.best_of(run.checkpoints)
     newest = best if steps and steps[-1] not in checkpoints.list_steps(run.checkpoints) else run.checkpoints
-    run.report(f"Pictures:   {run.workdir / 'samples'}")
+    run.report(f"Samples:    {run.workdir / 'samples'}")
     run.report(f"Curves:     {run.workdir / 'curves.png'} (and TensorBoard: {run.workdir / 'summaries'})")
     run.report(f"Checkpoint: {checkpoints.path_of(newest, steps[-1]) if steps else 'none yet'}")
     for step in checkpoints.list_steps(best):

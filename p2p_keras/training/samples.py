@@ -31,7 +31,7 @@ def make_sampler(
     """
     split = next(split for split in ("val", "test", "train") if pairs.splits[split])
     if split != "val":
-        report(f"There is no val/, so the sample pictures are of {split}/")
+        report(f"There is no val/, so the sample images are of {split}/")
     files = pairs.files(split)
     if len(files) > ROWS:
         files = files.take([i * len(files) // ROWS for i in range(ROWS)])

@@ -19,7 +19,7 @@ def write_scalars(writer: tf.summary.SummaryWriter, step: int, values: dict[str,
 
 
 def write_image(writer: tf.summary.SummaryWriter, step: int, tag: str, image) -> None:
-    """Writes one uint8 (H, W, 3) picture."""
+    """Writes one uint8 (H, W, 3) image."""
     height, width, _ = image.shape
     tensor = tf.constant([str(width).encode(), str(height).encode(), encode_png(image)])
     with writer.as_default(step=step):

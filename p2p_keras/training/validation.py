@@ -17,7 +17,7 @@ from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir.generator import weights_checksum
 from p2p_keras.workdir.resolve import Data
 
-BATCH_SIZE = 16  # pictures at a time; no result depends on it
+BATCH_SIZE = 16  # images at a time; no result depends on it
 
 
 def make_validation(
@@ -30,7 +30,7 @@ def make_validation(
 ) -> Callable[[int], dict]:
     """Returns a function of the step that scores the generator as it is then, by the code of `p2p-eval`.
 
-    It writes `eval/<split>/` and returns what goes into `history.jsonl`: split, number of pictures, metrics.
+    It writes `eval/<split>/` and returns what goes into `history.jsonl`: split, number of images, metrics.
     Without `val` it takes `test`, which is said.
 
     Args:
@@ -63,15 +63,15 @@ def make_validation(
     folder.mkdir(parents=True, exist_ok=True)
     reference = None
     if extractor:
-        progress = ProgressLine(len(pairs.files), "pictures")
+        progress = ProgressLine(len(pairs.files), "images")
         reference = scoring.describe_reference(
             pairs, BATCH_SIZE, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
         )
         progress.clear()
 
     def validate(step: int) -> dict:
-        progress = ProgressLine(len(pairs.files), "pictures")
-        scores = scoring.score_pictures(
+        progress = ProgressLine(len(pairs.files), "images")
+        scores = scoring.score_images(
             generate,
             pairs,
             BATCH_SIZE,

@@ -13,14 +13,14 @@ from p2p_keras.data.pairs import SPLITS, find_pairs
 from p2p_keras.errors import UserError
 
 
-def picture():
+def image():
     file = io.BytesIO()
     Image.new("RGB", (8, 4)).save(file, "JPEG")
     return file.getvalue()
 
 
 def files_of(counts, top="facades/"):
-    return {f"{top}{split}/{i}.jpg": picture() for split, count in counts.items() for i in range(1, count + 1)}
+    return {f"{top}{split}/{i}.jpg": image() for split, count in counts.items() for i in range(1, count + 1)}
 
 
 COUNTS = {"train": 3, "val": 2, "test": 1}
@@ -79,16 +79,16 @@ def test_a_download_is_resumed(publish, server, told, monkeypatch):
 
 
 def test_fewer_than_published_are_told(publish, told):
-    others = {"facades/train/Thumbs.db": b"", "facades/train/more/x.PNG": b""}  # the second counts as the third picture
+    others = {"facades/train/Thumbs.db": b"", "facades/train/more/x.PNG": b""}  # the second counts as the third image
     publish({**files_of({"train": 2, "val": 2}), **others}, {**COUNTS, "val": None})
     root = fetch_archive("facades", told.append)
-    assert told[2:] == [f"facades was published with 1 pictures in test/, but {root}/test holds 0"]
+    assert told[2:] == [f"facades was published with 1 images in test/, but {root}/test holds 0"]
 
 
 def test_more_than_published_is_told_too(publish, told):
     publish(files_of({"train": 4}), {"train": 3})
     root = fetch_archive("facades", told.append)
-    assert told[2:] == [f"facades was published with 3 pictures in train/, but {root}/train holds 4"]
+    assert told[2:] == [f"facades was published with 3 images in train/, but {root}/train holds 4"]
 
 
 def test_without_a_connection_the_way_out_is_a_folder(cache, told, monkeypatch):

@@ -32,7 +32,7 @@ def _rotated(path):
     ("name", "make", "problem"),
     [
         ("a.jpg", lambda path: path.write_bytes(b""), "empty"),
-        ("a.jpg", lambda path: path.write_text("text"), "not a picture"),
+        ("a.jpg", lambda path: path.write_text("text"), "not an image"),
         ("a.jpg", _truncated_jpeg, "cannot be decoded"),
         ("a.png", lambda path: _save(path, (65, 32)), "width 65 is not divisible by 2"),
         ("a.jpg", _rotated, "EXIF orientation"),
@@ -52,7 +52,7 @@ def test_a_file_alone_is_checked_for_the_classes_of_one_panel(tmp_path):
     assert check.file_problem(str(path), 2, panel=0, kind=kind) is None
     assert check.file_problem(str(path), 2, panel=1, kind=kind) == "it has class 3; with 3 classes the highest is 2"
     assert check.file_problem(str(path), kind=kind) == "it has class 3; with 3 classes the highest is 2"
-    assert check.file_problem(str(path)) is None  # a picture
+    assert check.file_problem(str(path)) is None  # an image
     Image.new("RGB", (4, 4)).save(path)
     assert check.file_problem(str(path), kind=kind).startswith("its pixels are RGB; a label map is")
 
@@ -99,7 +99,7 @@ def test_bad_files_stop_the_start_unless_they_may_be_left_out(pairs_dir, tmp_pat
     (pairs_dir / "val" / "000.png").write_bytes(b"")
     pairs = find_pairs(pairs_dir)
     with pytest.raises(
-        UserError, match=r"Of 15 pairs .* 2 cannot .*train/001\.png: it is not a picture.*--max_bad_files=2"
+        UserError, match=r"Of 15 pairs .* 2 cannot .*train/001\.png: it is not an image.*--max_bad_files=2"
     ):
         check.checked(pairs, Reading(), 1, tmp_path / "memory.json")
     kept, bad = check.checked(pairs, Reading(), 2, tmp_path / "memory.json")
@@ -118,7 +118,7 @@ def test_a_link_to_nowhere_is_one_bad_file_even_if_it_comes_first(pairs_dir, tmp
 
 
 def test_when_all_are_bad_leaving_them_out_is_no_way_out(pairs_dir, tmp_path):
-    with pytest.raises(UserError, match=r"pictures? of 3 panels.*15 cannot be used.*not divisible by 3") as error:
+    with pytest.raises(UserError, match=r"images? of 3 panels.*15 cannot be used.*not divisible by 3") as error:
         check.checked(find_pairs(pairs_dir, ("a", "b", "c")), Reading(3), 0, tmp_path / "memory.json")
     assert "--max_bad_files" not in str(error.value)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from p2p_keras.data.listing import list_pictures
+from p2p_keras.data.listing import list_images
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.prepare import sources
 from p2p_keras.errors import UserError
-from p2p_keras.translate import find_pictures
+from p2p_keras.translate import find_images
 
 VISIBLE = ["-a.x1.png", "0.png", "_b.png", "deep/1.JPG"]
 HIDDEN = [".0.png", ".ipynb_checkpoints/0-checkpoint.png", "deep/.cache/far/1.png", ".git/2.jpg"]
@@ -23,11 +23,11 @@ def _write(root: Path, names: list[str] = VISIBLE + HIDDEN) -> Path:
 
 
 def _by_pairs(root: Path) -> list[str]:
-    return list_pictures(root, "")[0]
+    return list_images(root, "")[0]
 
 
 def _by_folder(root: Path) -> list[str]:
-    return sorted(name for _, name in find_pictures(str(root)))
+    return sorted(name for _, name in find_images(str(root)))
 
 
 def _by_pattern(root: Path) -> list[str]:
@@ -37,7 +37,7 @@ def _by_pattern(root: Path) -> list[str]:
 
 def _matches(pattern: str) -> list[Path]:
     try:
-        return [path for path, _ in find_pictures(pattern)]
+        return [path for path, _ in find_images(pattern)]
     except UserError:  # there is none
         return []
 
@@ -98,7 +98,7 @@ def test_a_link_that_is_not_followed_is_named_and_what_is_hidden_is_not(tmp_path
     root = _write(tmp_path / "photos")
     (root / "deep" / "loop").symlink_to("..")
     (root / ".DS_Store").write_text("")
-    assert list_pictures(tmp_path, "photos")[1] == {"photos/deep/loop": "it is a link to a folder that it lies in"}
+    assert list_images(tmp_path, "photos")[1] == {"photos/deep/loop": "it is a link to a folder that it lies in"}
 
 
 def test_all_layouts_of_a_data_set_follow_the_rule(tmp_path):
@@ -122,9 +122,9 @@ def test_all_layouts_of_a_data_set_follow_the_rule(tmp_path):
 def test_what_is_named_is_taken_hidden_or_not(tmp_path):
     root = _write(tmp_path / "photos")
     for name in HIDDEN:
-        assert find_pictures(str(root / name)) == [(root / name, Path(name).name)]
-    assert [name for _, name in find_pictures(str(root / ".ipynb_checkpoints"))] == ["0-checkpoint.png"]
-    assert [name for _, name in find_pictures(str(root / ".git" / "*.jpg"))] == ["2.jpg"]
+        assert find_images(str(root / name)) == [(root / name, Path(name).name)]
+    assert [name for _, name in find_images(str(root / ".ipynb_checkpoints"))] == ["0-checkpoint.png"]
+    assert [name for _, name in find_images(str(root / ".git" / "*.jpg"))] == ["2.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,6 @@ def test_names_that_are_not_utf8_are_left_out_and_named(tmp_path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb"):
             pass
-    images, others = list_pictures(tmp_path, "")
+    images, others = list_images(tmp_path, "")
     assert images == ["good.png"]
     assert others == dict.fromkeys(["\ufffd", "\ufffd.png"], "its name is not UTF-8; rename it")

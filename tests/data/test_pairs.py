@@ -10,10 +10,10 @@ from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, match_stems, 
 from p2p_keras.errors import UserError
 
 
-def test_lists_pictures_sorted_with_folders_beneath_and_says_what_it_left_out(pairs_dir):
+def test_lists_images_sorted_with_folders_beneath_and_says_what_it_left_out(pairs_dir):
     write_pairs(pairs_dir / "train" / "more", 1)
     (pairs_dir / "train" / "-a b\u00e9.PNG").write_bytes((pairs_dir / "train" / "000.png").read_bytes())
-    (pairs_dir / "train" / "notes.txt").write_text("no picture")
+    (pairs_dir / "train" / "notes.txt").write_text("no image")
     (pairs_dir / "train" / ".DS_Store").write_text("hidden")
     pairs = find_pairs(pairs_dir)
     assert pairs.splits["train"][0] == "train/-a b\u00e9.PNG"

@@ -15,7 +15,7 @@ def _batches(pairs_dir, first=0, last=6, batch_size=4, seed=3):
 
 
 def _numbered(folder, count):
-    """Pairs whose pictures tell their number: plain, of level 10 times that."""
+    """Pairs whose images tell their number: plain, of level 10 times that."""
     for i in range(count):
         Image.new("RGB", (64, 32), (10 * i,) * 3).save(folder / f"{i}.png")
     return Files([(str(folder / f"{i}.png"),) for i in range(count)])
@@ -107,7 +107,7 @@ def test_jitter_equals_resize_crop_mirror_of_tensorflow(shape):
     assert offsets == {(axis, offset) for axis in "xy" for offset in range(5)}  # every crop is reached
 
 
-def test_inference_keeps_a_picture_of_the_right_size_as_it_is_and_resizes_others_like_pillow(tmp_path):
+def test_inference_keeps_an_image_of_the_right_size_as_it_is_and_resizes_others_like_pillow(tmp_path):
     first, second = draw_pair(0)
     Image.fromarray(np.concatenate([first, second], axis=1)).save(tmp_path / "a.png")
     input_image, target_image = next(iter(pipeline.inference_dataset(Files([(str(tmp_path / "a.png"),)]), READING, 1)))

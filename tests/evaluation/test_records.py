@@ -6,7 +6,7 @@ import numpy as np
 from p2p_keras.evaluation.records import add_record, comparable, read_records, remarks, table
 
 
-def _record(step: int, extractor: str | None = None, pictures: str = "p", weights: str = "w", **metrics: float) -> dict:
+def _record(step: int, extractor: str | None = None, images: str = "p", weights: str = "w", **metrics: float) -> dict:
     return {
         "step": step,
         "epoch": step / 100,
@@ -16,7 +16,7 @@ def _record(step: int, extractor: str | None = None, pictures: str = "p", weight
         "absent": {},
         "cautions": [],
         "extractor": extractor and {"sha256": extractor},
-        "pictures": {"split": "test", "fingerprint": pictures},
+        "pictures": {"split": "test", "fingerprint": images},
     }
 
 
@@ -40,12 +40,12 @@ def test_nothing_is_lost_by_evaluating_without_the_extractor(tmp_path):
     add_record(tmp_path, _record(100, l1=0.1))
     assert _steps_and_extractors(tmp_path) == [(100, {"sha256": "abc"})]
     add_record(tmp_path, _record(100, "def", l1=0.1, fid=30.0))  # another extractor's FID stands beside
-    add_record(tmp_path, _record(100, pictures="others", l1=0.5))
+    add_record(tmp_path, _record(100, images="others", l1=0.5))
     assert len(read_records(tmp_path)) == 3
 
 
-def test_a_curve_mixes_neither_pictures_nor_extractors():
-    records = [_record(1, "a"), _record(2, "b"), _record(3), _record(4, "a", pictures="others"), _record(5, "a")]
+def test_a_curve_mixes_neither_images_nor_extractors():
+    records = [_record(1, "a"), _record(2, "b"), _record(3), _record(4, "a", images="others"), _record(5, "a")]
     assert [r["step"] for r in comparable(records, _record(6, "a"))] == [1, 3, 5]
     assert [r["step"] for r in comparable(records, _record(6, "b"))] == [2, 3]
     assert [r["step"] for r in comparable(records, _record(6))] == [1, 3, 5]  # the newest extractor's
@@ -76,8 +76,8 @@ def test_per_image_values_join_by_step_and_name(tmp_path):
 
 
 def test_what_other_weights_of_the_same_step_scored_goes_with_all_its_numbers(tmp_path):
-    """A run that was begun anew: whether with an extractor or not, of these or of other pictures."""
-    for record in (_record(100, "abc", fid=20.0), _record(100, pictures="few", l1=0.3), _record(200, l1=0.2)):
+    """A run that was begun anew: whether with an extractor or not, of these or of other images."""
+    for record in (_record(100, "abc", fid=20.0), _record(100, images="few", l1=0.3), _record(200, l1=0.2)):
         add_record(tmp_path, record, ["a.png", "b.png"], {"l1": np.array([0.5, 0.5])})
     add_record(tmp_path, _record(100, weights="new", l1=0.4), ["a.png"], {"l1": np.array([0.25])})
     assert [(r["step"], r["weights"], r["metrics"]) for r in read_records(tmp_path)] == [

@@ -23,11 +23,11 @@ def run_dir(finished_copy):
     return finished_copy
 
 
-def test_it_writes_numbers_curves_sheet_and_pictures(run_dir, finished):
+def test_it_writes_numbers_curves_sheet_and_images(run_dir, finished):
     run = open_run(run_dir, split="val", which="all", report=quiet)
     eye = Eye()
     records = evaluate(run, eye.extractor, batch_size=2, save_images=True)
-    assert eye.seen == 9  # three targets once, three generated pictures at two checkpoints
+    assert eye.seen == 9  # three targets once, three generated images at two checkpoints
     draw_curves([run], records[-1:])
 
     folder = run_dir / "eval" / "val"
@@ -39,7 +39,7 @@ def test_it_writes_numbers_curves_sheet_and_pictures(run_dir, finished):
     assert written[0]["extractor"]["width"] == 12
     assert set(written[0]["versions"]) >= {"p2p_keras", "tensorflow", "tensorflow-gan", "python"}
 
-    # The same numbers from the saved pictures and the drawn targets, without any of the code in between.
+    # The same numbers from the saved images and the drawn targets, without any of the code in between.
     names = ["000", "001", "002"]
     for name, index in zip(names, (100, 101, 102), strict=True):
         with Image.open(folder / "images" / "step_00000006" / f"{name}.png") as image:
@@ -70,7 +70,7 @@ def test_the_sheet_shows_the_best_first_and_the_worst_last(run_dir):
             assert np.abs(cell(sheet, row, 2, captions=True) - np.asarray(image).astype(int)).max() <= 1
 
 
-def test_pictures_are_generated_by_the_inference_contract(run_dir, finished):
+def test_images_are_generated_by_the_inference_contract(run_dir, finished):
     evaluate(open_run(run_dir, split="val", report=quiet), None, "none", save_images=True)
     generator = build_generator(small_config(finished[1]))
     checkpoints.restore_generator(generator, checkpoints.path_of(run_dir / "checkpoints", 6))
@@ -85,7 +85,7 @@ def test_the_batch_size_changes_no_number(run_dir):
     run = open_run(run_dir, split="train", report=quiet)
     one, other = (evaluate(run, Eye().extractor, batch_size=size)[0]["metrics"] for size in (5, 12))
     for name, value in one.items():
-        # As above: single levels of single pixels, of 12 pictures of 3072 values.
+        # As above: single levels of single pixels, of 12 images of 3072 values.
         assert value == pytest.approx(other[name], rel=1e-4), name
 
 
@@ -132,6 +132,6 @@ def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):
 
 def test_files_that_cannot_be_read_are_left_out_only_if_the_run_said_so(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 2)
-    (tmp_path / "other" / "test" / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"bad\.png: it is not a picture"):
+    (tmp_path / "other" / "test" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"bad\.png: it is not an image"):
         open_run(run_dir, tmp_path / "other", report=quiet)

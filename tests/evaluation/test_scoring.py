@@ -23,23 +23,23 @@ def split(pairs_dir) -> scoring.Split:
 
 
 def test_a_perfect_generator_scores_perfectly(split):
-    scores = scoring.score_pictures(negative, split, 5, None)
+    scores = scoring.score_images(negative, split, 5, None)
     summary = scoring.summarise(scores, None, None, "there is none")
     assert summary.metrics["l1"] == 0
     assert summary.metrics["ssim"] == pytest.approx(1, abs=1e-6)  # float32
-    assert summary.absent["psnr"] == "it is infinite for 12 pictures that equal their target"
+    assert summary.absent["psnr"] == "it is infinite for 12 images that equal their target"
     assert {summary.absent[name] for name in ("fid", "kid", "inception_score")} == {"there is none"}
 
 
-def test_pictures_are_quantised_before_they_are_compared(split):
-    # A tenth of a level off: nothing that an 8-bit picture could show.
-    scores = scoring.score_pictures(lambda image: -image + 0.1 / 127.5, split, 5, None)
+def test_images_are_quantised_before_they_are_compared(split):
+    # A tenth of a level off: nothing that an 8-bit image could show.
+    scores = scoring.score_images(lambda image: -image + 0.1 / 127.5, split, 5, None)
     assert scores.per_image["l1"].max() == 0
 
 
 def test_numbers_do_not_depend_on_the_batch_size(split):
     eye = Eye()
-    all_scores = [scoring.score_pictures(lambda image: image * 0.9, split, size, eye.extractor) for size in (1, 5, 12)]
+    all_scores = [scoring.score_images(lambda image: image * 0.9, split, size, eye.extractor) for size in (1, 5, 12)]
     for scores in all_scores[1:]:
         for name, values in scores.per_image.items():
             tolerance = 1e-5 if name == "ssim" else 0  # TensorFlow's SSIM is float32, the others are float64
@@ -50,16 +50,16 @@ def test_numbers_do_not_depend_on_the_batch_size(split):
 
 def test_batches_are_handed_out_with_their_place(split):
     batches = []
-    scoring.score_pictures(negative, split, 5, None, lambda first, generated: batches.append((first, generated.shape)))
+    scoring.score_images(negative, split, 5, None, lambda first, generated: batches.append((first, generated.shape)))
     assert batches == [(0, (5, 32, 32, 3)), (5, (5, 32, 32, 3)), (10, (2, 32, 32, 3))]
 
 
-def test_a_picture_that_is_not_finite_is_named(split):
+def test_an_image_that_is_not_finite_is_named(split):
     def broken(image: tf.Tensor) -> tf.Tensor:
         return tf.where(image == tf.reduce_max(image), np.nan, image) if len(image) == 2 else image
 
-    with pytest.raises(UserError, match=r"generated picture of 010.png has others"):
-        scoring.score_pictures(broken, split, 5, None)
+    with pytest.raises(UserError, match=r"generated image of 010.png has others"):
+        scoring.score_images(broken, split, 5, None)
 
 
 def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_path):
@@ -90,7 +90,7 @@ def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_p
 
 def test_distribution_metrics_are_those_of_the_features(split, tmp_path):
     eye = Eye()
-    scores = scoring.score_pictures(lambda image: image, split, 5, eye.extractor)
+    scores = scoring.score_images(lambda image: image, split, 5, eye.extractor)
     reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
     metrics = scoring.summarise(scores, reference, eye.extractor).metrics
     assert metrics["fid@12"] == distribution.frechet_distance(scores.features, reference.features)
@@ -102,7 +102,7 @@ def test_distribution_metrics_are_those_of_the_features(split, tmp_path):
 
 def test_two_formulas_that_disagree_are_cautioned_about(split, tmp_path, monkeypatch):
     eye = Eye()
-    scores = scoring.score_pictures(lambda image: image, split, 5, eye.extractor)
+    scores = scoring.score_images(lambda image: image, split, 5, eye.extractor)
     reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
     fid = scoring.summarise(scores, reference, eye.extractor).metrics["fid@12"]
     for factor, told in ((1.0009, 0), (1.002, 1), (0.998, 1)):
@@ -116,14 +116,14 @@ def test_two_formulas_that_disagree_are_cautioned_about(split, tmp_path, monkeyp
         ]
 
 
-def test_few_pictures_are_cautioned_about_and_what_cannot_be_computed_is_absent(tmp_path):
+def test_few_images_are_cautioned_about_and_what_cannot_be_computed_is_absent(tmp_path):
     write_pairs(tmp_path / "train", 3)
     split = scoring.take_split(find_pairs(tmp_path), READING, "train")
     eye = Eye(classes=None)
-    scores = scoring.score_pictures(negative, split, 5, eye.extractor)
+    scores = scoring.score_images(negative, split, 5, eye.extractor)
     reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
     summary = scoring.summarise(scores, reference, eye.extractor)
-    assert summary.absent["fid@12"] == summary.absent["kid@12"] == "it needs at least 4 pictures, there are 3"
+    assert summary.absent["fid@12"] == summary.absent["kid@12"] == "it needs at least 4 images, there are 3"
     assert summary.absent["inception_score@12"] == "the extractor gives no logits"
     assert "fid@12" not in summary.metrics
 
@@ -131,14 +131,14 @@ def test_few_pictures_are_cautioned_about_and_what_cannot_be_computed_is_absent(
     split = scoring.take_split(find_pairs(tmp_path), READING, "train")
     for count, words in ((5, "5 are fewer than the 12 features"), (20, "20 are under 10,000")):
         part = split._replace(names=split.names[:count], files=split.files.take(range(count)))
-        scores = scoring.score_pictures(negative, part, 5, eye.extractor)
+        scores = scoring.score_images(negative, part, 5, eye.extractor)
         reference = scoring.describe_reference(part, 5, eye.extractor, tmp_path / "reference.npz")
         (caution,) = scoring.summarise(scores, reference, eye.extractor).cautions
         assert words in caution
 
 
 def _noise_folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
-    """Pairs of RGB noise in A/ and pictures of a kind in B/, and what is seen of them: `seen[i]` is B's i-th."""
+    """Pairs of RGB noise in A/ and images of a kind in B/, and what is seen of them: `seen[i]` is B's i-th."""
     rng = np.random.default_rng(0)
     for panel, each in (("A", RGB), ("B", kind)):
         (root / panel / "train").mkdir(parents=True)
@@ -154,11 +154,11 @@ def _targets(split: scoring.Split) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", [Kind(1), Kind(4, 16)], ids=str)
-def test_pictures_of_other_kinds_are_scored_at_their_depth_and_seen_by_inception_as_rgb(kind, tmp_path):
+def test_images_of_other_kinds_are_scored_at_their_depth_and_seen_by_inception_as_rgb(kind, tmp_path):
     split, seen, eye = _noise_folders(tmp_path, kind), [], Eye()
     target, step = _targets(split), 2 / kind.levels
     # A level above the target wherever that is not the brightest.
-    scores = scoring.score_pictures(
+    scores = scoring.score_images(
         lambda image: tf.minimum(target + step, 1.0), split, 9, eye.extractor, lambda first, made: seen.append(made)
     )
     assert scores.per_image["l1"] == pytest.approx(np.full(4, step), rel=0.01)  # of 256 levels one has none above
@@ -183,7 +183,7 @@ def test_label_maps_are_scored_by_their_classes(tmp_path):
         wrong[2:] = target[2 : len(image)]
         return tf.constant(wrong * 0.3)  # the highest channel counts, however low
 
-    scores = scoring.score_pictures(generate, split, 9, None)
+    scores = scoring.score_images(generate, split, 9, None)
     assert scores.per_image["pixel_accuracy"].tolist() == [0.5, 0.5, 1, 1]
     np.testing.assert_allclose(scores.per_image["l1"], [0.4, 0.4, 0, 0], rtol=1e-12)  # half the pixels times 4 / 5
     summary = scoring.summarise(scores, None, *scoring.fitting(kind, Eye().extractor, ""))
@@ -191,7 +191,7 @@ def test_label_maps_are_scored_by_their_classes(tmp_path):
     assert summary.metrics["l1"] == pytest.approx(0.2, rel=1e-12)
     generated = codec.from_unit_range(generate(target).numpy(), kind)
     ratios = []
-    for number in range(5):  # over all pictures together
+    for number in range(5):  # over all images together
         ours, theirs = generated == number, classes == number
         ratios.append((ours & theirs).sum() / (ours | theirs).sum())
     assert summary.metrics["mean_iou"] == pytest.approx(np.mean(ratios), rel=1e-12)
@@ -199,8 +199,8 @@ def test_label_maps_are_scored_by_their_classes(tmp_path):
     assert set(summary.metrics) == {"l1", "pixel_accuracy", "mean_iou"}
     for name in ("psnr", "ssim", "sharpness_difference", "fid", "kid", "inception_score"):
         assert summary.absent[name] == "the targets are label maps: their numbers are classes, not brightness"
-    pictures = scoring.fitting(RGB, "an extractor", "")
-    assert pictures == ("an extractor", "")
+    images = scoring.fitting(RGB, "an extractor", "")
+    assert images == ("an extractor", "")
 
 
 def test_a_limit_spreads_over_the_split(pairs_dir):
@@ -211,7 +211,7 @@ def test_a_limit_spreads_over_the_split(pairs_dir):
     assert len(scoring.take_split(pairs, READING, "train", limit=99).files) == 12
 
 
-def test_the_fingerprint_knows_the_pictures_and_not_the_place(pairs_dir, tmp_path):
+def test_the_fingerprint_knows_the_images_and_not_the_place(pairs_dir, tmp_path):
     split = scoring.take_split(find_pairs(pairs_dir), READING, "train")
     before = scoring.fingerprint(split)
     moved = scoring.take_split(find_pairs(pairs_dir.rename(tmp_path / "elsewhere")), READING, "train")

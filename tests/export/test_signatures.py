@@ -29,11 +29,11 @@ KINDS = [Kind(4), Kind(1, 16), Kind(5, labels=True)]
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 50), (1, 1), (2, 100), (33, 64)])
 def test_any_size_comes_back_in_its_own_size_and_place(size):
-    picture = draw_levels(RGB, 2, *size)
+    image = draw_levels(RGB, 2, *size)
     translate, translate_float, tiled = signatures.make_functions(same, 32)
-    np.testing.assert_array_equal(translate(picture, None), picture)
-    np.testing.assert_array_equal(translate_float(codec.to_unit_range(picture), None), codec.to_unit_range(picture))
-    np.testing.assert_array_equal(tiled(tf.constant(picture), None), picture)
+    np.testing.assert_array_equal(translate(image, None), image)
+    np.testing.assert_array_equal(translate_float(codec.to_unit_range(image), None), codec.to_unit_range(image))
+    np.testing.assert_array_equal(tiled(tf.constant(image), None), image)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -46,12 +46,12 @@ def test_every_kind_comes_back_in_its_kind(kind):
 
     @tf.function(autograph=False)
     def from_bytes(files: tf.Tensor) -> tf.Tensor:
-        return signatures.encode_pictures(codec.quantise(signatures.decode_pictures(files, 32, kind), kind))
+        return signatures.encode_images(codec.quantise(signatures.decode_images(files, 32, kind), kind))
 
     small = levels[:, :32, :32]
-    files = from_bytes(tf.constant([codec.encode(picture) for picture in small])).numpy()
-    for file, picture in zip(files, small, strict=True):
-        np.testing.assert_array_equal(codec.decode(tf.constant(file), kind), picture)
+    files = from_bytes(tf.constant([codec.encode(image) for image in small])).numpy()
+    for file, image in zip(files, small, strict=True):
+        np.testing.assert_array_equal(codec.decode(tf.constant(file), kind), image)
         assert file[24] == kind.bits  # in the PNG's header
 
 
@@ -71,7 +71,7 @@ def test_classes_that_the_network_does_not_know_are_refused():
     translate, _, tiled = signatures.make_functions(same, 32, kind, kind)
     high = np.full((1, 32, 32, 1), 5, np.uint8)
     for function in (translate, tiled):
-        graph = tf.function(lambda picture, function=function: function(picture, None), autograph=False)
+        graph = tf.function(lambda image, function=function: function(image, None), autograph=False)
         with pytest.raises(tf.errors.InvalidArgumentError, match="a label map has classes above 4, the highest of 5"):
             graph(tf.constant(high))
 
@@ -94,9 +94,9 @@ def _indexed() -> bytes:
 )
 def test_a_served_label_map_is_a_grey_png_of_its_classes(bad, problem):
     kind = Kind(5, labels=True)
-    decode = tf.function(lambda files: signatures.decode_pictures(files, 32, kind), autograph=False)
+    decode = tf.function(lambda files: signatures.decode_images(files, 32, kind), autograph=False)
     good = codec.encode(draw_levels(kind, 1, 32, 32)[0])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"picture 1 of the batch, counted from 0, {problem}"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"image 1 of the batch, counted from 0, {problem}"):
         decode(tf.constant([good, bad()]))
 
 
@@ -113,15 +113,15 @@ def test_the_generator_sees_multiples_of_its_size_continued_by_reflection():
     np.testing.assert_array_equal(seen[0][0, 0, :, 0], [1, 0, 1, 2, 3, 4, 5, 4])
 
 
-def test_a_picture_of_the_size_trained_on_is_not_padded():
-    picture = draw_levels(RGB, 1, 32, 32)
+def test_an_image_of_the_size_trained_on_is_not_padded():
+    image = draw_levels(RGB, 1, 32, 32)
     shapes = []
 
     def watch(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         shapes.append(tuple(image.shape))
         return image
 
-    signatures.make_functions(watch, 32)[0](picture, None)
+    signatures.make_functions(watch, 32)[0](image, None)
     assert shapes == [(1, 32, 32, 3)]
 
 
@@ -133,10 +133,10 @@ def test_tiles_have_the_size_trained_on_and_leave_no_seams():
         shapes.add(tuple(image.shape))
         return tf.fill(tf.shape(image), tf.where(tf.reduce_mean(image) > 0.0, 0.5, -0.5))
 
-    picture = np.zeros((1, 64, 160, 3), np.uint8)
-    picture[:, :, 80:] = 255
+    image = np.zeros((1, 64, 160, 3), np.uint8)
+    image[:, :, 80:] = 255
     _, _, tiled = signatures.make_functions(uneven, tile)
-    result = tiled(tf.constant(picture), None).numpy().astype(int)
+    result = tiled(tf.constant(image), None).numpy().astype(int)
     assert shapes == {(1, tile, tile, 3)}
     # From -0.5 to 0.5 are 127.5 levels. The steepest slope of sin^2(pi x / tile) is pi / tile a pixel: 12.5 levels, and
     # rounding adds one. A seam would be a step of 127.
@@ -165,28 +165,28 @@ def test_files_are_decoded_and_resized_as_in_evaluation(tmp_path):
     expected, _ = next(iter(inference_dataset(Files([(str(path),)]), Reading(image_size=32), 1)))
     with Image.open(path) as image:
         left = as_file(np.asarray(image)[:, :100])
-    np.testing.assert_array_equal(signatures.decode_pictures(tf.constant([left]), 32), expected)
+    np.testing.assert_array_equal(signatures.decode_images(tf.constant([left]), 32), expected)
 
 
 def test_a_batch_of_files_of_different_sizes_and_kinds():
-    picture = draw_pair(5)[0]
-    grey, alpha = picture[..., 0], np.dstack([picture, np.full((32, 32), 7, np.uint8)])
+    image = draw_pair(5)[0]
+    grey, alpha = image[..., 0], np.dstack([image, np.full((32, 32), 7, np.uint8)])
     deep = Image.fromarray((grey.astype(np.uint16) << 8) + 99)
     buffer = io.BytesIO()
     deep.save(buffer, format="PNG")
     rotated = Image.Exif()
     rotated[0x0112] = 6
     files = [
-        as_file(picture),
-        as_file(picture.repeat(3, axis=0)),
+        as_file(image),
+        as_file(image.repeat(3, axis=0)),
         as_file(grey),
         as_file(alpha),
         buffer.getvalue(),
-        as_file(picture, "JPEG", quality=100, subsampling=0, exif=rotated),
+        as_file(image, "JPEG", quality=100, subsampling=0, exif=rotated),
     ]
-    decoded = codec.from_unit_range(signatures.decode_pictures(tf.constant(files), 32).numpy())
+    decoded = codec.from_unit_range(signatures.decode_images(tf.constant(files), 32).numpy())
     three = np.repeat(grey[..., None], 3, axis=-1)
-    for number, expected in enumerate((picture, None, three, picture, three, picture)):
+    for number, expected in enumerate((image, None, three, image, three, image)):
         if expected is not None:
             # JPEG of quality 100 is a few levels off; the others are exact. The rotated one lies as it is stored.
             assert np.abs(decoded[number].astype(int) - expected).max() <= (4 if number == 5 else 0), number
@@ -216,8 +216,8 @@ def _png_header(width: int, height: int) -> bytes:
 )
 def test_one_bad_file_in_a_batch_says_which(bad, problem):
     good = as_file(draw_pair(5)[0])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"picture 1 of the batch, counted from 0, {problem}"):
-        signatures.decode_pictures(tf.constant([good, bad, good]), 32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"image 1 of the batch, counted from 0, {problem}"):
+        signatures.decode_images(tf.constant([good, bad, good]), 32)
 
 
 _PEAK_OF_EIGHT = """
@@ -230,7 +230,7 @@ tf.config.threading.set_inter_op_parallelism_threads(16)  # as a server with man
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB
 large = tf.io.encode_png(np.zeros((3000, 3000, 3), np.uint8))
 spec = [tf.TensorSpec([None], tf.string)]
-decode = tf.function(lambda files: signatures.decode_pictures(files, 32), input_signature=spec, autograph=False)
+decode = tf.function(lambda files: signatures.decode_images(files, 32), input_signature=spec, autograph=False)
 decode(large[None])
 one = peak()
 decode(tf.fill([8], large))

@@ -33,11 +33,11 @@ def test_requests_are_of_the_kind_that_the_model_takes(tmp_path, kind):
     warmup.write_requests(tmp_path, 32, False, kind)
     path = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     encoded, levels = (_request(record) for record in tf.data.TFRecordDataset(str(path)).take(2))
-    picture = tf.make_ndarray(levels.inputs["image"])
-    assert (picture.shape, picture.dtype) == ((1, 32, 32, kind.depth), kind.dtype)
+    image = tf.make_ndarray(levels.inputs["image"])
+    assert (image.shape, image.dtype) == ((1, 32, 32, kind.depth), kind.dtype)
     file = tf.make_ndarray(encoded.inputs["image_bytes"])
-    decoded = signatures.decode_pictures(tf.constant(file), 32, kind)  # as the server does, which refuses bad ones
-    np.testing.assert_array_equal(codec.quantise(decoded, kind), picture)
+    decoded = signatures.decode_images(tf.constant(file), 32, kind)  # as the server does, which refuses bad ones
+    np.testing.assert_array_equal(codec.quantise(decoded, kind), image)
 
 
 @pytest.mark.parametrize("value", [0, 127, 128, 300, 2**32])

@@ -55,14 +55,14 @@ def noisy_model(trained, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     return np.stack([draw_pair(index)[0] for index in range(300, 305)])
 
 
 @pytest.fixture(scope="module")
-def expected(trained, pictures) -> np.ndarray:
+def expected(trained, images) -> np.ndarray:
     """What the trainer itself generates."""
-    found = codec.from_unit_range(make_inference(trained.generator)(codec.to_unit_range(pictures)).numpy())
+    found = codec.from_unit_range(make_inference(trained.generator)(codec.to_unit_range(images)).numpy())
     assert found.std() > 30
     return found
 
@@ -75,33 +75,33 @@ def _assert_same_pixels(ours, expected) -> None:
 
 
 @pytest.mark.parametrize("per_image", [False, True])
-def test_every_format_gives_the_trainers_pixels(trained, pictures, tmp_path, per_image):
+def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_image):
     statistics = "per_image" if per_image else "moving"
     config = dataclasses.replace(trained.config, statistics=statistics)
     generator = build_generator(config, any_size=True)
     generator.set_weights(trained.generator.get_weights())
     model = write.Trained(generator, config, trained.step, trained.workdir)
-    expected = codec.from_unit_range(make_inference(generator)(codec.to_unit_range(pictures)).numpy())
+    expected = codec.from_unit_range(make_inference(generator)(codec.to_unit_range(images)).numpy())
     for name, fill in (
         ("savedmodel", write.write_saved_model),
         ("keras", write.write_keras),
         ("tflite", write.write_tflite),
     ):
         folder = write.publish(model, tmp_path / name, lambda f, fill=fill: fill(model, f))
-        _assert_same_pixels(open_model(folder).translate(pictures, None), expected)
+        _assert_same_pixels(open_model(folder).translate(images, None), expected)
         assert open_model(tmp_path / name).image_size == 32
     # Weights of 8 bits are off by 1/254 of each channel's largest, through a dozen layers: a few levels in the mean.
-    eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate(pictures, None)
+    eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate(images, None)
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4
 
 
-def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, pictures, expected):
+def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, images, expected):
     signatures = tf.saved_model.load(str(saved_model)).signatures
     assert set(signatures) == {"serving_default", "translate", "translate_float", "tiled"}
-    _assert_same_pixels(signatures["translate"](image=tf.constant(pictures))["image"], expected)
-    floats = signatures["translate_float"](image=codec.to_unit_range(pictures))["image"]
+    _assert_same_pixels(signatures["translate"](image=tf.constant(images))["image"], expected)
+    floats = signatures["translate_float"](image=codec.to_unit_range(images))["image"]
     _assert_same_pixels(codec.from_unit_range(floats.numpy()), expected)
-    files = tf.constant([encode_png(picture) for picture in pictures])
+    files = tf.constant([encode_png(image) for image in images])
     encoded = signatures["serving_default"](image_bytes=files)["image_bytes"]
     _assert_same_pixels([np.asarray(Image.open(io.BytesIO(one))) for one in encoded.numpy()], expected)
     wide = signatures["translate"](image=tf.zeros((1, 20, 45, 3), tf.uint8))["image"]
@@ -109,12 +109,12 @@ def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, pict
     assert signatures["tiled"](image=tf.zeros((1, 70, 45, 3), tf.uint8))["image"].shape == (1, 70, 45, 3)
 
 
-def test_a_picture_never_depends_on_its_batch(saved_model, pictures):
+def test_an_image_never_depends_on_its_batch(saved_model, images):
     translate = tf.saved_model.load(str(saved_model)).signatures["translate"]
-    together = translate(image=tf.constant(pictures))["image"].numpy()
-    alone = np.concatenate([translate(image=tf.constant(picture[None]))["image"] for picture in pictures])
+    together = translate(image=tf.constant(images))["image"].numpy()
+    alone = np.concatenate([translate(image=tf.constant(image[None]))["image"] for image in images])
     _assert_same_pixels(alone, together)
-    reordered = translate(image=tf.constant(pictures[::-1]))["image"].numpy()[::-1]
+    reordered = translate(image=tf.constant(images[::-1]))["image"].numpy()[::-1]
     np.testing.assert_array_equal(reordered, together)  # the same kernels, so bit for bit
 
 
@@ -147,35 +147,35 @@ def test_the_graph_assigns_nothing_and_draws_nothing_of_its_own(saved_model, noi
         assert bool(drawing) is noise
 
 
-def test_noise_is_a_function_of_the_seed(noisy_model, pictures):
+def test_noise_is_a_function_of_the_seed(noisy_model, images):
     model = open_model(noisy_model)
     assert model.noise
-    one, again, other = (model.translate(pictures, np.full(5, seed, np.int32)) for seed in (1, 1, 2))
+    one, again, other = (model.translate(images, np.full(5, seed, np.int32)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one.astype(int) - other).mean() > 5
-    _assert_same_pixels(model.translate(pictures[2:3], np.array([1], np.int32)), one[2:3])
+    _assert_same_pixels(model.translate(images[2:3], np.array([1], np.int32)), one[2:3])
 
 
-def test_a_fresh_process_without_p2p_keras_loads_every_format(trained, saved_model, pictures, expected, tmp_path):
+def test_a_fresh_process_without_p2p_keras_loads_every_format(trained, saved_model, images, expected, tmp_path):
     keras_file = write.publish(trained, tmp_path / "k", lambda f: write.write_keras(trained, f)) / "model.keras"
-    np.save(tmp_path / "in.npy", pictures)
+    np.save(tmp_path / "in.npy", images)
     code = f"""
 import sys
 sys.path = [p for p in sys.path if p != {str(TESTS.parent)!r}]
 sys.modules["p2p_keras"] = None  # importing it is an error now
 import keras, numpy as np, tensorflow as tf
-pictures = np.load({str(tmp_path / "in.npy")!r})
+images = np.load({str(tmp_path / "in.npy")!r})
 np.save({str(tmp_path / "saved.npy")!r}, tf.saved_model.load({str(saved_model)!r}).signatures["translate"](
-    image=tf.constant(pictures))["image"])
+    image=tf.constant(images))["image"])
 np.save({str(tmp_path / "keras.npy")!r}, keras.saving.{"load_model"}({str(keras_file)!r}).predict(
-    pictures / np.float32(127.5) - 1, verbose=0))
+    images / np.float32(127.5) - 1, verbose=0))
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
     _assert_same_pixels(np.load(tmp_path / "saved.npy"), expected)
     _assert_same_pixels(codec.from_unit_range(np.load(tmp_path / "keras.npy")), expected)
 
 
-def test_the_loader_of_tf_serving_gives_the_same_pixels(saved_model, pictures, expected, tmp_path):
+def test_the_loader_of_tf_serving_gives_the_same_pixels(saved_model, images, expected, tmp_path):
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler on this machine")
@@ -190,19 +190,19 @@ def test_the_loader_of_tf_serving_gives_the_same_pixels(saved_model, pictures, e
     signature = parsed.meta_graphs[0].signature_def["translate"]
     source = signature.inputs["image"].name.split(":")[0]
     target, index = signature.outputs["image"].name.split(":")
-    count, height, width, _ = pictures.shape
+    count, height, width, _ = images.shape
     arguments = [saved_model, source, target, index, str(height), str(width), str(count)]
-    reply = subprocess.run([program, *arguments], input=pictures.tobytes(), check=True, capture_output=True).stdout
-    _assert_same_pixels(np.frombuffer(reply, np.uint8).reshape(pictures.shape), expected)
+    reply = subprocess.run([program, *arguments], input=images.tobytes(), check=True, capture_output=True).stdout
+    _assert_same_pixels(np.frombuffer(reply, np.uint8).reshape(images.shape), expected)
 
 
-def test_a_real_client_is_understood(saved_model, pictures, expected):
+def test_a_real_client_is_understood(saved_model, images, expected):
     """gRPC's messages and REST's JSON, through the mapping that TF Serving applies to them."""
     signatures = tf.saved_model.load(str(saved_model)).signatures
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "p2p", "translate"
-    request.inputs["image"].CopyFrom(tf.make_tensor_proto(pictures))
+    request.inputs["image"].CopyFrom(tf.make_tensor_proto(images))
     received = predict_pb2.PredictRequest.FromString(request.SerializeToString())
     inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in received.inputs.items()}
     response = predict_pb2.PredictResponse()
@@ -212,7 +212,7 @@ def test_a_real_client_is_understood(saved_model, pictures, expected):
     _assert_same_pixels(tf.make_ndarray(parsed.outputs["image"]), expected)
 
     # "instances" lists rows, "inputs" columns; bytes travel as {"b64": ...}, and come back so from names in _bytes.
-    coded = [{"b64": base64.b64encode(encode_png(picture)).decode()} for picture in pictures]
+    coded = [{"b64": base64.b64encode(encode_png(image)).decode()} for image in images]
     for body in ({"instances": [{"image_bytes": one} for one in coded]}, {"inputs": {"image_bytes": coded}}):
         sent = json.loads(json.dumps(body))
         rows = (
@@ -277,12 +277,12 @@ def test_plain_models_have_only_kerass_own_layers(trained):
 
 
 @pytest.mark.slow
-def test_the_newest_tf_serving_image_loads_it(saved_model, pictures, expected, tmp_path):
+def test_the_newest_tf_serving_image_loads_it(saved_model, images, expected, tmp_path):
     """It has TensorFlow 2.20: an environment of its own, from the package index."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "tensorflow-cpu==2.20.0"], check=True)
-    np.save(tmp_path / "in.npy", pictures)
+    np.save(tmp_path / "in.npy", images)
     code = f"""
 import numpy as np, tensorflow as tf
 assert tf.__version__.startswith("2.20")

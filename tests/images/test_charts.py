@@ -67,7 +67,7 @@ def test_each_metric_has_a_panel_and_each_run_a_curve():
     a2s = [_record(1, l1=0.5, psnr=10), _record(2, l1=0.25)]
     s2a = [_record(3, count=9, psnr=12, ssim=0.5)]
     figure = charts.metric_figure({"a2s": a2s, "s2a": s2a})
-    assert figure.get_suptitle() == "a2s: 1,234 pictures of test, s2a: 9 pictures of test"
+    assert figure.get_suptitle() == "a2s: 1,234 images of test, s2a: 9 images of test"
     panels = {axes.get_title(): _curves(axes) for axes in figure.axes}
     assert panels == {
         "L1, [-1, 1], lower is better": {"a2s": [(1, 0.5), (2, 0.25)], "s2a": []},
@@ -99,7 +99,7 @@ def test_every_metric_that_is_scored_has_its_place_and_no_panel_is_empty():
     assert all(_curves(axes) == {"a2s": [(1, 1.0)]} for axes in figure.axes)
 
 
-def test_a_chart_is_written_as_a_picture_of_its_size(tmp_path):
+def test_a_chart_is_written_as_an_image_of_its_size(tmp_path):
     charts.training_curves(_history(None, None), tmp_path / "a.png")
     charts.metric_curves({"a2s": [_record(1, l1=0.5, psnr=10)]}, tmp_path / "b.png")
     sizes = []

@@ -117,7 +117,7 @@ def test_a_file_of_another_kind_is_converted():
         assert (with_alpha[..., 1] == 255).all()
 
 
-def test_pictures_of_every_kind_are_made_visible():
+def test_images_of_every_kind_are_made_visible():
     grey = draw_levels(Kind(1), 9, 7)
     np.testing.assert_array_equal(codec.visible(grey, Kind(1)), np.repeat(grey, 3, axis=-1))
     deep = draw_levels(Kind(3, 16), 9, 7)
@@ -158,11 +158,11 @@ def test_colours_of_classes_are_fixed_and_well_apart():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_is_what_pillow_makes_of_the_orientation(orientation):
-    picture, exif = draw_levels(Kind(3), 9, 7), Image.Exif()
+    image, exif = draw_levels(Kind(3), 9, 7), Image.Exif()
     exif[0x0112] = orientation
-    with Image.open(io.BytesIO(as_file(picture, exif=exif))) as image:
+    with Image.open(io.BytesIO(as_file(image, exif=exif))) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    np.testing.assert_array_equal(upright(picture, orientation), expected)
+    np.testing.assert_array_equal(upright(pixels, orientation), expected)
 
 
 def test_an_indexed_file_tells_its_palette(tmp_path):
@@ -175,7 +175,7 @@ def test_an_indexed_file_tells_its_palette(tmp_path):
     assert palette_of(tmp_path / "b.png") is None
 
 
-def test_grid_shows_each_picture_whole_in_its_place():
+def test_grid_shows_each_image_whole_in_its_place():
     rows = [[np.full((8, 8, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
     sheet = grid(rows, ["a", "b", "c"])
     for row in range(2):
@@ -188,15 +188,15 @@ def test_grid_shows_each_picture_whole_in_its_place():
     assert all((sheet[:20, left : left + 128] < 128).any() for left in (2, 132, 262))
 
 
-def test_grid_leaves_pictures_that_are_large_enough_as_they_are():
-    picture = np.random.RandomState(0).randint(0, 256, (200, 130, 3), dtype=np.uint8)
-    sheet = grid([[picture, picture]], ["a", "b"])
-    np.testing.assert_array_equal(sheet[20:220, 2:132], picture)
-    np.testing.assert_array_equal(sheet[20:220, 134:264], picture)
+def test_grid_leaves_images_that_are_large_enough_as_they_are():
+    image = np.random.RandomState(0).randint(0, 256, (200, 130, 3), dtype=np.uint8)
+    sheet = grid([[image, image]], ["a", "b"])
+    np.testing.assert_array_equal(sheet[20:220, 2:132], image)
+    np.testing.assert_array_equal(sheet[20:220, 134:264], image)
 
 
 def test_write_png_round_trips_and_leaves_nothing_beside(tmp_path):
-    picture = np.random.RandomState(1).randint(0, 256, (5, 7, 3), dtype=np.uint8)
-    write_png(tmp_path / "a.png", picture)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+    image = np.random.RandomState(1).randint(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_png(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

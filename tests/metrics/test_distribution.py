@@ -140,7 +140,7 @@ def test_frechet_distance_does_not_depend_on_order_and_is_symmetric():
 
 
 def test_kernel_distance_is_unbiased_and_can_be_negative():
-    # 100 draws of 20 pictures from one distribution: each estimate is noisy, their mean is 0.
+    # 100 draws of 20 images from one distribution: each estimate is noisy, their mean is 0.
     estimates = [
         kernel_distance(_features(20, 8, seed=2 * i), _features(20, 8, seed=2 * i + 1), subsets=2)[0]
         for i in range(100)
@@ -155,7 +155,7 @@ def test_kernel_distance_is_the_definition():
     def kernel(x: np.ndarray, y: np.ndarray) -> float:
         return (np.dot(x.astype(np.float64), y) / 3 + 1) ** 3
 
-    def of_two(a: np.ndarray, b: np.ndarray) -> float:  # subsets of 3, as of 6 pictures
+    def of_two(a: np.ndarray, b: np.ndarray) -> float:  # subsets of 3, as of 6 images
         within = [np.mean([kernel(x[i], x[j]) for i in range(3) for j in range(3) if i != j]) for x in (a, b)]
         return sum(within) - 2 * np.mean([kernel(x, y) for x in a for y in b])
 
@@ -167,7 +167,7 @@ def test_kernel_distance_is_the_definition():
     assert deviation == pytest.approx(np.std(expected), rel=1e-10)
 
 
-def test_kernel_distance_takes_subsets_as_large_as_asked_for_where_there_are_enough_pictures():
+def test_kernel_distance_takes_subsets_as_large_as_asked_for_where_there_are_enough_images():
     generated, reference = _features(50, 4, seed=1, shift=1.0), _features(60, 4, seed=2)
     deviations = [kernel_distance(generated, reference, subsets=30, subset_size=size)[1] for size in (10, 1000)]
     assert deviations[0] > deviations[1] > 0
@@ -205,11 +205,11 @@ def test_inception_score_does_not_follow_the_order_of_the_files():
 def test_bad_features_are_errors_that_say_which(metric):
     good, bad = _features(8, 4, seed=1), _features(8, 4, seed=2)
     bad[5, 2] = np.nan
-    with pytest.raises(UserError, match=r"features of 1 of 8 pictures are not finite.*number 5"):
+    with pytest.raises(UserError, match=r"features of 1 of 8 images are not finite.*number 5"):
         metric(generated=bad, reference=good)
-    with pytest.raises(UserError, match=r"at least . pictures are needed. Received: \(1, 4\)"):
+    with pytest.raises(UserError, match=r"at least . images are needed. Received: \(1, 4\)"):
         metric(generated=good, reference=good[:1])
-    with pytest.raises(UserError, match="4 features for the generated pictures, 3 for the reference"):
+    with pytest.raises(UserError, match="4 features for the generated images, 3 for the reference"):
         metric(generated=good, reference=good[:, :3])
 
 
@@ -218,5 +218,5 @@ def test_bad_logits_are_errors_that_say_which():
         inception_score(np.zeros((9, 4)))
     logits = np.zeros((20, 4))
     logits[3] = np.inf
-    with pytest.raises(UserError, match=r"logits of 1 of 20 pictures.*number 3"):
+    with pytest.raises(UserError, match=r"logits of 1 of 20 images.*number 3"):
         inception_score(logits)

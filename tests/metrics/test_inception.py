@@ -33,7 +33,7 @@ def home(tmp_path_factory, monkeypatch):
     return home
 
 
-def pictures(count, height=299, width=299, seed=0):
+def draw_images(count, height=299, width=299, seed=0):
     return np.random.RandomState(seed).randint(0, 256, (count, height, width, 3), dtype=np.uint8)
 
 
@@ -98,7 +98,7 @@ def saved_model(tmp_path_factory):
 
 
 def old_graph(scale_after_normalization=True, logits=False):
-    """Like classify_image_graph_def.pb: decoding in front, all for one picture, and an op of GraphDef version 8."""
+    """Like classify_image_graph_def.pb: decoding in front, all for one image, and an op of GraphDef version 8."""
     with tf.Graph().as_default() as tf_graph:
         contents = tf.compat.v1.placeholder(tf.string, (), name="DecodeJpeg/contents")
         image = tf.cast(tf.io.decode_jpeg(contents, channels=3), tf.float32, name="Cast")
@@ -153,7 +153,7 @@ def resized_by_pillow(image):
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (256, 256), (299, 299), (512, 700), (299, 1200)])
 def test_every_pixel_is_resized_as_clean_fid_does(height, width):
-    images = pictures(2, height, width)
+    images = draw_images(2, height, width)
     images[1] = (images[1] > 127) * 255
     expected = np.stack([resized_by_pillow(image) for image in images])
     assert expected.min() == 0  # black and white overshoot, so clipping is compared too
@@ -173,8 +173,8 @@ def test_levels_become_minus_one_to_one():
 def test_a_saved_model_gives_its_features_and_logits(saved_model):
     extractor = load_extractor(str(saved_model))
     assert extractor[1:] == (str(saved_model), checksum(saved_model), 6, 4)
-    features, logits = extractor.run(pictures(3, 40, 56))
-    expected = tf.reduce_mean(convolved(preprocess(pictures(3, 40, 56))), (1, 2)).numpy()
+    features, logits = extractor.run(draw_images(3, 40, 56))
+    expected = tf.reduce_mean(convolved(preprocess(draw_images(3, 40, 56))), (1, 2)).numpy()
     assert features.dtype == logits.dtype == np.float32
     # The same operations in float32; only their order may differ (values of about 1).
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-5)
@@ -188,7 +188,7 @@ def test_a_saved_model_gives_its_features_and_logits(saved_model):
 def test_the_signature_with_pool_3_is_taken(tmp_path, signatures):
     extractor = load_extractor(str(save_network(tmp_path / "deep" / "1", signatures).parent))
     assert (extractor.width, extractor.classes) == (6, None)
-    assert extractor.run(pictures(1))[1] is None
+    assert extractor.run(draw_images(1))[1] is None
 
 
 def test_without_a_signature_the_call_is_taken(tmp_path):
@@ -207,7 +207,7 @@ def test_the_real_network_of_768_features(shared_data):
 def test_the_graph_of_2015_runs_and_its_logits_have_no_bias(tmp_path, scale_after_normalization, scale):
     extractor = load_extractor(write_graph(tmp_path / "old.pb", old_graph(scale_after_normalization)))
     assert (extractor.width, extractor.classes) == (6, 4)
-    images = pictures(3, 60, 80)
+    images = draw_images(3, 60, 80)
     features, logits = extractor.run(images)
     expected = features_of_old_graph(images, scale)
     # float32 against float64 over a mean of 37 x 37 values of about 1; the bias would be 10 and more.
@@ -218,7 +218,7 @@ def test_the_graph_of_2015_runs_and_its_logits_have_no_bias(tmp_path, scale_afte
 def test_the_rewritten_op_equals_the_removed_one():
     """TensorFlow still runs it in a session over a graph that says it was written by version 8."""
     graph, new = old_graph(), old_graph()
-    images = (pictures(3) - 128.0) / 128.0
+    images = (draw_images(3) - 128.0) / 128.0
     frozen_graph._keep_between("Mul", ["pool_3"], new)
     for node in graph.node:
         node.attr.pop("_output_shapes", None)
@@ -232,13 +232,13 @@ def test_the_rewritten_op_equals_the_removed_one():
 
 
 def test_a_node_called_logits_is_taken_as_it_is(tmp_path):
-    features, logits = load_extractor(write_graph(tmp_path / "old.pb", old_graph(logits=True))).run(pictures(2))
+    features, logits = load_extractor(write_graph(tmp_path / "old.pb", old_graph(logits=True))).run(draw_images(2))
     # A product of equal float32 numbers: no tolerance needed beyond one rounding.
     np.testing.assert_allclose(logits, 3 * features, rtol=1e-6)
 
 
 def test_features_do_not_depend_on_the_batch(saved_model, tmp_path):
-    images = pictures(7, 64, 48)
+    images = draw_images(7, 64, 48)
     for source in (str(saved_model), write_graph(tmp_path / "old.pb", old_graph())):
         run = load_extractor(source).run
         whole = run(images)
@@ -254,7 +254,7 @@ def test_an_uneven_last_batch_traces_nothing_anew(saved_model, monkeypatch):
     traced = []
     monkeypatch.setattr(inception, "preprocess", lambda images: traced.append(images.shape) or preprocess(images))
     run = load_extractor(str(saved_model)).run
-    for images in (pictures(4), pictures(3), pictures(2, 64, 48)):
+    for images in (draw_images(4), draw_images(3), draw_images(2, 64, 48)):
         run(images)
     assert len(traced) == 1
 
@@ -277,10 +277,10 @@ def test_tensor_float_32_is_off_inside_and_as_before_outside(before):
     try:
         tf.config.experimental.enable_tensor_float_32_execution(before)
         for _ in range(2):
-            run(pictures(1))
+            run(draw_images(1))
             assert enabled() is before
         with pytest.raises(tf.errors.UnknownError, match="a network may fail"):
-            run(pictures(1))
+            run(draw_images(1))
         assert enabled() is before
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(outside)
@@ -433,8 +433,8 @@ def test_no_network_is_an_error(tmp_path, files, received):
     ("method", "received"),
     [
         ("of_other_names", r"has the signatures and outputs {'serving_default': \['output_0'\]}. Name another"),
-        ("of_the_batch", r"gives pool_3 \(1, 6\) for 2 pictures. Name another"),
-        ("of_one", r"gives pool_3 \(1, 12\) for 2 pictures. Name another"),
+        ("of_the_batch", r"gives pool_3 \(1, 6\) for 2 images. Name another"),
+        ("of_one", r"gives pool_3 \(1, 12\) for 2 images. Name another"),
         ("of_one_inside", r"does not: .*12 values.*shape has 6.*Name another"),
         ("of_another_size", r"does not: .*Name another"),
         ("not_finite", r"gives a pool_3 that is not finite.*Fetch it again or name another"),

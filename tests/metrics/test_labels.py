@@ -32,15 +32,15 @@ def test_a_class_that_is_only_generated_counts_against_the_mean():
 
 def test_l1_is_that_of_the_maps_as_the_networks_see_them():
     kind = Kind(4, labels=True)
-    ours, theirs = (codec.to_unit_range(picture, kind).numpy() for picture in (GENERATED, REFERENCE))
+    ours, theirs = (codec.to_unit_range(image, kind).numpy() for image in (GENERATED, REFERENCE))
     counts = labels.confusion(GENERATED, REFERENCE, 4)
     assert labels.l1(counts) == pytest.approx(np.abs(ours - theirs).mean(), rel=1e-6)  # theirs is float32
-    # Of two classes, the scale of pictures: all wrong is black against white.
+    # Of two classes, the scale of images: all wrong is black against white.
     assert labels.l1(labels.confusion(_map([0, 1]), _map([1, 0]), 2)) == 2
     assert paired.l1(_map([0, 255]), _map([255, 0])) == 2
 
 
-def test_a_batch_is_its_pictures_and_matrices_add_up():
+def test_a_batch_is_its_images_and_matrices_add_up():
     rng = np.random.default_rng(0)
     generated, reference = rng.integers(0, 7, (2, 3, 5, 6, 9, 1)).astype(np.uint8)
     counts = labels.confusion(generated, reference, 7)

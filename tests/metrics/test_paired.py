@@ -24,7 +24,7 @@ def two() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_one_value_a_picture_symmetric_and_the_same_alone_or_in_a_batch(metric, two):
+def test_one_value_an_image_symmetric_and_the_same_alone_or_in_a_batch(metric, two):
     generated, reference = two
     values = metric(generated=generated, reference=reference)
     assert values.shape == (3,)
@@ -40,8 +40,8 @@ def test_one_value_a_picture_symmetric_and_the_same_alone_or_in_a_batch(metric, 
 @pytest.mark.parametrize("metric", ALL)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_16_bits_are_scored_on_the_same_scales(metric, channels, two):
-    generated, reference = (picture[..., [0, 1, 2, 0]][..., :channels] for picture in two)
-    deep = [picture.astype(np.uint16) * 257 for picture in (generated, reference)]  # the same brightness, of 65535
+    generated, reference = (image[..., [0, 1, 2, 0]][..., :channels] for image in two)
+    deep = [image.astype(np.uint16) * 257 for image in (generated, reference)]  # the same brightness, of 65535
     # SSIM is float32
     np.testing.assert_allclose(
         metric(*deep), metric(generated, reference), rtol=1e-5 if metric is paired.ssim else 1e-12
@@ -84,7 +84,7 @@ def test_psnr_of_the_cross_view_tables_is_5_987_db_higher(two):
     np.testing.assert_allclose(equal, 10 * np.log10(255**2 / 1e-4))  # their floor
 
 
-def test_ssim_is_the_definition_where_one_window_is_the_whole_picture():
+def test_ssim_is_the_definition_where_one_window_is_the_whole_image():
     rng = np.random.default_rng(1)
     x, y = rng.integers(0, 256, (2, 11, 11, 1)).astype(np.uint8)
     axis = np.arange(11) - 5.0

@@ -34,7 +34,7 @@ def test_an_epochs_record_is_the_mean_of_its_steps(tmp_path):
     for record, mean in ((first, 10.5), (second, 30.5), (third, 45.5)):
         assert [record[name] for name in LOSS_NAMES] == [mean, mean / 2, mean / 4, mean / 8]
     assert [record["epoch"] for record in (first, second, third)] == [1, 2, 2.5]
-    # Four pictures a step; the first call's time is that of tracing and does not count.
+    # Four images a step; the first call's time is that of tracing and does not count.
     assert [record["images_per_sec"] for record in (first, second, third)] == [8, 8, 4]
     assert first["evaluation"] == {"split": "val", "count": 3, "l1": 0.25, "kid@768": 0.005}
     assert "evaluation" not in second
@@ -50,15 +50,15 @@ def test_an_epoch_goes_on_from_the_sums_of_a_checkpoint(tmp_path):
     assert read_history(tmp_path)[0]["images_per_sec"] is None  # there was but the call that traces
 
 
-def test_tensorboard_gets_every_twentieth_step_and_the_pictures(tmp_path, monkeypatch):
+def test_tensorboard_gets_every_twentieth_step_and_the_images(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(charts, "training_curves", lambda history, path: drawn.append((history, path)))
-    picture = np.random.RandomState(0).randint(0, 256, (4, 6, 3), dtype=np.uint8)
+    image = np.random.RandomState(0).randint(0, 256, (4, 6, 3), dtype=np.uint8)
     with _recorder(tmp_path, []) as recorder:
         recorder.add_losses(0, _losses(1, 39), secs=1)
         recorder.end_epoch(20, {"split": "val", "count": 3, "l1": 0.25, "ssim": 0.5})
         recorder.add_losses(39, _losses(40, 5), secs=1)
-        recorder.add_samples(40, picture)
+        recorder.add_samples(40, image)
     events = read_events(tmp_path / "summaries")
     values = {tag: [(step, tf.make_ndarray(value.tensor)) for step, value in found] for tag, found in events.items()}
     for number, name in enumerate(LOSS_NAMES):
@@ -66,7 +66,7 @@ def test_tensorboard_gets_every_twentieth_step_and_the_pictures(tmp_path, monkey
     assert values["val/ssim"] == [(20, 0.5)]
     assert [step for step, _ in values["samples"]] == [40]
     with Image.open(tmp_path / "samples" / "epoch_0002.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), picture)
+        np.testing.assert_array_equal(np.asarray(image), image)
     assert drawn == [(read_history(tmp_path), tmp_path / "curves.png")]
 
 

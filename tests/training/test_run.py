@@ -37,7 +37,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     assert config == small_config(data, input_channels=3, output_channels=3, input_bits=8, output_bits=8)
     assert record["inference"] == {"statistics": "moving", "noise": False}
     assert record["data"]["counts"] == {"train": 12, "val": 3, "test": 0}
-    assert [line.split(":")[0] for line in told[-3:]] == ["Pictures", "Curves", "Checkpoint"]
+    assert [line.split(":")[0] for line in told[-3:]] == ["Samples", "Curves", "Checkpoint"]
     assert any(line.startswith("epoch 2/2") for line in told)
 
 
@@ -83,7 +83,7 @@ def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_pat
     workdir, data, _ = finished
     for steps in (1, 4, 6):  # within the first epoch, within the second, to the end
         train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
-    # Stopping short of an epoch's end writes that part's record and picture; the whole epoch's replace them.
+    # Stopping short of an epoch's end writes that part's record and image; the whole epoch's replace them.
     assert_same_end(workdir, tmp_path, 6)
     assert read_config(tmp_path / "config.json")[0].steps == 6
 
@@ -187,7 +187,7 @@ def test_a_file_that_goes_bad_while_training_is_named(pairs_dir, one_device, tmp
         if line.startswith("epoch 1/"):
             (pairs_dir / "train" / "005.png").write_text("spoilt")
 
-    with pytest.raises(UserError, match=r"005\.png: it is not a picture"):
+    with pytest.raises(UserError, match=r"005\.png: it is not an image"):
         train(small_config(pairs_dir, epochs=1000, checkpoint_every_steps=10**6), tmp_path, one_device, spoil)
 
 
@@ -205,7 +205,7 @@ def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):
         train(small_config(pairs_dir), tmp_path, one_device)
     told = []
     train(small_config(pairs_dir, max_bad_files=1, epochs=None, steps=1), tmp_path, one_device, told.append)
-    assert "Left out train/001.png: it is not a picture" in told
+    assert "Left out train/001.png: it is not an image" in told
     assert any(line.startswith("AtoB: 11 training pairs") for line in told)
 
 

@@ -10,11 +10,11 @@ from p2p_keras.training.samples import make_sampler
 
 
 def test_rows_show_input_target_and_generated(pairs_dir):
-    picture = make_sampler(negative, find_pairs(pairs_dir), READING, print)()
+    image = make_sampler(negative, find_pairs(pairs_dir), READING, print)()
     first, second = draw_pair(100)
     for column, expected in enumerate((first, second, second)):
-        np.testing.assert_array_equal(cell(picture, 0, column), expected)
-    assert picture.shape == (20 + 3 * (128 + 2), 3 * (128 + 2) + 2, 3)
+        np.testing.assert_array_equal(cell(image, 0, column), expected)
+    assert image.shape == (20 + 3 * (128 + 2), 3 * (128 + 2) + 2, 3)
 
 
 def test_the_generator_is_shown_as_it_is_then(pairs_dir):
@@ -28,11 +28,11 @@ def test_the_generator_is_shown_as_it_is_then(pairs_dir):
 def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
     write_pairs(pairs_dir / "val", 60, first_index=200)
     draw = make_sampler(negative, find_pairs(pairs_dir), READING, print)
-    picture = draw()
-    np.testing.assert_array_equal(picture, draw())
+    image = draw()
+    np.testing.assert_array_equal(image, draw())
     for row, index in enumerate(range(0, 60, 10)):
-        np.testing.assert_array_equal(cell(picture, row, 0), draw_pair(200 + index)[0])
-    assert len(picture) == 20 + 6 * 130
+        np.testing.assert_array_equal(cell(image, row, 0), draw_pair(200 + index)[0])
+    assert len(image) == 20 + 6 * 130
 
 
 def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
@@ -48,16 +48,16 @@ def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
         shapes.append(tuple(image.shape))
         return -tf.ones((1, 32, 32, 1))
 
-    picture = make_sampler(generate, find_pairs(tmp_path), reading, quiet)()
+    image = make_sampler(generate, find_pairs(tmp_path), reading, quiet)()
     assert shapes == [(1, 32, 32, 5)]
     grey = np.repeat((deep >> 8).astype(np.uint8), 3, axis=-1)
     for column, expected in enumerate((class_colours()[classes[..., 0]], grey, np.zeros((32, 32, 3)))):
-        np.testing.assert_array_equal(cell(picture, 0, column), expected)
+        np.testing.assert_array_equal(cell(image, 0, column), expected)
 
 
-def test_without_val_it_says_where_the_pictures_are_from(pairs_dir):
+def test_without_val_it_says_where_the_images_are_from(pairs_dir):
     (pairs_dir / "val").rename(pairs_dir / "test")
     told = []
-    picture = make_sampler(negative, find_pairs(pairs_dir), READING, told.append)()
-    assert told == ["There is no val/, so the sample pictures are of test/"]
-    np.testing.assert_array_equal(cell(picture, 0, 0), draw_pair(100)[0])
+    image = make_sampler(negative, find_pairs(pairs_dir), READING, told.append)()
+    assert told == ["There is no val/, so the sample images are of test/"]
+    np.testing.assert_array_equal(cell(image, 0, 0), draw_pair(100)[0])

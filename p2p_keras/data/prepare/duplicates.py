@@ -8,7 +8,7 @@ import numpy as np
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
 
-MAX_BITS = 4  # of 64 in each panel; unrelated pictures differ in about 32, recompressed ones in 0 to 2
+MAX_BITS = 4  # of 64 in each panel; unrelated images differ in about 32, recompressed ones in 0 to 2
 _CHUNK = 32  # pairs compared with all others at a time: 55,000 x 32 x 8 bytes are 14 MB
 
 

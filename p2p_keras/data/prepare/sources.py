@@ -1,11 +1,11 @@
-"""Where the pictures come from: the layouts that people have -> one list of pairs that are to be made."""
+"""Where the images come from: the layouts that people have -> one list of pairs that are to be made."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from p2p_keras.data.listing import EXTENSIONS, list_pictures
+from p2p_keras.data.listing import EXTENSIONS, list_images
 from p2p_keras.data.manifest import DESCRIPTION, read_description
 from p2p_keras.data.pairs import SPLITS, Pairs, find_pairs, match_stems, stem
 from p2p_keras.errors import UserError
@@ -23,7 +23,7 @@ class Source(NamedTuple):
         name: Its path without extension, by which it is known: in lists, and in the prepared data set.
         files: The panels' files, left to right as they are to be; or one composite.
         split: The part it belongs to where it comes from; empty if it has none.
-        cut: None for single pictures; else how many panels the composite has.
+        cut: None for single images; else how many panels the composite has.
         chosen: Of a composite, which of its panels are wanted, in their order.
     """
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
-    """Single pictures in a folder for each panel; a pair has equal paths below them but for the extension.
+    """Single images in a folder for each panel; a pair has equal paths below them but for the extension.
 
     Args:
         folders: In the order of the panels.
@@ -56,7 +56,7 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
     panels = panels or tuple(folder.name for folder in folders)
     if len(panels) != len(folders):
         raise UserError(
-            f"--panels names the pictures of --first and --second, so {len(folders)} of them. "
+            f"--panels names the images of --first and --second, so {len(folders)} of them. "
             f"Received: {','.join(panels)}"
         )
     if len(set(panels)) < len(panels):
@@ -64,8 +64,8 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
     listings, unmatched = [], {}
     for folder in folders:
         _require(folder)
-        pictures, others = list_pictures(folder, "")
-        listings.append(pictures)
+        images, others = list_images(folder, "")
+        listings.append(images)
         unmatched |= {str(folder / name): why for name, why in others.items()}
     matched, left = match_stems(listings)
     unmatched |= {str(folders[number] / path): why for (number, path), why in left.items()}
@@ -78,9 +78,9 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
 
 
 def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
-    """GTCrossView: street and overhead pictures of equal names, somewhere below one folder.
+    """GTCrossView: street and overhead images of equal names, somewhere below one folder.
 
-    A picture is of the street or from above by the name of a folder on its way (`streetview`, `overhead`), and pairs up
+    An image is of the street or from above by the name of a folder on its way (`streetview`, `overhead`), and pairs up
     with the one whose path is equal but for that folder.
 
     Args:
@@ -94,16 +94,16 @@ def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
     if sorted(panels) != ["aerial", "street"]:
         raise UserError(f"--dayton has the panels street,aerial or aerial,street. Received: {','.join(panels)}")
     _require(folder)
-    pictures, unmatched = list_pictures(folder, "")
+    images, unmatched = list_images(folder, "")
     listings: dict[str, dict[str, str]] = {"street": {}, "aerial": {}}
-    for path in pictures:
+    for path in images:
         *places, name = path.split("/")
         views = {_view(place) for place in places} - {None}
         if len(views) == 1:
             key = "/".join([*(place for place in places if _view(place) is None), name])
             listings[views.pop()].setdefault(key, path)
         else:
-            unmatched[path] = "no folder on its way says whether it is a street or an overhead picture"
+            unmatched[path] = "no folder on its way says whether it is a street or an overhead image"
     matched, left = match_stems([listings[panel] for panel in panels])
     unmatched |= {listings[panels[number]][path]: why for (number, path), why in left.items()}
     sources = [
@@ -111,11 +111,11 @@ def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
         for name, paths in matched.items()
     ]
     found = Found(sources, panels, unmatched, {"kind": "GTCrossView", "folders": str(folder)})
-    return _nonempty(found, folder, "streetview/ and overhead/ with pictures of equal names")
+    return _nonempty(found, folder, "streetview/ and overhead/ with images of equal names")
 
 
 def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[str, ...] = ()) -> Found:
-    """Pictures that are side by side already, with train/, val/, test/ above them or without.
+    """Images that are side by side already, with train/, val/, test/ above them or without.
 
     Args:
         folder: Where they are.
@@ -135,8 +135,8 @@ def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[
     chosen = _choose(source_panels, panels or source_panels)
     sources, unmatched = [], {}
     for split in [split for split in SPLITS if (folder / split).is_dir()] or [""]:
-        pictures, others = list_pictures(folder / split, "")
-        matched, left = match_stems([pictures])
+        images, others = list_images(folder / split, "")
+        matched, left = match_stems([images])
         unmatched |= {str(folder / split / path): why for path, why in others.items()}
         unmatched |= {str(folder / split / path): why for (_, path), why in left.items()}
         sources += [
@@ -162,7 +162,7 @@ def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
     if not pairs.rows:
         raise UserError(
             f"--folders needs a folder for each panel, as {folder / panels[0] / 'train'}. There are none. Side-by-side "
-            "pictures are read with --composites."
+            "images are read with --composites."
         )
     origin = {"kind": "a folder for each panel and split", "folders": str(folder)}
     unmatched = {str(folder / name): why for name, why in pairs.ignored.items()}
@@ -172,7 +172,7 @@ def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
 def made_from(origin: dict[str, str]) -> str:
     """What pairs are made from, in which order: the half of their identity that the panels' names do not tell.
 
-    Folders are named by the ends of their paths, as long as it takes to tell them apart: the same pictures may be moved
+    Folders are named by the ends of their paths, as long as it takes to tell them apart: the same images may be moved
     elsewhere, and two folders of one name are not mistaken for each other.
 
     Args:
@@ -216,7 +216,7 @@ def _choose(source_panels: tuple[str, ...], panels: tuple[str, ...]) -> tuple[in
 
 def _require(folder: Path) -> None:
     if not folder.is_dir():
-        raise UserError(f"The pictures must lie in a folder. There is no folder {folder}")
+        raise UserError(f"The images must lie in a folder. There is no folder {folder}")
 
 
 def _nonempty(found: Found, folder: Path, wanted: str = "") -> Found:

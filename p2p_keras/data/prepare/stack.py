@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from p2p_keras.data.check import PictureError, bit_depth, file_size, open_picture
+from p2p_keras.data.check import ImageError, bit_depth, file_size, open_image
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.images.files import eight_bits, orientation_of
@@ -66,7 +66,7 @@ def make_pair(source: Source, split: str, output: Path, form: Form, known: Entry
         known: What an earlier call returned; if source and file are still as they were then, nothing is made.
 
     Raises:
-        PictureError: A source picture cannot be used.
+        ImageError: A source image cannot be used.
         OSError: It cannot be written.
     """
     path = output / entry_name(source, split, form)
@@ -93,8 +93,8 @@ def make_pair(source: Source, split: str, output: Path, form: Form, known: Entry
 def difference_hash(panel: Image.Image) -> str:
     """64 bits, 16 hexadecimal digits: whether each of 8x8 cells is brighter than its right neighbour (dHash).
 
-    It survives resizing and recompression, so that pictures of equal content differ in a few bits only. Brighter means
-    by more than two levels: where a picture is plain, noise should decide nothing.
+    It survives resizing and recompression, so that images of equal content differ in a few bits only. Brighter means
+    by more than two levels: where an image is plain, noise should decide nothing.
     """
     cells = np.asarray(eight_bits(panel).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
     return np.packbits(cells[:, :-1] > cells[:, 1:] + 2).tobytes().hex()
@@ -105,7 +105,7 @@ def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
     if source.cut is None:
         return [_open(file, form) for file in source.files], None
     (file,) = source.files
-    with open_picture(file, source.cut, rotated=True) as image:
+    with open_image(file, source.cut, rotated=True) as image:
         as_it_is = (
             source.chosen == tuple(range(source.cut))
             and image.size == (source.cut * form.image_size, form.image_size)
@@ -121,23 +121,23 @@ def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
 
 def _open(file: str, form: Form) -> Image.Image:
     try:
-        with open_picture(file, rotated=True) as image:
+        with open_image(file, rotated=True) as image:
             return _convert(image, form)
-    except PictureError as problem:
-        raise PictureError(f"{file}: {problem}") from problem
+    except ImageError as problem:
+        raise ImageError(f"{file}: {problem}") from problem
 
 
 def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Image:
-    """The picture upright, in the form's mode."""
+    """The image upright, in the form's mode."""
     upright = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
     if upright.width % panel_count:
-        raise PictureError(f"turned upright its width {upright.width} is not divisible by {panel_count} panels")
+        raise ImageError(f"turned upright its width {upright.width} is not divisible by {panel_count} panels")
     deep = image.mode in ("I;16", "I")
     if form.bits == 16:
         if deep:
             return Image.fromarray(np.asarray(upright).astype(np.uint16))
         if bit_depth(image.filename) == 16:
-            raise PictureError("it has 16 bits of colour, of which only 8 can be read; make it grey")
+            raise ImageError("it has 16 bits of colour, of which only 8 can be read; make it grey")
         return Image.fromarray(np.asarray(upright.convert("L")).astype(np.uint16) * np.uint16(257))
     upright = eight_bits(upright)
     return upright.convert(form.mode) if upright.mode != form.mode else upright

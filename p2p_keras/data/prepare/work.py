@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from p2p_keras.data.check import PictureError
+from p2p_keras.data.check import ImageError
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, make_pair, source_sizes
@@ -55,7 +55,7 @@ def make_pairs(tasks: Iterable[Task], output: Path, form: Form, workers: int) ->
         for batch in batches:
             yield _make_batch(batch, output, form)
         return
-    # glibc gives the memory of every picture back to the system and asks for it again, which is a sixth of the time.
+    # glibc gives the memory of every image back to the system and asks for it again, which is a sixth of the time.
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
         os.environ.setdefault(name, str(_KEPT_BYTES))  # read when a worker starts
     # Spawned, not forked: the caller may have threads.
@@ -83,7 +83,7 @@ def _make_batch(batch: list[Task], output: Path, form: Form) -> list[Entry | Rej
         for task in batch:
             try:
                 results.append(make_pair(task.source, task.split, output, form, task.known))
-            except PictureError as problem:
+            except ImageError as problem:
                 results.append(Rejected(task.source.name, task.split, str(problem), source_sizes(task.source.files)))
     return results
 

@@ -40,7 +40,7 @@ def _camera(size: int, street: bool) -> Triple:
 
 
 def _area(solid: Solid, size: int, street: bool, to_sun: Vec | None = None) -> Area | None:
-    """Returns the part of the picture that the solid, with `to_sun` also its shadow, can touch, or None for none."""
+    """Returns the part of the image that the solid, with `to_sun` also its shadow, can touch, or None for none."""
     (x0, y0, z0), (x1, y1, z1) = solid.low, solid.high
     points = [(x, y, z) for x in (x0, x1) for y in (y0, y1) for z in (z0, z1)]
     if to_sun:
@@ -49,7 +49,7 @@ def _area(solid: Solid, size: int, street: bool, to_sun: Vec | None = None) -> A
     if street:
         if max(p[1] for p in points) < 0.5:
             return None
-        if min(p[1] for p in points) < 0.5:  # the hull crosses the plane of the camera, so its picture has no bounds
+        if min(p[1] for p in points) < 0.5:  # the hull crosses the plane of the camera, so its image has no bounds
             return slice(None), slice(0, size), slice(0, size)
         columns = [(0.5 + 0.5 * p[0] / p[1] / LENS) * size for p in points]
         rows = [(HORIZON - 0.5 * (p[2] - EYE) / p[1] / LENS) * size for p in points]

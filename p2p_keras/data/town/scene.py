@@ -49,7 +49,7 @@ class Light(NamedTuple):
     """What the hour decides."""
 
     sun: Vec  # the colour of the direct light
-    to_sun: Vec  # of length 1; the sun is behind the car, so the pictures of a mirrored scene remain plausible
+    to_sun: Vec  # of length 1; the sun is behind the car, so the images of a mirrored scene remain plausible
     ambient: Vec
     zenith: Vec
     horizon: Vec

@@ -46,9 +46,9 @@ def test_a_prepared_data_set_says_all_about_itself_and_is_found_again(raw, tmp_p
     for number, name in enumerate(pairs.splits["train"]):  # three pairs side by side
         with Image.open(tmp_path / "data" / name) as image:
             panels = np.split(np.asarray(image), 2, axis=1)
-        for panel, picture in enumerate(panels):
+        for panel, image in enumerate(panels):
             shown = cell(preview, number // 3, number % 3 * 2 + panel, size=16)
-            np.testing.assert_array_equal(shown, picture)
+            np.testing.assert_array_equal(shown, image)
 
 
 def test_panels_are_resized_as_pillow_does_and_stand_in_their_order(raw, tmp_path):
@@ -75,7 +75,7 @@ def test_bad_files_are_rejected_with_their_reason_and_too_many_stop_it(raw, tmp_
     outcome = prepare_folders(raw, tmp_path / "data", max_bad_files=2)
     assert {one.pair: one.problem.rpartition(": ")[2] for one in outcome.rejected} == {
         "00": "it is empty",
-        "03": "it is not a picture",
+        "03": "it is not an image",
     }
     assert prepare_folders(raw, tmp_path / "data", max_bad_files=2).finished_before
     Image.fromarray(draw_pair(0, 24)[0]).save(raw / "street" / "00.png")  # mended
@@ -112,7 +112,7 @@ def test_near_duplicates_across_parts_are_listed(raw, tmp_path):
         for source, split in splits.by_hash(found.sources, splits.Shares(60, 20, 20)).split_of.items()
     }
     train, test = (next(name for name, part in part_of.items() if part == split) for split in ("train", "test"))
-    for folder in ("street", "aerial"):  # the same picture, smaller and as a JPEG
+    for folder in ("street", "aerial"):  # the same image, smaller and as a JPEG
         (raw / folder / f"{test}.png").unlink()
         Image.open(raw / folder / f"{train}.png").resize((20, 20)).save(raw / folder / f"{test}.jpg", quality=80)
     outcome = prepare_folders(raw, tmp_path / "data")
@@ -143,7 +143,7 @@ def test_a_prepared_set_is_not_decoded_again_and_a_changed_file_is(raw, tmp_path
     assert (kept, bad, read_again) == (pairs, {}, [])
     name = pairs.splits["train"][0]
     (tmp_path / "data" / name).write_text("changed")
-    with pytest.raises(UserError, match=f"{name}: it is not a picture"):
+    with pytest.raises(UserError, match=f"{name}: it is not an image"):
         check.checked(pairs, reading, 0, memory)
     (tmp_path / "data" / "train" / "mine.png").write_bytes(b"")
     assert find_pairs(tmp_path / "data").ignored == {"train/mine.png": "it is not in manifest.csv"}

@@ -8,7 +8,7 @@ import tensorflow as tf
 from conftest import draw_pair, write_bomb
 from PIL import Image
 
-from p2p_keras.data.check import PictureError, bit_depth
+from p2p_keras.data.check import ImageError, bit_depth
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, difference_hash, make_pair
 
@@ -17,9 +17,9 @@ PNG = Form(image_size=32, format="png")
 
 def _source(tmp_path, left, right, extension=".png", **options):
     files = []
-    for name, picture in (("a", left), ("b", right)):
+    for name, image in (("a", left), ("b", right)):
         files.append(str(tmp_path / f"{name}{extension}"))
-        (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(files[-1], **options)
+        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(files[-1], **options)
     return Source("x", tuple(files))
 
 
@@ -65,7 +65,7 @@ def test_panels_of_a_composite_are_picked_and_reordered(tmp_path):
     assert [np.unique(both[:, :8]), np.unique(both[:, 8:])] == [150, 10]
 
 
-def test_rotated_pictures_are_turned_upright(tmp_path):
+def test_rotated_images_are_turned_upright(tmp_path):
     left, right = draw_pair(3)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
@@ -77,7 +77,7 @@ def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
     left, right = draw_pair(3)
     grey, _ = _made(_source(tmp_path, left[..., 0], right[..., 0]), tmp_path, PNG._replace(channels=1))
     np.testing.assert_array_equal(grey, np.concatenate([left[..., 0], right[..., 0]], axis=1))
-    alphas = [np.dstack([picture, picture[..., 0]]) for picture in (left, right)]
+    alphas = [np.dstack([image, image[..., 0]]) for image in (left, right)]
     alpha, _ = _made(_source(tmp_path, *alphas), tmp_path, PNG._replace(channels=4))
     np.testing.assert_array_equal(alpha, np.concatenate(alphas, axis=1))
     dropped, _ = _made(_source(tmp_path, *alphas), tmp_path)
@@ -94,12 +94,12 @@ def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
     eight, _ = _made(_source(tmp_path, deep, deep), tmp_path)
     np.testing.assert_array_equal(eight[..., 0], np.concatenate([deep, deep], axis=1) >> 8)
     both, _ = _made(_source(tmp_path, left, right), tmp_path, form)
-    grey = np.concatenate([np.asarray(Image.fromarray(picture).convert("L")) for picture in (left, right)], axis=1)
+    grey = np.concatenate([np.asarray(Image.fromarray(image).convert("L")) for image in (left, right)], axis=1)
     np.testing.assert_array_equal(both, grey.astype(np.uint16) * 257)
     colours = tf.io.encode_png(left.astype(np.uint16) * 257).numpy()
     source = _source(tmp_path, left, right)
     (tmp_path / "a.png").write_bytes(colours)
-    with pytest.raises(PictureError, match="16 bits of colour"):
+    with pytest.raises(ImageError, match="16 bits of colour"):
         _made(source, tmp_path, form)
 
 
@@ -107,7 +107,7 @@ def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
     ("spoil", "problem"),
     [
         (lambda path: path.write_bytes(b""), "it is empty"),
-        (lambda path: path.write_text("text"), "it is not a picture"),
+        (lambda path: path.write_text("text"), "it is not an image"),
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be decoded"),
         (lambda path: Image.new("CMYK", (32, 32)).save(path, format="JPEG"), "its pixels are CMYK"),
         (lambda path: Image.new("RGB", (32, 32)).save(path, format="GIF"), "it is a GIF"),
@@ -119,14 +119,14 @@ def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
 def test_bad_files_are_named_with_their_problem_and_nothing_is_written(tmp_path, spoil, problem):
     source = _source(tmp_path, *draw_pair(1))
     spoil(tmp_path / "b.png")
-    with pytest.raises(PictureError, match=rf"b\.png: .*{problem}"):
+    with pytest.raises(ImageError, match=rf"b\.png: .*{problem}"):
         make_pair(source, "train", tmp_path / "out", PNG)
     assert not list((tmp_path / "out").rglob("*.png"))
 
 
 def test_a_composite_whose_width_does_not_divide_is_mismatched(tmp_path):
     Image.new("RGB", (65, 32)).save(tmp_path / "c.png")
-    with pytest.raises(PictureError, match="width 65 is not divisible by 2 panels"):
+    with pytest.raises(ImageError, match="width 65 is not divisible by 2 panels"):
         make_pair(Source("x", (str(tmp_path / "c.png"),), "", 2, (0, 1)), "train", tmp_path / "out", PNG)
 
 
@@ -148,10 +148,10 @@ def test_a_known_pair_is_believed_only_if_its_bytes_are_right(tmp_path):
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
 
 
-def test_the_hash_survives_size_and_compression_and_tells_pictures_apart(tmp_path):
+def test_the_hash_survives_size_and_compression_and_tells_images_apart(tmp_path):
     ramp = np.linspace(0, 255, 64)[None, :].repeat(64, axis=0)
-    picture = np.dstack([ramp, ramp.T, np.roll(ramp, 20, axis=1)]).astype(np.uint8)
-    image = Image.fromarray(picture)
+    pixels = np.dstack([ramp, ramp.T, np.roll(ramp, 20, axis=1)]).astype(np.uint8)
+    image = Image.fromarray(pixels)
     image.resize((40, 40)).save(tmp_path / "small.jpg", quality=50)
     with Image.open(tmp_path / "small.jpg") as small:
         assert _bits(difference_hash(image), difference_hash(small)) <= 4

@@ -55,8 +55,8 @@ def scene_with(*solids: Solid, hour: float = 0.0, side: float = 1.0) -> Scene:
 def differing(with_solid: Scene, street: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns at which a scene differs from the empty one."""
     empty = with_solid._replace(solids=())
-    pictures = [render(scene, size, street).astype(int) for scene in (with_solid, empty)]
-    return np.nonzero(np.abs(pictures[0] - pictures[1]).max(axis=-1) > 12)
+    images = [render(scene, size, street).astype(int) for scene in (with_solid, empty)]
+    return np.nonzero(np.abs(images[0] - images[1]).max(axis=-1) > 12)
 
 
 def red_block(x: float, y: float, height: float = 5.0) -> Solid:
@@ -64,8 +64,8 @@ def red_block(x: float, y: float, height: float = 5.0) -> Solid:
 
 
 def red_pixels(scene: Scene, street: bool, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    picture = render(scene, size, street).astype(int)
-    return np.nonzero(picture[..., 0] > picture[..., 1] + picture[..., 2])
+    image = render(scene, size, street).astype(int)
+    return np.nonzero(image[..., 0] > image[..., 1] + image[..., 2])
 
 
 @pytest.mark.parametrize("scene", GOLDEN)
@@ -135,11 +135,11 @@ def test_street_view_is_in_perspective():
 def test_nearer_things_hide_farther_ones():
     near = red_block(5.0, 12.0)
     green = block(9.0, 24.0, 0.0, (4.0, 4.0, 4.0), (0.02, 0.8, 0.02))
-    pictures = [render(scene_with(*solids), 64, True) for solids in ((near, green), (green, near), (near,), (green,))]
-    np.testing.assert_array_equal(pictures[0], pictures[1])
+    images = [render(scene_with(*solids), 64, True) for solids in ((near, green), (green, near), (near,), (green,))]
+    np.testing.assert_array_equal(images[0], images[1])
     rows, columns = red_pixels(scene_with(near), True)
-    np.testing.assert_array_equal(pictures[0][rows, columns], pictures[2][rows, columns])
-    assert (pictures[3][rows, columns, 1] > 1.5 * pictures[3][rows, columns, 0]).any()  # there is something to hide
+    np.testing.assert_array_equal(images[0][rows, columns], images[2][rows, columns])
+    assert (images[3][rows, columns, 1] > 1.5 * images[3][rows, columns, 0]).any()  # there is something to hide
 
 
 @pytest.mark.parametrize("hour", [0.0, 1.0])
@@ -173,9 +173,9 @@ def test_mirrored_scene_gives_mirrored_views():
     # Training mirrors pairs, so that must give a scene that could have been drawn. Samples are not mirrored: tolerance.
     left, right = red_block(-8.0, 14.0), red_block(8.0, 14.0)
     for street in (False, True):
-        picture = render(scene_with(left, side=-1.0), 64, street).astype(float)
+        image = render(scene_with(left, side=-1.0), 64, street).astype(float)
         other = render(scene_with(right, side=1.0), 64, street).astype(float)
-        error, unlike = np.abs(picture[:, ::-1] - other).mean(), np.abs(picture - other).mean()
+        error, unlike = np.abs(image[:, ::-1] - other).mean(), np.abs(image - other).mean()
         assert unlike > 2.0
         assert error < 0.2 * unlike
 
@@ -195,15 +195,15 @@ def test_ensure_town_makes_the_promised_files(tmp_path):
     assert folder == cache / "town-v1-32-seed5-test2-train3-val1"
     assert [path.name for path in cache.iterdir()] == [folder.name]
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    pictures = [f"{split}/{index:05d}.png" for split in ("test", "train", "val") for index in range(SMALL[split])]
-    assert files == ["dataset.json", *pictures]
+    images = [f"{split}/{index:05d}.png" for split in ("test", "train", "val") for index in range(SMALL[split])]
+    assert files == ["dataset.json", *images]
     assert progress == [(done, 6) for done in range(1, 7)]
     about = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert about.pop("source")
     expected = {"format": 1, "name": "town", "panels": ["aerial", "street"], "image_size": 32, "splits": SMALL}
     assert about == expected
-    with Image.open(folder / "train" / "00002.png") as picture:
-        assert np.array_equal(np.asarray(picture), np.concatenate(town.draw_scene(5, "train", 2, 32), axis=1))
+    with Image.open(folder / "train" / "00002.png") as image:
+        assert np.array_equal(np.asarray(image), np.concatenate(town.draw_scene(5, "train", 2, 32), axis=1))
 
 
 def test_default_counts_are_not_in_the_name(tmp_path):
@@ -243,12 +243,12 @@ def test_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch, error):
 
 
 def test_removes_what_killed_processes_left(tmp_path):
-    def half_drawn(name: str, hours: float, picture_hours: float) -> Path:
-        picture = tmp_path / name / name / "train" / "00000.png"
-        picture.parent.mkdir(parents=True)
-        picture.write_bytes(b"")
-        for path in (picture, *picture.parents[:3]):  # only the picture may be younger than its folders
-            age = picture_hours if path == picture else hours
+    def half_drawn(name: str, hours: float, image_hours: float) -> Path:
+        image = tmp_path / name / name / "train" / "00000.png"
+        image.parent.mkdir(parents=True)
+        image.write_bytes(b"")
+        for path in (image, *image.parents[:3]):  # only the image may be younger than its folders
+            age = image_hours if path == image else hours
             os.utime(path, (time.time() - age * 3600.0,) * 2)
         return tmp_path / name
 
