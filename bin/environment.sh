@@ -20,7 +20,8 @@ find_python() {
 # ensure_environment [EXTRA]: installs this clone, with an extra if one is named, unless just that is installed already.
 ensure_environment() {
     local extra="${1:-}" python state stamp
-    state="$(cat "$root/requirements.txt" "$root/setup.py" | cksum)"
+    # With the clone's place: its commands name it, so a clone that was moved is installed again.
+    state="$(echo "$root" | cat - "$root/requirements.txt" "$root/setup.py" | cksum)"
     stamp="$venv/.p2p_keras${extra:+-$extra}"
     if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
         return

@@ -4,9 +4,12 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import copy
 import dataclasses
 import http.server
 import io
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -14,7 +17,10 @@ import tarfile
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +28,11 @@ import tensorflow as tf
 from PIL import Image
 
 from p2p_keras.config import TrainConfig
+from p2p_keras.data.pairs import Reading
 from p2p_keras.data.prepare import sources, splits
 from p2p_keras.data.prepare.run import Outcome, prepare
 from p2p_keras.data.prepare.stack import Form
+from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
@@ -35,10 +43,84 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+# What a script starts in the background ignores Ctrl-C, and hands that on to all that it starts itself. The commands
+# under test must not.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
-@pytest.fixture
+ROOT = Path(__file__).parents[1]
+READING = Reading(image_size=32)  # the drawn pairs as they are: two panels, left to right
+# Whoever waits for something gives up after so long. It is never what a test measures, only the end of one that hangs,
+# so it is long enough for any loaded machine.
+DEADLINE_SECS = 600
+_PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+
+
+@pytest.fixture(scope="session")
 def one_device() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def quiet(line: str) -> None:
+    """A `report` that nobody reads."""
+
+
+def raise_(error: BaseException) -> None:
+    """For lambdas."""
+    raise error
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen | None = None) -> None:
+    """Waits until something is so; fails if the process that is to bring it about ends before."""
+    end = time.monotonic() + DEADLINE_SECS
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def at_once(*works: Callable[[], object]) -> list:
+    """Runs functions side by side, each in a thread of its own; what each returned or raised, in their order."""
+    results: list[Any] = [None] * len(works)
+
+    def run(number: int) -> None:
+        try:
+            results[number] = works[number]()
+        except BaseException as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,), daemon=True) for number in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_SECS)
+        assert not thread.is_alive()
+    return results
+
+
+def start_command(name: str, *flags: str, **options) -> subprocess.Popen:
+    """Starts `p2p-NAME` in a process of its own, as a user does."""
+    return subprocess.Popen([sys.executable, "-m", f"p2p_keras.cli.{name}", *flags], **{**_PIPES, **options})
+
+
+def run_command(name: str, *flags: str, **options) -> subprocess.CompletedProcess:
+    """The same to its end."""
+    command = [sys.executable, "-m", f"p2p_keras.cli.{name}", *flags]
+    return subprocess.run(command, **{**_PIPES, **options}, timeout=DEADLINE_SECS, check=False)
+
+
+def call_command(command: ModuleType, *flags: str) -> int | None:
+    """A command of `p2p_keras.cli` in this process, where things can be put in its way; its exit status."""
+    values = copy.deepcopy(command.FLAGS)
+    values(["p2p", *flags])
+    return command.main(values)
+
+
+def assert_refused(done: subprocess.CompletedProcess, *words: str) -> None:
+    """A user's mistake: exit status 2, and one line on stderr that says it in these words."""
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+    for word in words:
+        assert word in done.stderr
 
 
 def draw_pair(index: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +131,41 @@ def draw_pair(index: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
     first = np.zeros((size, size, 3), np.uint8)
     first[top : top + size // 2, left : left + size // 2] = colour
     return first, 255 - first
+
+
+def negative(image: tf.Tensor) -> tf.Tensor:
+    """What makes of every drawn pair's first image the second: a perfect generator."""
+    return -image
+
+
+def draw_levels(kind: Kind, *shape: int) -> np.ndarray:
+    """Noise of a kind's levels or classes, as its files hold it: (*shape, depth)."""
+    top = kind.channels if kind.labels else kind.levels + 1
+    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
+
+
+def cell(sheet: np.ndarray, row: int, column: int, size: int = 32, captions: bool = False) -> np.ndarray:
+    """One image of a sheet (`images.sheets.grid`), which shows those of under 128 pixels enlarged to that."""
+    top, left, zoom = 20 + row * (150 if captions else 130), 2 + column * 130, 128 // size
+    shown = sheet[top : top + 128, left : left + 128]
+    image = shown[::zoom, ::zoom]
+    np.testing.assert_array_equal(shown, image.repeat(zoom, axis=0).repeat(zoom, axis=1))
+    return image
+
+
+def as_file(image: np.ndarray | Image.Image, form: str = "PNG", **options) -> bytes:
+    """An image's file as Pillow writes it."""
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def write_bomb(path: Path) -> None:
+    """A PNG whose header claims 13000x13000 pixels and whose body is that of a small one."""
+    content = bytearray(as_file(Image.new("RGB", (32, 32))))
+    content[16:24] = (13000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
 
 
 def write_pairs(folder: Path, count: int, size: int = 32, first_index: int = 0) -> None:
@@ -92,6 +209,16 @@ def pairs_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder, by its path beneath it: name -> content."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def small_config(data: Path, **settings) -> TrainConfig:
     """A run that takes seconds: of 12 pairs in batches of 4, so three steps an epoch."""
     small = {
@@ -105,15 +232,60 @@ def small_config(data: Path, **settings) -> TrainConfig:
     return TrainConfig(**{**small, "data_dir": str(data), **settings})
 
 
+_shared: dict[Path, dict] = {}  # folders that several tests look at, and what they held
+
+
+def share(folder: Path) -> Path:
+    """Every test from now on that writes to the folder fails; for fixtures whose result several tests look at."""
+    _shared[folder] = _state(folder)
+    return folder
+
+
+def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """All that is in a folder, with what changes when it is written to: a file's number, size and time, a folder's."""
+    paths = [folder, *folder.rglob("*")]
+    return {
+        str(path): (about.st_ino, about.st_size, about.st_mtime_ns)
+        for path, about in ((path, path.stat()) for path in paths)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _shared_folders_stay_as_they_were():
+    yield
+    for folder, before in _shared.items():
+        after = _state(folder)
+        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+        _shared[folder] = after  # so that only the test that wrote is told
+        assert not changed, "this test wrote to a folder that others share; let it take a copy"
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> tuple[Path, Path, list[str]]:
+def finished(tmp_path_factory, one_device) -> tuple[Path, Path, list[str]]:
     """A run of two epochs that nothing interrupted, not to be written to: its folder, its data, what it reported."""
     data = tmp_path_factory.mktemp("pairs")
     write_pairs(data / "train", 12)
     write_pairs(data / "val", 3, first_index=100)
     workdir, told = tmp_path_factory.mktemp("run"), []
-    assert train(small_config(data), workdir, tf.distribute.MirroredStrategy(["CPU:0"]), told.append) is None
-    return workdir, data, told
+    assert train(small_config(data), workdir, one_device, told.append) is None
+    return share(workdir), share(data), told
+
+
+@pytest.fixture
+def finished_copy(finished, tmp_path) -> Path:
+    """A copy of that run to be written to; its data is still the shared one."""
+    return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def read_events(folder: Path) -> dict[str, list[tuple[int, Any]]]:
+    """What TensorBoard would find: of each tag the steps and values, as they were written."""
+    found: dict[str, list] = {}
+    for path in sorted(folder.glob("events*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value))
+    return found
 
 
 def checkpoint_values(workdir: Path, step: int) -> dict[str, np.ndarray]:
@@ -172,11 +344,6 @@ def run_prepare(*flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "p2p_keras.cli.prepare", *flags], capture_output=True, text=True, check=False
     )
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """All files of a folder and those beneath it, by their paths."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 class Killed(BaseException):
@@ -241,7 +408,7 @@ class Page:
         ranges: Whether it knows Range; `blindly` even if If-Range names something else.
         content_range: Told instead of the right one.
         cuts: After how many bytes the connections end, one after the other; then they end no more.
-        delay_secs: Waits so long before the content.
+        gate: Waits for it before the content.
         stalls_at: Sends no more than so many bytes, but does not hang up before the other side does.
     """
 
@@ -254,7 +421,7 @@ class Page:
     blindly: bool = False
     content_range: str | None = None
     cuts: list[int] = dataclasses.field(default_factory=list)
-    delay_secs: float = 0
+    gate: threading.Event | None = None
     stalls_at: int | None = None
 
     def serve(self, handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -274,7 +441,8 @@ class Page:
             if value:
                 handler.send_header(name, value)
         handler.end_headers()
-        time.sleep(self.delay_secs)
+        if self.gate:
+            self.gate.wait(DEADLINE_SECS)
         handler.wfile.write(body[: self.cuts.pop(0)] if self.cuts else body[: self.stalls_at])
         if self.stalls_at:
             handler.connection.recv(1)

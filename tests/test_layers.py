@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-PACKAGE = Path(__file__).parents[1] / "p2p_keras"
+TESTS = Path(__file__).parent
+PACKAGE = ROOT / "p2p_keras"
 
 # From top to bottom: a room imports from those below it, and from itself. `__init__` is the package's own.
 FLOORS = [
@@ -53,7 +55,8 @@ def _imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            module = "." * node.level + (node.module or "")
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return found
 
 
@@ -73,11 +76,36 @@ def test_every_room_has_a_floor():
     assert {_room(module) for module in _modules()} == set.union(*FLOORS)
 
 
-@pytest.mark.parametrize("module", sorted(_modules()))
-def test_arrows_go_down_only(module):
-    for other in _own_imports(_modules()[module]):
-        if _room(other) != _room(module) and not {(_room(module), other), (_room(module), _room(other))} & SIDEWAYS:
-            assert _floor(other) > _floor(module), f"{module} imports {other}"
+def _wrong_arrows(arrows: dict[str, set[str]]) -> list[str]:
+    """Of what each module imports, what does not lie on a floor below its own."""
+    return [
+        f"{module} imports {other}"
+        for module, others in sorted(arrows.items())
+        for other in sorted(others)
+        if _room(other) != _room(module)
+        and not {(_room(module), other), (_room(module), _room(other))} & SIDEWAYS
+        and _floor(other) <= _floor(module)
+    ]
+
+
+def test_arrows_go_down_only():
+    assert _wrong_arrows({module: _own_imports(path) for module, path in _modules().items()}) == []
+
+
+def test_wrong_arrows_are_noticed(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "from p2p_keras.cli import eval\n\ndef f():\n    import p2p_keras.training.step\n    from .. import losses\n"
+    )
+    assert _own_imports(tmp_path / "a.py") == {"cli", "cli.eval", "training.step"}
+    assert ".." in _imports(tmp_path / "a.py")
+    arrows = {"data.check": {"training.step", "data.pairs", "images.kinds"}, "metrics.paired": {"images.codec"}}
+    assert _wrong_arrows(arrows) == ["data.check imports training.step", "metrics.paired imports images.codec"]
+
+
+def test_imports_are_absolute():
+    """So that those above see all of them."""
+    relative = {module for module, path in _modules().items() if any(n.startswith(".") for n in _imports(path))}
+    assert relative == set()
 
 
 def test_no_two_modules_import_each_other():
@@ -109,25 +137,47 @@ def test_a_library_has_one_door(library, allowed):
     assert {module if module in allowed else _room(module) for module in users} == allowed
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "p2p_keras",
-        "p2p_keras.config",
-        "p2p_keras.cli.train",
-        "p2p_keras.cli.eval",
-        "p2p_keras.cli.export",
-        "p2p_keras.cli.translate",
-        "p2p_keras.cli.prepare",
-        "p2p_keras.data.prepare.run",
-        "p2p_keras.data.archives",
-        "p2p_keras.data.pairs",
-        "p2p_keras.data.town",
-    ],
-)
-def test_light_modules_load_without_tensorflow(module):
-    code = f"import sys, {module}; sys.exit(bool({{'tensorflow', 'matplotlib', 'tensorflow_gan'}} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=False).returncode == 0
+LIGHT = [
+    "p2p_keras",
+    "p2p_keras.config",
+    "p2p_keras.data.pairs",
+    "p2p_keras.data.archives",
+    "p2p_keras.data.town",
+    "p2p_keras.data.prepare.run",
+    "p2p_keras.cli.prepare",
+    "p2p_keras.cli.train",
+    "p2p_keras.cli.eval",
+    "p2p_keras.cli.export",
+    "p2p_keras.cli.translate",
+]
+
+
+def test_light_modules_load_without_tensorflow():
+    """So that `--help` and a typo don't wait for it, and workers of p2p-prepare stay small."""
+    code = """
+import importlib, sys
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan"):
+        if heavy in sys.modules:
+            sys.exit(f"{module} loads {heavy}")
+"""
+    done = subprocess.run([sys.executable, "-c", code, *LIGHT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_tests_share_is_in_conftest_once():
+    known = {}
+    for path in sorted(TESTS.rglob("*.py")):
+        assert not [name for name in _imports(path) if ".test_" in f".{name}"], path
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.decorator_list:  # without fixtures
+                if ast.get_docstring(node) and len(node.body) > 1:
+                    del node.body[0]
+                name, node.name = node.name, ""
+                content = ast.dump(node)
+                assert content not in known, f"{path}: {name} is {known[content]}"
+                known[content] = f"{name} of {path}"
 
 
 def test_no_pickle_no_lambda_layer_no_load_model():

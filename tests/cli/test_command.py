@@ -1,16 +1,16 @@
 import errno
 import os
-import subprocess
 import sys
 
 import pytest
 from absl import flags
+from conftest import raise_, run_command
 
 from p2p_keras.cli import command
 from p2p_keras.errors import UserError
 
 
-def _run(main, monkeypatch, *arguments):
+def _status(main, monkeypatch, *arguments):
     values = flags.FlagValues()
     flags.DEFINE_integer("batch_size", None, "Pairs per step.", flag_values=values)
     monkeypatch.setattr(sys, "argv", ["p2p-some", *arguments])
@@ -19,13 +19,9 @@ def _run(main, monkeypatch, *arguments):
     return end.value.code
 
 
-def _raise(error):
-    raise error
-
-
 def test_flags_reach_the_command_and_its_status_is_the_process(monkeypatch):
-    assert _run(lambda values: values["batch_size"].value, monkeypatch, "--batch_size=130") == 130
-    assert _run(lambda values: None, monkeypatch) is None
+    assert _status(lambda values: values["batch_size"].value, monkeypatch, "--batch_size=130") == 130
+    assert _status(lambda values: None, monkeypatch) is None
 
 
 @pytest.mark.parametrize(
@@ -40,12 +36,12 @@ def test_flags_reach_the_command_and_its_status_is_the_process(monkeypatch):
     ],
 )
 def test_trouble_is_one_line_and_status_2(monkeypatch, capsys, error, line):
-    assert _run(lambda values: _raise(error), monkeypatch) == 2
+    assert _status(lambda values: raise_(error), monkeypatch) == 2
     assert capsys.readouterr() == ("", line)
 
 
 def test_ctrl_c_before_the_work_is_status_130_without_a_traceback(monkeypatch, capsys):
-    assert _run(lambda values: _raise(KeyboardInterrupt()), monkeypatch) == 130
+    assert _status(lambda values: raise_(KeyboardInterrupt()), monkeypatch) == 130
     assert capsys.readouterr().err.count("\n") == 2
 
 
@@ -74,7 +70,6 @@ def test_what_tensorflow_says_at_its_start_is_kept_for_a_failure(monkeypatch, ca
 def test_a_reader_that_has_gone_is_no_trouble():
     read, write = os.pipe()
     os.close(read)
-    command_line = [sys.executable, "-m", "p2p_keras.cli.prepare", "--help"]
-    done = subprocess.run(command_line, stdout=write, stderr=subprocess.PIPE, check=False)
+    done = run_command("prepare", "--help", stdout=write)
     os.close(write)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (done.returncode, done.stderr) == (141, "")

@@ -1,60 +1,38 @@
 """The commands as a user meets them: in processes of their own."""
 
-import copy
 import json
 import random
 import re
 import resource
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from conftest import assert_same_end, write_pairs
+from conftest import (
+    DEADLINE_SECS,
+    assert_refused,
+    assert_same_end,
+    call_command,
+    run_command,
+    start_command,
+    wait_for,
+    write_pairs,
+)
 
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.errors import UserError
 from p2p_keras.metrics import inception
 from p2p_keras.workdir.checkpoints import find_problem
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filters=4", "--precision=float32"]
 
 
-def _command(*flags, **options):
-    return subprocess.Popen(
-        [sys.executable, "-m", "p2p_keras.cli.train", *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def _run(*flags, **options):
-    process = _command(*flags, **options)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def _wait_for(condition, process, secs=120):
-    deadline = time.monotonic() + secs
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_help_is_documentation():
-    status, out, err = _run("--help")
-    assert (status, err) == (0, "")
+    done = run_command("train", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
     for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default: 0.0002"):
-        assert word in out
-    assert max(map(len, out.splitlines())) <= 120
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
 
 
 @pytest.mark.parametrize(
@@ -70,12 +48,9 @@ def test_help_is_documentation():
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(flags, words, tmp_path):
-    status, out, err = _run(*flags, "--workdir=" + str(tmp_path / "run"))
-    assert status == 2
-    assert out == ""
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
+    done = run_command("train", *flags, f"--workdir={tmp_path / 'run'}")
+    assert_refused(done, *words)
+    assert done.stdout == ""
 
 
 def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path):
@@ -90,36 +65,38 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
         "--keep_checkpoints=2",
         "--samples_every_epochs=10",
     ]
-    status, out, err = _run(*flags, f"--workdir={tmp_path / 'whole'}")
-    assert (status, err) == (0, "")
-    assert "epoch 60/60" in out
+    done = run_command("train", *flags, f"--workdir={tmp_path / 'whole'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "epoch 60/60" in done.stdout
 
-    broken = tmp_path / "broken"
+    broken, killed = tmp_path / "broken", 0
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed of the moments: {seed}")  # shown when the test fails
     moments = random.Random(seed)
     for _ in range(2):
         before = set(broken.glob("checkpoints/step_*"))
-        process = _command(*flags, f"--workdir={broken}")
-        _wait_for(lambda: set(broken.glob("checkpoints/step_*")) - before, process)  # noqa: B023  called at once
+        process = start_command("train", *flags, f"--workdir={broken}")
+        wait_for(lambda: set(broken.glob("checkpoints/step_*")) - before, process)  # noqa: B023  called at once
         time.sleep(moments.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL
-    status, out, err = _run(*flags, f"--workdir={broken}")
-    assert (status, err) == (0, "")
+        process.kill()
+        process.communicate(timeout=DEADLINE_SECS)
+        killed += process.returncode == -signal.SIGKILL  # unless it was quicker, and through
+    assert killed
+    done = run_command("train", *flags, f"--workdir={broken}")
+    assert (done.returncode, done.stderr) == (0, "")
     assert_same_end(tmp_path / "whole", broken, 180)
 
 
 def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
     write_pairs(tmp_path / "data" / "train", 12)
     workdir = tmp_path / "run"
-    process = _command(*SMALL, f"--data_dir={tmp_path / 'data'}", "--epochs=100000", f"--workdir={workdir}")
+    flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", "--epochs=100000", f"--workdir={workdir}"]
+    process = start_command("train", *flags)
     for line in process.stdout:
         if line.startswith("epoch 2/"):
             process.send_signal(signal.SIGINT)
             break
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=DEADLINE_SECS)
     assert process.returncode == 128 + signal.SIGINT
     assert err == ""
     assert "Stopped at step" in out
@@ -129,10 +106,8 @@ def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
 def test_an_unwritable_workdir_is_one_line(tmp_path):
     write_pairs(tmp_path / "data" / "train", 12)
     (tmp_path / "file").write_text("")
-    status, _, err = _run(*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'file' / 'run'}")
-    assert status == 2
-    assert err.count("\n") == 1
-    assert "--workdir" in err
+    flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'file' / 'run'}"]
+    assert_refused(run_command("train", *flags), "--workdir")
 
 
 def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_path):
@@ -141,10 +116,10 @@ def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_pat
     checkpoints = tmp_path / "run" / "checkpoints"
     flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"]
     often = ["--checkpoint_every_steps=20", "--keep_checkpoints=0", "--samples_every_epochs=100000"]
-    process = _command(*flags, "--epochs=100000", *often)
-    _wait_for(lambda: list(checkpoints.glob("step_*")), process)
+    process = start_command("train", *flags, "--epochs=100000", *often)
+    wait_for(lambda: list(checkpoints.glob("step_*")), process)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000))
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=DEADLINE_SECS)
     assert process.returncode == 2
     assert err.count("\n") == 1
     kept = sorted(path.name for path in checkpoints.iterdir())
@@ -157,25 +132,24 @@ def _evaluate(monkeypatch, tmp_path, *flags) -> int:
     """p2p-eval in this process, where the network's known places can be taken away."""
     monkeypatch.setattr(inception, "KNOWN_PLACES", ("http://127.0.0.1:1/inception.tgz",))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    values = copy.deepcopy(eval_command.FLAGS)
-    values(["p2p-eval", *flags])
-    return eval_command.main(values)
+    return call_command(eval_command, *flags)
 
 
-def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(finished, tmp_path, monkeypatch, capfd):
-    run = shutil.copytree(finished[0], tmp_path / "run")
-    assert _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val") == 0
+def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(
+    finished_copy, tmp_path, monkeypatch, capfd
+):
+    assert _evaluate(monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val") == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0] == f"{run}: AtoB, 3 images of val/"
+    assert lines[0] == f"{finished_copy}: AtoB, 3 images of val/"
     assert lines[1].split() == ["step", "epoch", "L1", "PSNR", "SSIM", "SD", "PSNR(xv)", "SD(xv)"]
     (absent,) = [line for line in lines if line.startswith("Absent: fid, kid, inception_score: ")]
     assert "Connection refused (127.0.0.1:1)" in absent
     assert absent.endswith("elsewhere and give it with --inception=FILE.")
-    (record,) = json.loads((run / "eval" / "val" / "metrics.json").read_text())["records"]
+    (record,) = json.loads((finished_copy / "eval" / "val" / "metrics.json").read_text())["records"]
     assert set(record["metrics"]) >= {"l1", "psnr", "ssim", "crossview_psnr"}
     assert not set(record["metrics"]) & {"fid", "kid"}
     assert "Connection refused" in record["absent"]["fid"]
-    assert {path.name for path in (run / "eval" / "val").iterdir() if path.suffix} == {
+    assert {path.name for path in (finished_copy / "eval" / "val").iterdir() if path.suffix} == {
         "metrics.json",
         "per_image.csv",
         "curves.png",
@@ -183,13 +157,14 @@ def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(
     }
 
 
-def test_where_the_extractor_is_required_nothing_is_scored_without(finished, tmp_path, monkeypatch):
-    run = shutil.copytree(finished[0], tmp_path / "run")
+def test_where_the_extractor_is_required_nothing_is_scored_without(finished_copy, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="Connection refused"):
-        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", "--require_inception")
+        _evaluate(monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val", "--require_inception")
     with pytest.raises(UserError, match="there is no such file"):
-        _evaluate(monkeypatch, tmp_path, f"--workdir={run}", "--split=val", f"--inception={tmp_path / 'none'}")
-    assert not (run / "eval" / "val" / "metrics.json").exists()
+        _evaluate(
+            monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val", f"--inception={tmp_path / 'none'}"
+        )
+    assert not (finished_copy / "eval" / "val" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -203,9 +178,4 @@ def test_where_the_extractor_is_required_nothing_is_scored_without(finished, tmp
     ],
 )
 def test_p2p_eval_says_what_is_wrong_in_one_line(flags, words):
-    process = subprocess.run(
-        [sys.executable, "-m", "p2p_keras.cli.eval", *flags], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 2
-    assert words in process.stderr
-    assert process.stderr.count("\n") == 1
+    assert_refused(run_command("eval", *flags), words)

@@ -102,7 +102,7 @@ def test_both_dayton_composites_come_out_the_right_way_round(shared_data, tmp_pa
         np.testing.assert_allclose((aerial[0] + 1) * 127.5, composite[:, left : left + 256], atol=1e-3)
 
 
-def _folders(root, pattern, panels=("A", "B"), splits=(("train", 3), ("test", 1))):
+def _write_layout(root, pattern, panels=("A", "B"), splits=(("train", 3), ("test", 1))):
     for split, count in splits:
         for number, panel in enumerate(panels):
             folder = root / pattern.format(panel=panel, split=split) / "deep"
@@ -113,7 +113,7 @@ def _folders(root, pattern, panels=("A", "B"), splits=(("train", 3), ("test", 1)
 
 @pytest.mark.parametrize("pattern", ["{panel}/{split}", "{split}/{panel}", "{split}_{panel}", "{split}{panel}"])
 def test_a_folder_for_each_panel_is_trainable_as_it_is(tmp_path, pattern):
-    _folders(tmp_path, pattern)
+    _write_layout(tmp_path, pattern)
     if pattern != "{split}/{panel}":
         (tmp_path / pattern.format(panel="A", split="train") / "alone.jpg").write_bytes(b"")
     pairs = find_pairs(tmp_path)
@@ -131,7 +131,7 @@ def test_a_folder_for_each_panel_is_trainable_as_it_is(tmp_path, pattern):
 
 
 def test_folders_may_have_the_panels_names(tmp_path):
-    _folders(tmp_path, "{panel}/{split}", ("street", "aerial"))
+    _write_layout(tmp_path, "{panel}/{split}", ("street", "aerial"))
     with pytest.raises(UserError, match="--panels names other folders than A and B"):
         find_pairs(tmp_path)
     pairs = find_pairs(tmp_path, ("street", "aerial"))

@@ -1,19 +1,28 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_pair
+from conftest import READING, draw_pair
 from PIL import Image
 
 from p2p_keras.data import pipeline
 from p2p_keras.data.pairs import Files, Reading, find_pairs
 from p2p_keras.images.kinds import Kind
 
-READING = Reading(image_size=32)
-
 
 def _batches(pairs_dir, first=0, last=6, batch_size=4, seed=3):
     files = find_pairs(pairs_dir).files("train")
     return list(pipeline.training_dataset(files, READING, batch_size, seed, first, last).as_numpy_iterator())
+
+
+def _numbered(folder, count):
+    """Pairs whose images tell their number: plain, of level 10 times that."""
+    for i in range(count):
+        Image.new("RGB", (64, 32), (10 * i,) * 3).save(folder / f"{i}.png")
+    return Files([(str(folder / f"{i}.png"),) for i in range(count)])
+
+
+def _numbers(batch):
+    return np.rint((batch[0][:, 0, 0, 0] + 1) * 127.5 / 10).astype(int)
 
 
 @pytest.mark.parametrize(("size", "load"), [(32, 36), (64, 72), (128, 143), (256, 286), (512, 572)])
@@ -30,15 +39,11 @@ def test_a_run_that_starts_later_sees_what_it_would_have_seen(pairs_dir):
 
 
 def test_each_epoch_is_another_permutation_and_the_seed_decides_it(tmp_path):
-    paths = []
-    for i in range(12):  # plain panels of level 10 i: the image tells its number
-        paths.append((str(tmp_path / f"{i}.png"),))
-        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
+    files = _numbered(tmp_path, 12)
 
     def order(seed):
-        dataset = pipeline.training_dataset(Files(paths), READING, 4, seed, 0, 9)
-        levels = [np.rint((batch[0][:, 0, 0, 0] + 1) * 127.5 / 10).astype(int) for batch in dataset.as_numpy_iterator()]
-        return np.concatenate(levels).reshape(3, 12)
+        dataset = pipeline.training_dataset(files, READING, 4, seed, 0, 9)
+        return np.concatenate([_numbers(batch) for batch in dataset.as_numpy_iterator()]).reshape(3, 12)
 
     epochs = order(3)
     for epoch in epochs:
@@ -48,12 +53,8 @@ def test_each_epoch_is_another_permutation_and_the_seed_decides_it(tmp_path):
 
 
 def test_what_does_not_fill_a_batch_is_left_out_of_its_epoch_only(tmp_path):
-    paths = []
-    for i in range(5):
-        paths.append((str(tmp_path / f"{i}.png"),))
-        Image.new("RGB", (64, 32), (10 * i,) * 3).save(paths[-1][0])
-    dataset = pipeline.training_dataset(Files(paths), READING, 4, 0, 0, 20)
-    epochs = [set(np.rint((b[0][:, 0, 0, 0] + 1) * 12.75).astype(int)) for b in dataset.as_numpy_iterator()]
+    dataset = pipeline.training_dataset(_numbered(tmp_path, 5), READING, 4, 0, 0, 20)
+    epochs = [set(_numbers(batch)) for batch in dataset.as_numpy_iterator()]
     assert all(len(epoch) == 4 for epoch in epochs)
     assert set.union(*epochs) == set(range(5))
 
@@ -67,6 +68,17 @@ def test_shapes_ranges_and_distinct_noise_seeds(pairs_dir):
         assert target_image.max() <= 1
         assert noise_seed.shape == (4, 2)
     assert len({tuple(seed) for batch in batches for seed in batch[2]}) == 24
+
+
+def test_order_and_noise_are_golden(tmp_path):
+    """A run that an older version began goes on with the pairs and the noise that it would have had."""
+    dataset = pipeline.training_dataset(
+        _numbered(tmp_path, 5), READING, batch_size=2, seed=3, first_step=0, last_step=4
+    )
+    batches = list(dataset.as_numpy_iterator())
+    assert [_numbers(batch).tolist() for batch in batches] == [[4, 1], [0, 3], [4, 3], [0, 1]]
+    noise_seeds = [seed.tolist() for batch in batches for seed in batch[2]]
+    assert noise_seeds == [[1726154704, position] for position in range(8)]
 
 
 def test_both_images_get_the_same_draw(pairs_dir):

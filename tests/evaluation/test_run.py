@@ -1,34 +1,30 @@
+import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
-from conftest import Eye, draw_pair, small_config, write_pairs
+from conftest import Eye, cell, draw_pair, quiet, small_config, write_pairs
 from PIL import Image
 
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import draw_curves, evaluate, open_run
-from p2p_keras.images import codec
+from p2p_keras.images import charts, codec
 from p2p_keras.models import make_inference
 from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir import checkpoints
 
 
 @pytest.fixture
-def run_dir(finished, tmp_path):
+def run_dir(finished_copy):
     """A copy of a finished run, with its one checkpoint twice, so that there is a curve."""
-    workdir = shutil.copytree(finished[0], tmp_path / "run")
-    steps = workdir / "checkpoints"
+    steps = finished_copy / "checkpoints"
     shutil.copytree(checkpoints.path_of(steps, 6), checkpoints.path_of(steps, 3))
-    return workdir
-
-
-def _quiet(line: str) -> None:
-    pass
+    return finished_copy
 
 
 def test_it_writes_numbers_curves_sheet_and_images(run_dir, finished):
-    run = open_run(run_dir, split="val", which="all", report=_quiet)
+    run = open_run(run_dir, split="val", which="all", report=quiet)
     eye = Eye()
     records = evaluate(run, eye.extractor, batch_size=2, save_images=True)
     assert eye.seen == 9  # three targets once, three generated images at two checkpoints
@@ -52,12 +48,30 @@ def test_it_writes_numbers_curves_sheet_and_images(run_dir, finished):
         row = next(r for r in (folder / "per_image.csv").read_text().splitlines() if r.startswith(f"6,{name}.png,"))
         assert float(row.split(",")[2]) == pytest.approx(l1, rel=1e-5)  # six digits are written
     assert (folder / "curves.png").exists()
-    with Image.open(folder / "sheet.png") as sheet:
-        assert sheet.height > 3 * 128  # three pairs, enlarged to 128
+
+
+def test_the_sheet_shows_the_best_first_and_the_worst_last(run_dir):
+    run = open_run(run_dir, split="train", report=quiet)
+    evaluate(run, None, "none", save_images=True)
+    folder = run_dir / "eval" / "train"
+    with open(folder / "per_image.csv", newline="") as file:
+        l1 = {row["name"]: float(row["l1"]) for row in csv.DictReader(file)}
+    order = sorted(l1, key=l1.get)
+    assert len(set(l1.values())) == 12
+    with Image.open(folder / "sheet.png") as image:
+        sheet = np.asarray(image)
+    assert len(sheet) == 20 + 9 * 150
+    for row, name in enumerate([*order[:3], *order[4:7], *order[9:]]):  # best, median, worst
+        input_image, target_image = draw_pair(int(name.removesuffix(".png")))
+        np.testing.assert_array_equal(cell(sheet, row, 0, captions=True), input_image)
+        np.testing.assert_array_equal(cell(sheet, row, 1, captions=True), target_image)
+        with Image.open(folder / "images" / "step_00000006" / name) as image:
+            # In a batch of another size the convolutions may add up in another order.
+            assert np.abs(cell(sheet, row, 2, captions=True) - np.asarray(image).astype(int)).max() <= 1
 
 
 def test_images_are_generated_by_the_inference_contract(run_dir, finished):
-    evaluate(open_run(run_dir, split="val", report=_quiet), None, "none", save_images=True)
+    evaluate(open_run(run_dir, split="val", report=quiet), None, "none", save_images=True)
     generator = build_generator(small_config(finished[1]))
     checkpoints.restore_generator(generator, checkpoints.path_of(run_dir / "checkpoints", 6))
     first = (draw_pair(101)[0] / 127.5 - 1).astype(np.float32)
@@ -68,7 +82,7 @@ def test_images_are_generated_by_the_inference_contract(run_dir, finished):
 
 
 def test_the_batch_size_changes_no_number(run_dir):
-    run = open_run(run_dir, split="train", report=_quiet)
+    run = open_run(run_dir, split="train", report=quiet)
     one, other = (evaluate(run, Eye().extractor, batch_size=size)[0]["metrics"] for size in (5, 12))
     for name, value in one.items():
         # As above: single levels of single pixels, of 12 images of 3072 values.
@@ -78,44 +92,46 @@ def test_the_batch_size_changes_no_number(run_dir):
 def test_another_data_set_by_its_own_panels(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 4, first_index=500)
     (tmp_path / "other" / "dataset.json").write_text('{"panels": ["left", "right"]}')
-    run = open_run(run_dir, tmp_path / "other", report=_quiet)
+    run = open_run(run_dir, tmp_path / "other", report=quiet)
     assert run.config.panels == ("left", "right")
     assert evaluate(run, None, "none")[0]["count"] == 4
-    assert open_run(run_dir, tmp_path / "other", limit=2, report=_quiet).pairs.names == ("000.png", "002.png")
+    assert open_run(run_dir, tmp_path / "other", limit=2, report=quiet).pairs.names == ("000.png", "002.png")
 
 
 def test_names_that_differ_in_their_extension_only_are_both_kept(run_dir, tmp_path):
     folder = tmp_path / "other" / "test" / "deep"
     write_pairs(folder, 2)
     Image.open(folder / "000.png").save(folder / "000.jpg")
-    evaluate(open_run(run_dir, tmp_path / "other", report=_quiet), None, "none", save_images=True)
+    evaluate(open_run(run_dir, tmp_path / "other", report=quiet), None, "none", save_images=True)
     written = (run_dir / "eval" / "test" / "images" / "step_00000006").rglob("*.*")
     assert sorted(path.name for path in written) == ["000.jpg.png", "000.png.png", "001.png"]
 
 
-def test_two_runs_share_a_chart(run_dir, tmp_path):
-    other = shutil.copytree(run_dir, tmp_path / "other_run")
-    runs = [open_run(folder, split="val", which="all", report=_quiet) for folder in (run_dir, other)]
-    newest = [evaluate(run, None, "none")[-1] for run in runs]
-    paths = draw_curves(runs, newest)
+def test_two_runs_share_a_chart(run_dir, tmp_path, monkeypatch):
+    other, drawn = shutil.copytree(run_dir, tmp_path / "other_run"), []
+    monkeypatch.setattr(charts, "metric_curves", lambda curves, path: drawn.append((curves, path)))
+    runs = [open_run(folder, split="val", which="all", report=quiet) for folder in (run_dir, other)]
+    records = [evaluate(run, None, "none") for run in runs]
+    paths = draw_curves(runs, [records[0][0], records[1][1]])  # which record of a run is given does not matter
     assert paths == [folder / "eval" / "val" / "curves.png" for folder in (run_dir, other)]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
+    curves = json.loads(json.dumps({"AtoB": records[0], "AtoB (other_run)": records[1]}))
+    assert drawn == [(curves, path) for path in paths]
 
 
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):
     with pytest.raises(UserError, match=r"must hold a folder test/ .* holds train, val"):
-        open_run(run_dir, report=_quiet)
+        open_run(run_dir, report=quiet)
     with pytest.raises(UserError, match=r"--checkpoint is latest, best, all or a step. Received: 5. This run has 3, 6"):
-        open_run(run_dir, split="val", which="5", report=_quiet)
+        open_run(run_dir, split="val", which="5", report=quiet)
     config = json.loads((run_dir / "config.json").read_text())
     config["config"]["data_dir"] = str(tmp_path / "gone")
     (run_dir / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"gone, which is not there. Say where: --data_dir=DATA"):
-        open_run(run_dir, split="val", report=_quiet)
+        open_run(run_dir, split="val", report=quiet)
 
 
 def test_files_that_cannot_be_read_are_left_out_only_if_the_run_said_so(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 2)
     (tmp_path / "other" / "test" / "bad.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"bad\.png: it is not an image"):
-        open_run(run_dir, tmp_path / "other", report=_quiet)
+        open_run(run_dir, tmp_path / "other", report=quiet)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Eye, write_pairs
+from conftest import READING, Eye, negative, write_pairs
 
 from p2p_keras.data.pairs import Reading, find_pairs
 from p2p_keras.data.pipeline import inference_dataset
@@ -14,18 +14,12 @@ from p2p_keras.images import codec
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.metrics import distribution
 
-READING = Reading(image_size=32)  # two panels, left to right
 SWAPPED = READING._replace(input_panel=1, target_panel=0)
 
 
 @pytest.fixture
 def split(pairs_dir) -> scoring.Split:
     return scoring.take_split(find_pairs(pairs_dir), READING, "train")
-
-
-def negative(image: tf.Tensor) -> tf.Tensor:
-    """What turns every drawn pair's first image into its second."""
-    return -image
 
 
 def test_a_perfect_generator_scores_perfectly(split):
@@ -143,7 +137,7 @@ def test_few_images_are_cautioned_about_and_what_cannot_be_computed_is_absent(tm
         assert words in caution
 
 
-def _folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
+def _noise_folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
     """Pairs of RGB noise in A/ and images of a kind in B/, and what is seen of them: `seen[i]` is B's i-th."""
     rng = np.random.default_rng(0)
     for panel, each in (("A", RGB), ("B", kind)):
@@ -161,7 +155,7 @@ def _targets(split: scoring.Split) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", [Kind(1), Kind(4, 16)], ids=str)
 def test_images_of_other_kinds_are_scored_at_their_depth_and_seen_by_inception_as_rgb(kind, tmp_path):
-    split, seen, eye = _folders(tmp_path, kind), [], Eye()
+    split, seen, eye = _noise_folders(tmp_path, kind), [], Eye()
     target, step = _targets(split), 2 / kind.levels
     # A level above the target wherever that is not the brightest.
     scores = scoring.score_images(
@@ -179,7 +173,7 @@ def test_images_of_other_kinds_are_scored_at_their_depth_and_seen_by_inception_a
 
 def test_label_maps_are_scored_by_their_classes(tmp_path):
     kind = Kind(5, labels=True)
-    split = _folders(tmp_path, kind)
+    split = _noise_folders(tmp_path, kind)
     target = _targets(split)
     classes = codec.from_unit_range(target, kind)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_pair
+from conftest import as_file, draw_levels, draw_pair
 from PIL import Image
 
 from p2p_keras.data.pairs import Files, Reading
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.export import signatures
 from p2p_keras.images import codec
-from p2p_keras.images.kinds import Kind
+from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.images.sheets import class_colours
 
 
@@ -27,18 +27,9 @@ def same(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
 KINDS = [Kind(4), Kind(1, 16), Kind(5, labels=True)]
 
 
-def _levels(kind: Kind, *shape: int) -> np.ndarray:
-    top = kind.channels if kind.labels else kind.levels + 1
-    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
-
-
-def _images(batch: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
-
-
 @pytest.mark.parametrize("size", [(32, 32), (40, 50), (1, 1), (2, 100), (33, 64)])
 def test_any_size_comes_back_in_its_own_size_and_place(size):
-    image = _images(2, *size)
+    image = draw_levels(RGB, 2, *size)
     translate, translate_float, tiled = signatures.make_functions(same, 32)
     np.testing.assert_array_equal(translate(image, None), image)
     np.testing.assert_array_equal(translate_float(codec.to_unit_range(image), None), codec.to_unit_range(image))
@@ -47,7 +38,7 @@ def test_any_size_comes_back_in_its_own_size_and_place(size):
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_every_kind_comes_back_in_its_kind(kind):
-    levels = _levels(kind, 2, 33, 50)
+    levels = draw_levels(kind, 2, 33, 50)
     translate, _, tiled = signatures.make_functions(same, 32, kind, kind)
     for ours in (translate(levels, None).numpy(), tiled(tf.constant(levels), None).numpy()):
         np.testing.assert_array_equal(ours, levels)
@@ -69,7 +60,7 @@ def test_other_channels_out_than_in():
         return tf.one_hot(tf.cast(image[..., 0] > 0, tf.int32) * 3, 5)
 
     translate, _, tiled = signatures.make_functions(generate, 32, Kind(1, 16), Kind(5, labels=True))
-    levels = _levels(Kind(1, 16), 2, 40, 50)
+    levels = draw_levels(Kind(1, 16), 2, 40, 50)
     expected = 3 * (levels >= 32768).astype(np.uint8)
     np.testing.assert_array_equal(translate(levels, None), expected)
     np.testing.assert_array_equal(tiled(tf.constant(levels), None), expected)
@@ -86,15 +77,15 @@ def test_classes_that_the_network_does_not_know_are_refused():
 
 
 def _indexed() -> bytes:
-    return codec.encode(_levels(Kind(5, labels=True), 1, 32, 32)[0], class_colours())
+    return codec.encode(draw_levels(Kind(5, labels=True), 1, 32, 32)[0], class_colours())
 
 
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
         (_indexed, "is not a grey PNG of 8 bits, as a label map must be"),
-        (lambda: _encoded(draw_pair(5)[0]), "is not a grey PNG of 8 bits"),
-        (lambda: _encoded(draw_pair(5)[0][..., 0], "JPEG"), "is not a grey PNG of 8 bits"),
+        (lambda: as_file(draw_pair(5)[0]), "is not a grey PNG of 8 bits"),
+        (lambda: as_file(draw_pair(5)[0][..., 0], "JPEG"), "is not a grey PNG of 8 bits"),
         (lambda: codec.encode(np.zeros((32, 32, 1), np.uint16)), "is not a grey PNG of 8 bits"),
         (lambda: codec.encode(np.full((32, 32, 1), 5, np.uint8)), "has classes above 4, the highest of 5"),
         (lambda: b"hello", "is not a JPEG or PNG file"),
@@ -104,7 +95,7 @@ def _indexed() -> bytes:
 def test_a_served_label_map_is_a_grey_png_of_its_classes(bad, problem):
     kind = Kind(5, labels=True)
     decode = tf.function(lambda files: signatures.decode_images(files, 32, kind), autograph=False)
-    good = codec.encode(_levels(kind, 1, 32, 32)[0])
+    good = codec.encode(draw_levels(kind, 1, 32, 32)[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"image 1 of the batch, counted from 0, {problem}"):
         decode(tf.constant([good, bad()]))
 
@@ -123,7 +114,7 @@ def test_the_generator_sees_multiples_of_its_size_continued_by_reflection():
 
 
 def test_an_image_of_the_size_trained_on_is_not_padded():
-    image = _images(1, 32, 32)
+    image = draw_levels(RGB, 1, 32, 32)
     shapes = []
 
     def watch(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
@@ -167,19 +158,13 @@ def test_every_tile_draws_noise_of_its_own():
     np.testing.assert_array_equal(one, tiled(tf.zeros((2, 32, 96, 3), tf.uint8), seed))
 
 
-def _encoded(image: np.ndarray, form: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format=form, **options)
-    return buffer.getvalue()
-
-
 def test_files_are_decoded_and_resized_as_in_evaluation(tmp_path):
     path = tmp_path / "pair.jpg"
     both = np.concatenate(draw_pair(5, size=100), axis=1)
-    path.write_bytes(_encoded(both, "JPEG", quality=95))
+    path.write_bytes(as_file(both, "JPEG", quality=95))
     expected, _ = next(iter(inference_dataset(Files([(str(path),)]), Reading(image_size=32), 1)))
     with Image.open(path) as image:
-        left = _encoded(np.asarray(image)[:, :100])
+        left = as_file(np.asarray(image)[:, :100])
     np.testing.assert_array_equal(signatures.decode_images(tf.constant([left]), 32), expected)
 
 
@@ -192,12 +177,12 @@ def test_a_batch_of_files_of_different_sizes_and_kinds():
     rotated = Image.Exif()
     rotated[0x0112] = 6
     files = [
-        _encoded(image),
-        _encoded(image.repeat(3, axis=0)),
-        _encoded(grey),
-        _encoded(alpha),
+        as_file(image),
+        as_file(image.repeat(3, axis=0)),
+        as_file(grey),
+        as_file(alpha),
         buffer.getvalue(),
-        _encoded(image, "JPEG", quality=100, subsampling=0, exif=rotated),
+        as_file(image, "JPEG", quality=100, subsampling=0, exif=rotated),
     ]
     decoded = codec.from_unit_range(signatures.decode_images(tf.constant(files), 32).numpy())
     three = np.repeat(grey[..., None], 3, axis=-1)
@@ -222,15 +207,15 @@ def _png_header(width: int, height: int) -> bytes:
     [
         (b"", "is not a JPEG or PNG file"),
         (b"hello", "is not a JPEG or PNG file"),
-        (_encoded(draw_pair(5)[0], "GIF"), "is not a JPEG or PNG file"),
-        (_encoded(draw_pair(5)[0], "JPEG")[:-50], "is cut short"),
-        (_encoded(draw_pair(5)[0])[:-50], "is cut short"),
+        (as_file(draw_pair(5)[0], "GIF"), "is not a JPEG or PNG file"),
+        (as_file(draw_pair(5)[0], "JPEG")[:-50], "is cut short"),
+        (as_file(draw_pair(5)[0])[:-50], "is cut short"),
         (_png_header(13000, 13000), "is larger than 64 megapixels"),
     ],
     ids=["empty", "text", "gif", "cut jpeg", "cut png", "bomb"],
 )
 def test_one_bad_file_in_a_batch_says_which(bad, problem):
-    good = _encoded(draw_pair(5)[0])
+    good = as_file(draw_pair(5)[0])
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"image 1 of the batch, counted from 0, {problem}"):
         signatures.decode_images(tf.constant([good, bad, good]), 32)
 

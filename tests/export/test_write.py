@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_pair
+from conftest import draw_pair, share
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
@@ -44,13 +44,14 @@ def trained(finished) -> write.Trained:
 
 @pytest.fixture(scope="module")
 def saved_model(trained, tmp_path_factory) -> Path:
-    return write.publish(trained, tmp_path_factory.mktemp("models"), lambda f: write.write_saved_model(trained, f))
+    folder = tmp_path_factory.mktemp("models")
+    return share(write.publish(trained, folder, lambda f: write.write_saved_model(trained, f)))
 
 
 @pytest.fixture(scope="module")
 def noisy_model(trained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("noisy")
-    return write.publish(trained, folder, lambda f: write.write_saved_model(trained, f, noise=True), noise=True)
+    return share(write.publish(trained, folder, lambda f: write.write_saved_model(trained, f, noise=True), noise=True))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import png_of
+from conftest import as_file, cell, draw_levels, png_of
 from PIL import Image, ImageOps
 
 from p2p_keras.images import codec
@@ -12,11 +12,6 @@ from p2p_keras.images.kinds import Kind
 from p2p_keras.images.sheets import class_colours, grid
 
 KINDS = [Kind(1), Kind(2), Kind(4), Kind(1, 16), Kind(2, 16), Kind(3, 16), Kind(4, 16), Kind(12, labels=True)]
-
-
-def _levels(kind: Kind, shape=(9, 7)) -> np.ndarray:
-    top = kind.channels if kind.labels else kind.levels + 1
-    return np.random.default_rng(0).integers(0, top, (*shape, kind.depth)).astype(kind.dtype)
 
 
 def test_every_level_survives_the_way_there_and_back():
@@ -31,12 +26,6 @@ def test_from_unit_range_rounds_to_the_nearest_level_and_clips():
     np.testing.assert_array_equal(codec.from_unit_range(np.array([-3.0, 0.001, 2.0])), [0, 128, 255])
 
 
-def _encode(image: Image.Image, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, **options)
-    return buffer.getvalue()
-
-
 def _noise(mode: str) -> Image.Image:
     channels = len(Image.new(mode, (1, 1)).getbands())
     # Smooth noise: blocks and gradients, so that chroma subsampling and the DCT have something to differ in.
@@ -47,14 +36,14 @@ def _noise(mode: str) -> Image.Image:
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("quality", [30, 90])
 def test_jpeg_is_bit_exact_with_pillow(quality, subsampling):
-    encoded = _encode(_noise("RGB"), format="JPEG", quality=quality, subsampling=subsampling)
+    encoded = as_file(_noise("RGB"), "JPEG", quality=quality, subsampling=subsampling)
     expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     np.testing.assert_array_equal(codec.decode(tf.constant(encoded)), expected)
 
 
 def test_progressive_and_grey_jpeg_are_bit_exact_with_pillow():
     for mode, options in (("RGB", {"progressive": True}), ("L", {})):
-        encoded = _encode(_noise(mode), format="JPEG", **options)
+        encoded = as_file(_noise(mode), "JPEG", **options)
         expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
         np.testing.assert_array_equal(codec.decode(tf.constant(encoded)), expected)
 
@@ -62,14 +51,14 @@ def test_progressive_and_grey_jpeg_are_bit_exact_with_pillow():
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1"])
 def test_png_is_bit_exact_with_pillow(mode):
     image = _noise(mode) if mode not in ("P", "1") else _noise("RGB").convert(mode)
-    encoded = _encode(image, format="PNG")
+    encoded = as_file(image)
     expected = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     np.testing.assert_array_equal(codec.decode(tf.constant(encoded)), expected)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, Kind(256, labels=True)], ids=str)
 def test_every_kind_survives_the_way_through_a_file_and_the_range_of_the_networks(kind):
-    levels = _levels(kind)
+    levels = draw_levels(kind, 9, 7)
     for palette in [None, class_colours()] if kind.labels else [None]:
         decoded = codec.decode(tf.constant(codec.encode(levels, palette)), kind)
         np.testing.assert_array_equal(decoded, levels)
@@ -102,7 +91,7 @@ def test_class_numbers_are_those_in_the_file(bits, indexed, transparent):
 )
 def test_what_is_no_label_map_is_not_taken_for_one(image, form, problem):
     with pytest.raises(ValueError, match=problem):
-        codec.decode(tf.constant(_encode(image, format=form)), Kind(256, labels=True))
+        codec.decode(tf.constant(as_file(image, form)), Kind(256, labels=True))
 
 
 def test_all_levels_of_16_bits_survive():
@@ -113,7 +102,7 @@ def test_all_levels_of_16_bits_survive():
 
 
 def test_a_file_of_another_kind_is_converted():
-    grey, colours = _levels(Kind(1)), _levels(Kind(3))
+    grey, colours = draw_levels(Kind(1), 9, 7), draw_levels(Kind(3), 9, 7)
     deep = codec.decode(codec.encode(grey), Kind(3, 16)).numpy()
     np.testing.assert_array_equal(deep, np.repeat(grey, 3, axis=-1).astype(np.uint16) * 257)
     np.testing.assert_array_equal(codec.decode(codec.encode(deep), Kind(1)), grey)
@@ -121,7 +110,7 @@ def test_a_file_of_another_kind_is_converted():
     luminance = colours @ np.array([0.299, 0.587, 0.114])
     for encoded in (
         codec.encode(colours),
-        _encode(Image.fromarray(colours), format="JPEG", subsampling=0, quality=100),
+        as_file(colours, "JPEG", subsampling=0, quality=100),
     ):
         with_alpha = codec.decode(encoded, Kind(2)).numpy()
         assert np.abs(with_alpha[..., 0] - luminance).max() < 3  # JPEG's own loss; PNG rounds
@@ -129,13 +118,13 @@ def test_a_file_of_another_kind_is_converted():
 
 
 def test_images_of_every_kind_are_made_visible():
-    grey = _levels(Kind(1))
+    grey = draw_levels(Kind(1), 9, 7)
     np.testing.assert_array_equal(codec.visible(grey, Kind(1)), np.repeat(grey, 3, axis=-1))
-    deep = _levels(Kind(3, 16))
+    deep = draw_levels(Kind(3, 16), 9, 7)
     np.testing.assert_array_equal(codec.visible(deep, Kind(3, 16)), deep >> 8)
-    classes = _levels(Kind(12, labels=True))
+    classes = draw_levels(Kind(12, labels=True), 9, 7)
     np.testing.assert_array_equal(codec.visible(classes, Kind(12, labels=True)), class_colours()[classes[..., 0]])
-    colours = _levels(Kind(3))
+    colours = draw_levels(Kind(3), 9, 7)
     np.testing.assert_array_equal(codec.visible(colours), colours)
 
     half = np.zeros((16, 16, 4), np.uint8)
@@ -150,7 +139,7 @@ def test_images_of_every_kind_are_made_visible():
 
 
 def test_rows_of_a_sheet_are_the_first_of_each_column_then_the_second():
-    grey, colours = _levels(Kind(1), (2, 9, 7)), _levels(Kind(3), (2, 9, 7))
+    grey, colours = draw_levels(Kind(1), 2, 9, 7), draw_levels(Kind(3), 2, 9, 7)
     columns = [codec.to_unit_range(grey, Kind(1)).numpy(), codec.to_unit_range(colours).numpy()]
     rows = codec.visible_rows(columns, (Kind(1), Kind(3)))
     np.testing.assert_array_equal(rows[1], [np.repeat(grey[1], 3, axis=-1), colours[1]])
@@ -169,30 +158,34 @@ def test_colours_of_classes_are_fixed_and_well_apart():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_is_what_pillow_makes_of_the_orientation(orientation):
-    pixels, exif = _levels(Kind(3)), Image.Exif()
+    pixels, exif = draw_levels(Kind(3), 9, 7), Image.Exif()
     exif[0x0112] = orientation
-    with Image.open(io.BytesIO(_encode(Image.fromarray(pixels), format="PNG", exif=exif))) as image:
-        expected = np.asarray(ImageOps.exif_transpose(image))
+    with Image.open(io.BytesIO(as_file(pixels, exif=exif))) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
     np.testing.assert_array_equal(upright(pixels, orientation), expected)
 
 
 def test_an_indexed_file_tells_its_palette(tmp_path):
-    indexed = Image.fromarray(_levels(Kind(3, labels=True))[..., 0])
+    indexed = Image.fromarray(draw_levels(Kind(3, labels=True), 9, 7)[..., 0])
     indexed.putpalette([7, 8, 9, 0, 0, 255])
     indexed.save(tmp_path / "a.png")
     assert palette_of(tmp_path / "a.png")[:3].tolist() == [[7, 8, 9], [0, 0, 255], [0, 0, 0]]
     assert palette_of(tmp_path / "a.png").shape == (256, 3)
-    write_png(tmp_path / "b.png", _levels(Kind(1)))
+    write_png(tmp_path / "b.png", draw_levels(Kind(1), 9, 7))
     assert palette_of(tmp_path / "b.png") is None
 
 
 def test_grid_shows_each_image_whole_in_its_place():
     rows = [[np.full((8, 8, 3), 10 * (3 * r + c), np.uint8) for c in range(3)] for r in range(2)]
     sheet = grid(rows, ["a", "b", "c"])
-    for value in range(0, 60, 10):
-        # 8x8 enlarged to 128x128; black title letters add to value 0
-        assert (sheet == value).all(axis=-1).sum() >= 128 * 128
-    assert (sheet[-1] == 255).all()
+    for row in range(2):
+        for column in range(3):
+            np.testing.assert_array_equal(cell(sheet, row, column, size=8), rows[row][column])
+    # Around them it is white, but for the titles on top.
+    assert sheet.shape == (20 + 2 * 130, 2 + 3 * 130, 3)
+    for lines in (sheet[148:150], sheet[278:], sheet[20:, :2], sheet[20:, 130:132]):
+        assert (lines == 255).all()
+    assert all((sheet[:20, left : left + 128] < 128).any() for left in (2, 132, 262))
 
 
 def test_grid_leaves_images_that_are_large_enough_as_they_are():

@@ -1,12 +1,11 @@
-import http.server
 import re
 import shutil
 import tarfile
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import Page, share
 from PIL import Image
 
 from p2p_keras.errors import UserError
@@ -95,7 +94,7 @@ def save_network(folder, signatures):
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
-    return save_network(tmp_path_factory.mktemp("saved_model"), {"serving_default": "both"})
+    return share(save_network(tmp_path_factory.mktemp("saved_model"), {"serving_default": "both"}))
 
 
 def old_graph(scale_after_normalization=True, logits=False):
@@ -305,25 +304,14 @@ def test_an_archive_is_unpacked_once(saved_model, tmp_path):
 
 
 @pytest.fixture
-def url(saved_model, tmp_path, monkeypatch):
+def url(server, saved_model, tmp_path):
     """Of a server that has `/net.tgz`."""
-    archive_of(saved_model, tmp_path / "net.tgz")
+    put_archive(server, archive_of(saved_model, tmp_path / "net.tgz"))
+    return server.url
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path))
 
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def put_archive(server, archive):
+    server.pages["/net.tgz"] = Page(archive.read_bytes())
 
 
 def test_the_default_network_is_of_the_first_place_that_has_it(url, saved_model, tmp_path, monkeypatch):
@@ -353,7 +341,7 @@ def test_without_a_connection_the_way_out_is_a_file(url, tmp_path, monkeypatch):
     with pytest.raises(UserError) as raised:
         load_extractor("default", pytest.fail, tmp_path / "cache")
     assert str(raised.value) == (
-        f"It is downloaded once, but none of 2 places gave it: 404 File not found ({url[7:]}). Try again with a "
+        f"It is downloaded once, but none of 2 places gave it: 404 Not Found ({url[7:]}). Try again with a "
         f"connection, or download {url}/away.tgz elsewhere and give it with --inception=FILE."
     )
 
@@ -378,12 +366,13 @@ def test_a_network_of_plain_http_is_refused(url, tmp_path):
 
 
 @pytest.mark.parametrize("default", [True, False])
-def test_another_network_at_the_same_place_is_refused(url, home, tmp_path, monkeypatch, default):
+def test_another_network_at_the_same_place_is_refused(url, server, home, tmp_path, monkeypatch, default):
     monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/net.tgz",))
     source, cache = "default" if default else f"{url}/net.tgz", tmp_path / "cache"
     load_extractor(source, lambda line: None, cache)
     shutil.rmtree(cache)
-    archive_of(save_network(tmp_path / "other", {"serving_default": "features_only"}), tmp_path / "net.tgz")
+    other = save_network(tmp_path / "other", {"serving_default": "features_only"})
+    put_archive(server, archive_of(other, tmp_path / "net.tgz"))
     with pytest.raises(
         UserError, match=rf"A network must stay .*{url}/net.tgz has changed.* from {home}/p2p_keras/che"
     ):
@@ -392,7 +381,7 @@ def test_another_network_at_the_same_place_is_refused(url, home, tmp_path, monke
     assert load_extractor(source, lambda line: None, cache).classes is None
 
 
-def test_nothing_but_the_published_graph_is_taken_from_its_archive(url, saved_model, tmp_path, monkeypatch):
+def test_nothing_but_the_published_graph_is_taken_from_its_archive(url, server, saved_model, tmp_path, monkeypatch):
     """Another network in the same archive would come before it."""
     [(place, pin)] = [(place, pin) for place, pin in inception.PINS.items() if pin.file]
     assert place.endswith("/inception-2015-12-05.tgz")
@@ -400,6 +389,7 @@ def test_nothing_but_the_published_graph_is_taken_from_its_archive(url, saved_mo
     write_graph(folder / pin.file, old_graph())
     with tarfile.open(tmp_path / "net.tgz", "w:gz") as tar:
         tar.add(folder, arcname=".")
+    put_archive(server, tmp_path / "net.tgz")
     monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/net.tgz",))
     monkeypatch.setattr(inception, "PINS", {f"{url}/net.tgz": pin._replace(sha256=checksum(folder / pin.file))})
     extractor = load_extractor("default", lambda line: None, tmp_path / "cache")

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from conftest import Page
+from conftest import DEADLINE_SECS, Page
 
 from p2p_keras.system import download
 from p2p_keras.system.download import can_continue
@@ -77,9 +77,14 @@ def test_tries_that_bring_nothing_come_to_an_end(downloads, server):
 
 
 def test_a_reply_that_stops_is_cut(downloads, server, monkeypatch):
-    monkeypatch.setattr(download, "_TIMEOUT_SECS", 0.1)
+    monkeypatch.setattr(download, "_TIMEOUT_SECS", 2)  # in which the first 65,536 bytes must come
     page = server.pages["/file"] = Page(CONTENT, etag=ETAG, stalls_at=100_000)
-    downloads.meanwhile = lambda: setattr(page, "stalls_at", None)
+
+    def go_on():
+        page.stalls_at = None
+        monkeypatch.setattr(download, "_TIMEOUT_SECS", DEADLINE_SECS)
+
+    downloads.meanwhile = go_on
     assert downloads() is None
     assert_whole(downloads)
     [(_, _), (wanted, _)] = server.ranges

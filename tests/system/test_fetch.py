@@ -4,24 +4,19 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from conftest import Page, Redirect, make_tar
+from conftest import Page, Redirect, at_once, make_tar, names, quiet, raise_, tree, wait_for
 
 from p2p_keras.errors import UserError
 from p2p_keras.system import fetch
 
 WORDS = fetch.Words("thing", "The thing", "a tar or zip archive", "get it elsewhere and give it with --thing=FILE")
 FILES = {"net/saved_model.pb": b"graph" * 1000, "net/variables/a.index": b"weights", "README": b""}
-
-
-def read_all(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +54,7 @@ def test_the_first_place_that_gives_something_whole_counts(server, waits, tmp_pa
         "archive_sha256": fetch.checksum(archive),
         "content_sha256": fetch.checksum(folder),
     }
-    found = read_all(folder)
+    found = tree(folder)
     del found["source.json"]
     assert found == FILES
     assert [path.name for path in folder.parent.iterdir()] == ["net"]  # nothing half-written beside it
@@ -67,20 +62,20 @@ def test_the_first_place_that_gives_something_whole_counts(server, waits, tmp_pa
 
 def test_a_second_call_needs_no_server(server, tmp_path):
     server.pages = {"/net.tgz": Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())}
-    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
+    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, quiet)
     assert fetch.fetch([], folder, WORDS, pytest.fail) == folder
     assert len(server.asked) == 1
 
 
 def test_a_length_that_is_not_told_is_no_error(server, tmp_path):
     server.pages = {"/net.pb": Page(b"graph", claims=None)}
-    folder = fetch.fetch([f"{server.url}/net.pb?download=1"], tmp_path / "net", WORDS, lambda line: None)
-    assert read_all(folder).keys() == {"archive.pb", "source.json"}
+    folder = fetch.fetch([f"{server.url}/net.pb?download=1"], tmp_path / "net", WORDS, quiet)
+    assert tree(folder).keys() == {"archive.pb", "source.json"}
 
 
 def test_what_was_fetched_and_has_changed_is_an_error(server, tmp_path):
     server.pages = {"/net.tgz": Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())}
-    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
+    folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, quiet)
     (folder / "net" / "variables" / "a.index").write_bytes(b"weighty")
     with pytest.raises(UserError, match=rf"{folder} has changed: its sha256 was .* and is .*Remove that folder"):
         fetch.fetch([f"{server.url}/net.tgz"], folder, WORDS)
@@ -98,7 +93,7 @@ def test_where_no_place_helps_each_reason_is_named_once(server, waits, tmp_path)
     urls = [f"{server.url}/{name}" for name in ("missing", "cut", "page")]
     urls += ["http://127.0.0.1:1/closed", "https://third.example:x/", urls[0]]
     with pytest.raises(UserError) as raised:
-        fetch.fetch(urls, tmp_path / "cache" / "net", WORDS, lambda line: None, waits.append)
+        fetch.fetch(urls, tmp_path / "cache" / "net", WORDS, quiet, waits.append)
     text = str(raised.value)
     for reason in (
         f"404 Not Found ({server.url[7:]})",
@@ -119,7 +114,7 @@ def test_what_a_damaged_archive_held_is_not_mixed_with_the_next_places_content(s
     server.pages = {"/evil.tgz": Page(evil[:-1000]), "/good.tgz": Page(good)}
     urls = [f"{server.url}/evil.tgz", f"{server.url}/good.tgz"]
     folder = fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None)
-    assert read_all(folder).keys() == {*FILES, "source.json"}
+    assert tree(folder).keys() == {*FILES, "source.json"}
 
 
 def archive_of(tmp_path, size=300_000):
@@ -131,7 +126,7 @@ def test_a_download_that_was_cut_off_is_kept_and_gone_on_from(server, waits, tmp
     content = archive_of(tmp_path)
     page = server.pages["/net.tgz"] = Page(content, etag='"1"', cuts=[100_000, *[0] * 4])
     with pytest.raises(UserError, match=r"with a connection \(what has come so far is kept\), or get it elsewhere"):
-        fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None, waits.append)
+        fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, quiet, waits.append)
     [place] = [path for path in (tmp_path / ".net.part").iterdir() if path.is_dir()]
     assert (place / "archive.tgz").read_bytes() == content[:100_000]
     assert json.loads((place / "archive.tgz.json").read_text()) == {
@@ -153,10 +148,10 @@ def test_the_place_of_which_a_part_is_here_is_asked_first(server, waits, tmp_pat
     server.pages["/b.tgz"] = Page(content, etag='"1"', cuts=[100_000, *[0] * 4])
     urls = [f"{server.url}/{name}.tgz" for name in "abc"]
     with pytest.raises(UserError):
-        fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None, waits.append)
+        fetch.fetch(urls, tmp_path / "net", WORDS, quiet, waits.append)
     server.pages["/a.tgz"] = Page(content)
     del server.asked[:]
-    fetch.fetch(urls, tmp_path / "net", WORDS, lambda line: None)
+    fetch.fetch(urls, tmp_path / "net", WORDS, quiet)
     assert server.asked == ["/b.tgz"]
 
 
@@ -168,15 +163,12 @@ def test_a_killed_process_leaves_a_part_that_is_gone_on_from(server, tmp_path):
         "fetch([sys.argv[1]], pathlib.Path(sys.argv[2]), Words('', '', '', ''))"
     )
     url, part = f"{server.url}/net.tgz", tmp_path / ".net.part"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, url, str(tmp_path / "net")], stdout=subprocess.DEVNULL
-    ) as process:
-        while not any(path.stat().st_size > 100_000 for path in part.glob("*/archive.tgz")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-c", code, url, str(tmp_path / "net")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: any(path.stat().st_size > 100_000 for path in part.glob("*/archive.tgz")), process)
+        process.kill()
     server.pages["/net.tgz"].stalls_at = None
-    fetch.fetch([url], tmp_path / "net", WORDS, lambda line: None)
+    fetch.fetch([url], tmp_path / "net", WORDS, quiet)
     [_, (wanted, condition)] = server.ranges
     assert 100_000 < int(wanted[len("bytes=") : -1]) <= 200_000
     assert condition == '"1"'
@@ -197,33 +189,37 @@ def test_an_archive_that_had_come_whole_is_not_asked_for_again(server, tmp_path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
 
 
-def raise_(error):
-    raise error
-
-
 def test_a_damaged_archive_is_not_kept(server, tmp_path):
     content = archive_of(tmp_path)
     server.pages["/net.tgz"] = Page(content[:-10_000], etag='"1"')
     for _ in range(2):
         with pytest.raises(UserError, match="Try again with a connection, or get"):
-            fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, lambda line: None)
+            fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, quiet)
     assert server.ranges == [(None, None)] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["net.tgz"]
 
 
+class Told(list):
+    """What was reported; `all_others_wait` is set when so many have said that they wait for another."""
+
+    def __init__(self, others):
+        super().__init__()
+        self.others, self.all_others_wait = others, threading.Event()
+
+    def append(self, line):
+        super().append(line)
+        if sum(line.startswith("Another process") for line in self) == self.others:
+            self.all_others_wait.set()
+
+
 def test_of_two_at_once_one_downloads_and_the_other_waits(server, tmp_path):
-    server.pages["/net.tgz"] = Page(archive_of(tmp_path), delay_secs=0.2)
-    told, results = [], []
+    told = Told(others=2)
+    server.pages["/net.tgz"] = Page(archive_of(tmp_path), gate=told.all_others_wait)
 
     def work():
-        results.append(fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, told.append))
+        return fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, told.append)
 
-    threads = [threading.Thread(target=work) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [tmp_path / "net"] * 3
+    assert at_once(work, work, work) == [tmp_path / "net"] * 3
     assert server.asked == ["/net.tgz"]
     assert sorted(told) == [
         "Another process is fetching this thing; waiting for it",
@@ -234,23 +230,15 @@ def test_of_two_at_once_one_downloads_and_the_other_waits(server, tmp_path):
 
 
 def test_who_waited_in_vain_goes_on_from_what_has_come(server, waits, tmp_path):
-    content = archive_of(tmp_path)
-    server.pages["/net.tgz"] = Page(content, etag='"1"', cuts=[100_000, *[0] * 4], delay_secs=0.1)
-    results = []
+    content, told = archive_of(tmp_path), Told(others=1)
+    server.pages["/net.tgz"] = Page(content, etag='"1"', cuts=[100_000, *[0] * 4], gate=told.all_others_wait)
 
     def work():
-        try:
-            results.append(fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, told.append, waits.append))
-        except UserError as error:
-            results.append(str(error))
+        return fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, told.append, waits.append)
 
-    told, threads = [], [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert "what has come so far is kept" in results[0]
-    assert results[1] == tmp_path / "net"
+    failed, folder = sorted(at_once(work, work), key=lambda result: not isinstance(result, UserError))
+    assert "what has come so far is kept" in str(failed)
+    assert folder == tmp_path / "net"
     assert server.ranges == [(None, None), *[("bytes=100000-", '"1"')] * 5]
 
 
@@ -268,11 +256,7 @@ def test_many_at_once_share_one_lock_though_it_comes_and_goes(tmp_path):
                 (part / "place").rmdir()
                 inside.pop()
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert at_once(*[work] * 6) == [None] * 6
     assert most == [1] * 120
     assert list(tmp_path.iterdir()) == []
 
@@ -289,7 +273,7 @@ def test_what_stands_there_when_the_name_is_given_stays(server, tmp_path, monkey
         rename(source, target)
 
     monkeypatch.setattr(fetch.os, "rename", other_was_first)
-    assert fetch.fetch([f"{server.url}/net.tgz"], folder, WORDS, lambda line: None) == folder
+    assert fetch.fetch([f"{server.url}/net.tgz"], folder, WORDS, quiet) == folder
     assert json.loads((folder / "source.json").read_text())["url"] == "theirs"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
 
@@ -340,10 +324,6 @@ def test_a_files_checksum_is_its_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-4's own example
     assert fetch.checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_what_does_not_come_by_https_is_refused(server, tmp_path):

@@ -3,14 +3,12 @@ import hashlib
 import os
 import stat
 import threading
+import time
 
 import pytest
+from conftest import DEADLINE_SECS, at_once, names
 
 from p2p_keras.system import files
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -67,11 +65,7 @@ def test_two_writers_of_one_file_never_meet(tmp_path):
             except OSError as error:
                 failed.append(error)
 
-    writers = [threading.Thread(target=write, args=(letter * 100_000,)) for letter in "ab"]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    at_once(lambda: write("a" * 100_000), lambda: write("b" * 100_000))
     assert failed == []
     assert (tmp_path / "curves.png").read_text() in ("a" * 100_000, "b" * 100_000)
     assert names(tmp_path) == ["curves.png"]
@@ -100,17 +94,20 @@ def test_a_lock_keeps_others_out_until_it_ends(tmp_path):
 
 
 def test_a_waiting_lock_has_its_turn(tmp_path):
-    order = []
+    order, begun = [], threading.Event()
+
+    def first() -> None:
+        with files.locked(tmp_path, wait=False):
+            begun.set()
+            time.sleep(0.05)  # in which the other one, if it did not wait, would come before
+            order.append("first")
 
     def second() -> None:
+        begun.wait(DEADLINE_SECS)
         with files.locked(tmp_path, wait=True):
             order.append("second")
 
-    with files.locked(tmp_path, wait=False):
-        thread = threading.Thread(target=second)
-        thread.start()
-        order.append("first")
-    thread.join()
+    at_once(first, second)
     assert order == ["first", "second"]
 
 

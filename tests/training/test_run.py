@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, small_config, write_pairs
+from conftest import assert_same_end, cell, checkpoint_values, draw_pair, quiet, small_config, tree, write_pairs
 from PIL import Image
 
 from p2p_keras.errors import UserError
+from p2p_keras.export.open import open_model
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir import checkpoints
@@ -23,8 +25,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     workdir, data, told = finished
     assert checkpoints.list_steps(workdir / "checkpoints") == [6]
     assert [path.name for path in sorted((workdir / "samples").iterdir())] == ["epoch_0001.png", "epoch_0002.png"]
-    with Image.open(workdir / "curves.png") as curves:
-        assert curves.width > 500
+    assert (workdir / "curves.png").exists()
     assert list((workdir / "summaries").glob("events*"))
     history = read_history(workdir)
     assert [record["step"] for record in history] == [3, 6]
@@ -40,17 +41,48 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     assert any(line.startswith("epoch 2/2") for line in told)
 
 
+def test_the_last_samples_are_what_the_last_checkpoint_generates(finished):
+    workdir, _, _ = finished
+    with Image.open(workdir / "samples" / "epoch_0002.png") as image:
+        sheet = np.asarray(image)
+    generate = open_model(workdir).translate
+    for row, index in enumerate((100, 101, 102)):
+        input_image, target_image = draw_pair(index)
+        np.testing.assert_array_equal(cell(sheet, row, 0), input_image)
+        np.testing.assert_array_equal(cell(sheet, row, 1), target_image)
+        difference = cell(sheet, row, 2) - generate(input_image[None], None)[0].astype(int)
+        assert np.abs(difference).max() <= 1  # alone and in a batch convolutions may add up in another order
+
+
 def test_training_learns(finished, one_device, tmp_path):
     _, data, _ = finished
-    train(small_config(data, epochs=40, samples_every_epochs=40), tmp_path, one_device, lambda line: None)
+    train(small_config(data, epochs=40, samples_every_epochs=40), tmp_path, one_device, quiet)
     l1 = [record["l1_loss"] for record in read_history(tmp_path)]
     assert l1[-1] < 0.5 * l1[0]
+
+
+def test_in_bfloat16_it_trains_close_to_float32_and_keeps_float32_weights(finished, one_device, tmp_path):
+    """The run of `finished` again, from the same weights. A rounding to 8 bits is off by up to 0.4 %, with either sign.
+
+    A loss is a mean over thousands of pixels, in which roundings cancel, so it stays within one rounding.
+    """
+    whole, data, _ = finished
+    told = []
+    train(small_config(data, precision="bfloat16"), tmp_path, one_device, told.append)
+    assert any("in bfloat16 on 1 device" in line for line in told)
+    for ours, theirs in zip(read_history(tmp_path), read_history(whole), strict=True):
+        for name in LOSS_NAMES:
+            assert ours[name] == pytest.approx(theirs[name], rel=2**-8), name
+        assert ours["l1_loss"] != theirs["l1_loss"]  # it did compute with other numbers
+    ours, theirs = checkpoint_values(tmp_path, 6), checkpoint_values(whole, 6)
+    assert {name: value.dtype for name, value in ours.items()} == {name: value.dtype for name, value in theirs.items()}
+    assert {value.dtype.name for value in ours.values()} == {"float32", "float64", "int64"}  # losses' sums, counters
 
 
 def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_path):
     workdir, data, _ = finished
     for steps in (1, 4, 6):  # within the first epoch, within the second, to the end
-        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, lambda line: None)
+        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
     # Stopping short of an epoch's end writes that part's record and image; the whole epoch's replace them.
     assert_same_end(workdir, tmp_path, 6)
     assert read_config(tmp_path / "config.json")[0].steps == 6
@@ -70,7 +102,7 @@ def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one
     assert signal.getsignal(signal.SIGTERM) is before
     assert checkpoints.list_steps(tmp_path / "checkpoints") == [3]
     assert any("Stopped at step 3 of 6" in line for line in told)
-    assert train(small_config(data), tmp_path, one_device, lambda line: None) is None
+    assert train(small_config(data), tmp_path, one_device, quiet) is None
     assert checkpoints.list_steps(tmp_path / "checkpoints") == [3, 6]
     assert_same_end(workdir, tmp_path, 6)
 
@@ -110,33 +142,29 @@ def test_a_terminal_that_has_gone_costs_no_step(finished, tmp_path):
     assert checkpoints.list_steps(tmp_path / "checkpoints")[-1] >= 3
 
 
-def test_a_finished_run_says_so_and_changes_nothing(finished, one_device):
-    workdir, data, _ = finished
-    before, told = (workdir / "history.jsonl").read_bytes(), []
-    assert train(small_config(data), workdir, one_device, told.append) is None
+def test_a_finished_run_says_so_and_changes_nothing(finished, finished_copy, one_device):
+    before, told = tree(finished_copy), []
+    assert train(small_config(finished[1]), finished_copy, one_device, told.append) is None
     assert "finished: 6 of 6" in told[0]
-    assert (workdir / "history.jsonl").read_bytes() == before
+    assert tree(finished_copy) == before
 
 
-def test_changed_settings_and_changed_data_are_refused(finished, one_device):
-    workdir, data, _ = finished
+def test_changed_settings_and_changed_data_are_refused(finished, finished_copy, one_device, tmp_path):
+    data = shutil.copytree(finished[1], tmp_path / "pairs")
     with pytest.raises(UserError, match=r"--batch_size was 4, is 2.*--lambda_l1 was 100.0, is 10"):
-        train(small_config(data, batch_size=2, lambda_l1=10), workdir, one_device)
+        train(small_config(data, batch_size=2, lambda_l1=10), finished_copy, one_device)
     with pytest.raises(UserError, match="--direction was AtoB, is BtoA"):
-        train(small_config(data, direction="BtoA"), workdir, one_device)
+        train(small_config(data, direction="BtoA"), finished_copy, one_device)
     write_pairs(data / "train", 13)
-    try:
-        with pytest.raises(UserError, match="Changed: the training files"):
-            train(small_config(data), workdir, one_device)
-    finally:
-        (data / "train" / "012.png").unlink()
+    with pytest.raises(UserError, match="Changed: the training files"):
+        train(small_config(data), finished_copy, one_device)
 
 
-def test_auto_precision_continues_with_the_runs_own(finished, one_device):
-    workdir, data, _ = finished
+def test_auto_precision_continues_with_the_runs_own(finished, finished_copy, one_device):
     told = []
-    train(small_config(data, precision="auto"), workdir, one_device, told.append)
-    assert "finished" in told[0]
+    train(small_config(finished[1], precision="auto"), finished_copy, one_device, told.append)
+    assert "finished: 6 of 6" in told[0]
+    assert read_config(finished_copy / "config.json")[0].precision == "float32"
 
 
 def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_path):
@@ -150,7 +178,7 @@ def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_pat
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_losses_that_are_not_finite_stop_the_run_and_save_nothing(pairs_dir, one_device, tmp_path):
     with pytest.raises(UserError, match=r"At step 1: generator_loss inf"):
-        train(small_config(pairs_dir, lambda_l1=1e39), tmp_path, one_device, lambda line: None)  # beyond float32
+        train(small_config(pairs_dir, lambda_l1=1e39), tmp_path, one_device, quiet)  # beyond float32
     assert checkpoints.list_steps(tmp_path / "checkpoints") == []
 
 
@@ -184,7 +212,7 @@ def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):
 def test_a_start_that_failed_binds_nothing(pairs_dir, one_device, tmp_path):
     """Until there is a checkpoint, other settings may be tried in the same folder."""
     (tmp_path / "config.json").write_text(to_json(small_config(pairs_dir, batch_size=2, seed=9)))
-    train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, lambda line: None)
+    train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, quiet)
     assert read_config(tmp_path / "config.json")[0].batch_size == 4
 
 

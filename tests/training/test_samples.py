@@ -1,33 +1,28 @@
 import numpy as np
 import tensorflow as tf
-from conftest import draw_pair, write_pairs
+from conftest import READING, cell, draw_pair, negative, quiet, write_pairs
 
-from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.data.pairs import find_pairs
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
 from p2p_keras.images.sheets import class_colours
 from p2p_keras.training.samples import make_sampler
-
-READING = Reading(image_size=32)
-
-
-def negative(image: tf.Tensor) -> tf.Tensor:
-    """A perfect generator of the drawn pairs."""
-    return -image
-
-
-def _cell(image, row, column):
-    """One image of the grid, shrunk back from 128 to 32."""
-    top, left = 20 + row * 130, 2 + column * 130
-    return image[top : top + 128 : 4, left : left + 128 : 4]
 
 
 def test_rows_show_input_target_and_generated(pairs_dir):
     image = make_sampler(negative, find_pairs(pairs_dir), READING, print)()
     first, second = draw_pair(100)
     for column, expected in enumerate((first, second, second)):
-        np.testing.assert_array_equal(_cell(image, 0, column), expected)
+        np.testing.assert_array_equal(cell(image, 0, column), expected)
     assert image.shape == (20 + 3 * (128 + 2), 3 * (128 + 2) + 2, 3)
+
+
+def test_the_generator_is_shown_as_it_is_then(pairs_dir):
+    level = tf.Variable(-1.0)
+    draw = make_sampler(lambda image: tf.fill(image.shape, level), find_pairs(pairs_dir), READING, print)
+    for value, expected in ((-1.0, 0), (0.2, 153)):
+        level.assign(value)
+        assert (cell(draw(), 2, 2) == expected).all()
 
 
 def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
@@ -36,7 +31,8 @@ def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
     image = draw()
     np.testing.assert_array_equal(image, draw())
     for row, index in enumerate(range(0, 60, 10)):
-        np.testing.assert_array_equal(_cell(image, row, 0), draw_pair(200 + index)[0])
+        np.testing.assert_array_equal(cell(image, row, 0), draw_pair(200 + index)[0])
+    assert len(image) == 20 + 6 * 130
 
 
 def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
@@ -52,15 +48,16 @@ def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
         shapes.append(tuple(image.shape))
         return -tf.ones((1, 32, 32, 1))
 
-    image = make_sampler(generate, find_pairs(tmp_path), reading, lambda line: None)()
+    image = make_sampler(generate, find_pairs(tmp_path), reading, quiet)()
     assert shapes == [(1, 32, 32, 5)]
     grey = np.repeat((deep >> 8).astype(np.uint8), 3, axis=-1)
     for column, expected in enumerate((class_colours()[classes[..., 0]], grey, np.zeros((32, 32, 3)))):
-        np.testing.assert_array_equal(_cell(image, 0, column), expected)
+        np.testing.assert_array_equal(cell(image, 0, column), expected)
 
 
 def test_without_val_it_says_where_the_images_are_from(pairs_dir):
     (pairs_dir / "val").rename(pairs_dir / "test")
     told = []
-    make_sampler(negative, find_pairs(pairs_dir), READING, told.append)
-    assert "test/" in told[0]
+    image = make_sampler(negative, find_pairs(pairs_dir), READING, told.append)()
+    assert told == ["There is no val/, so the sample images are of test/"]
+    np.testing.assert_array_equal(cell(image, 0, 0), draw_pair(100)[0])

@@ -3,7 +3,16 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Eye, assert_same_end, checkpoint_values, small_config, write_pairs
+from conftest import (
+    Eye,
+    assert_same_end,
+    checkpoint_values,
+    quiet,
+    read_events,
+    share,
+    small_config,
+    write_pairs,
+)
 
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
@@ -16,13 +25,12 @@ from p2p_keras.workdir.history import read_history
 
 
 @pytest.fixture(scope="module")
-def evaluated(finished, tmp_path_factory):
+def evaluated(finished, one_device, tmp_path_factory):
     """The run of `finished`, with an evaluation after each of its two epochs."""
     _, data, _ = finished
     workdir, told = tmp_path_factory.mktemp("run"), []
-    one_device = tf.distribute.MirroredStrategy(["CPU:0"])
     assert train(small_config(data, eval_every_epochs=1), workdir, one_device, told.append) is None
-    return workdir, data, told
+    return share(workdir), data, told
 
 
 def test_each_evaluation_is_on_record_and_the_best_checkpoint_is_kept_apart(evaluated):
@@ -39,8 +47,11 @@ def test_each_evaluation_is_on_record_and_the_best_checkpoint_is_kept_apart(eval
     assert [(r["step"], r["metrics"]["l1"]) for r in records] == [(r["step"], r["evaluation"]["l1"]) for r in history]
     assert records[0]["absent"]["fid"] == "the run has no --inception"
     assert (workdir / "eval" / "val" / "curves.png").exists()
-    events = b"".join(path.read_bytes() for path in (workdir / "summaries").glob("events*"))
-    assert b"val/ssim" in events
+    events = read_events(workdir / "summaries")
+    for name in ("l1", "ssim"):
+        written = [(step, float(tf.make_ndarray(value.tensor))) for step, value in events[f"val/{name}"]]
+        # float32 there
+        assert written == [(r["step"], pytest.approx(r["evaluation"][name], rel=1e-6)) for r in history]
 
 
 def test_evaluations_change_nothing_in_what_is_trained(evaluated, finished):
@@ -52,9 +63,7 @@ def test_evaluations_change_nothing_in_what_is_trained(evaluated, finished):
 def test_an_interrupted_run_ends_with_the_same_evaluations_and_the_same_best(evaluated, one_device, tmp_path):
     workdir, data, _ = evaluated
     for steps in (4, 6):
-        train(
-            small_config(data, epochs=None, steps=steps, eval_every_epochs=1), tmp_path, one_device, lambda line: None
-        )
+        train(small_config(data, epochs=None, steps=steps, eval_every_epochs=1), tmp_path, one_device, quiet)
     one, other = (read_history(folder) for folder in (workdir, tmp_path))
     assert [record["evaluation"] for record in one] == [record["evaluation"] for record in other]
     best = [checkpoints.list_steps(folder / "checkpoints" / "best") for folder in (workdir, tmp_path)]
@@ -80,19 +89,20 @@ def test_patience_ends_a_run_and_the_same_command_says_so_again(one_device, pair
     assert read_config(workdir / "config.json")[0].patience == 2
 
 
-def test_an_extractor_that_is_not_there_leaves_the_runs_settings_as_they_were(finished, one_device, tmp_path):
-    run = shutil.copytree(finished[0], tmp_path / "run")
-    before = (run / "config.json").read_text()
+def test_an_extractor_that_is_not_there_leaves_the_runs_settings_as_they_were(
+    finished, finished_copy, one_device, tmp_path
+):
+    before = (finished_copy / "config.json").read_text()
     config = small_config(finished[1], epochs=3, eval_every_epochs=1, inception=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"there is no such file"):
-        train(config, run, one_device, lambda line: None)
-    assert (run / "config.json").read_text() == before
+        train(config, finished_copy, one_device, quiet)
+    assert (finished_copy / "config.json").read_text() == before
 
 
 def test_without_pairs_to_score_nothing_starts(one_device, tmp_path):
     write_pairs(tmp_path / "data" / "train", 4)
     with pytest.raises(UserError, match=r"has neither val/ nor test/"):
-        train(small_config(tmp_path / "data", eval_every_epochs=1), tmp_path / "run", one_device, lambda line: None)
+        train(small_config(tmp_path / "data", eval_every_epochs=1), tmp_path / "run", one_device, quiet)
     assert checkpoints.list_steps(tmp_path / "run" / "checkpoints") == []
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL_FORM, draw_pair, prepare_folders, run_prepare, write_two_folders
+from conftest import (
+    SMALL_FORM,
+    cell,
+    draw_pair,
+    prepare_folders,
+    run_prepare,
+    write_two_folders,
+)
 from PIL import Image
 
 from p2p_keras.data import check, pipeline
@@ -34,8 +41,14 @@ def test_a_prepared_data_set_says_all_about_itself_and_is_found_again(raw, tmp_p
     assert (pairs.panels, pairs.image_size) == (("street", "aerial"), 16)
     assert {name for names in pairs.splits.values() for name in names} == set(entries)
     assert not (tmp_path / "data" / ".prepare").exists()
-    with Image.open(tmp_path / "data" / "preview.png") as preview:
-        assert preview.width > 200
+    with Image.open(tmp_path / "data" / "preview.png") as image:
+        preview = np.asarray(image)
+    for number, name in enumerate(pairs.splits["train"]):  # three pairs side by side
+        with Image.open(tmp_path / "data" / name) as image:
+            panels = np.split(np.asarray(image), 2, axis=1)
+        for panel, image in enumerate(panels):
+            shown = cell(preview, number // 3, number % 3 * 2 + panel, size=16)
+            np.testing.assert_array_equal(shown, image)
 
 
 def test_panels_are_resized_as_pillow_does_and_stand_in_their_order(raw, tmp_path):

@@ -1,12 +1,11 @@
 """One pair at a time: what a composite is made of, and what cannot be made into one."""
 
 import hashlib
-import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_pair
+from conftest import draw_pair, write_bomb
 from PIL import Image
 
 from p2p_keras.data.check import ImageError, bit_depth
@@ -104,15 +103,6 @@ def test_grey_alpha_and_sixteen_bits_are_kept_if_asked_for(tmp_path):
         _made(source, tmp_path, form)
 
 
-def _bomb(path):
-    """A PNG whose header claims 13000x13000 pixels and whose body is that of a small one."""
-    Image.new("RGB", (32, 32)).save(path)
-    content = bytearray(path.read_bytes())
-    content[16:24] = (13000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
@@ -121,7 +111,7 @@ def _bomb(path):
         (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be decoded"),
         (lambda path: Image.new("CMYK", (32, 32)).save(path, format="JPEG"), "its pixels are CMYK"),
         (lambda path: Image.new("RGB", (32, 32)).save(path, format="GIF"), "it is a GIF"),
-        (_bomb, "13000x13000 is more than 64 megapixels"),
+        (write_bomb, "13000x13000 is more than 64 megapixels"),
         (lambda path: path.unlink(), "it is not there"),
     ],
 )

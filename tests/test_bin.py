@@ -1,0 +1,134 @@
+"""The launchers in bin/, with an environment in which the commands only say what they were called with."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import DEADLINE_SECS, ROOT
+
+COMMANDS = ("p2p-prepare", "p2p-train", "p2p-eval", "p2p-export", "p2p-translate")
+SAYS = '#!/bin/sh\necho "$(basename "$0") in $PWD"\nfor each in "$@"; do echo "<$each>"; done\n'
+
+
+class Clone(NamedTuple):
+    """A clone of the repository in a folder whose name has a space, and its environment."""
+
+    root: Path
+    venv: Path
+
+    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "P2P_VENV": str(self.venv), **variables}
+        return subprocess.run(
+            command, cwd=cwd or self.root, env=environment, capture_output=True, text=True, timeout=DEADLINE_SECS
+        )
+
+
+@pytest.fixture
+def clone(tmp_path) -> Clone:
+    root, venv = tmp_path / "my clone", tmp_path / "an environment"
+    shutil.copytree(ROOT / "bin", root / "bin", symlinks=True)
+    for name in ("requirements.txt", "setup.py"):
+        shutil.copy(ROOT / name, root)
+    (venv / "bin").mkdir(parents=True)
+    for name in (*COMMANDS, "python", "ruff"):
+        (venv / "bin" / name).write_text(SAYS)
+        (venv / "bin" / name).chmod(0o755)
+    assert Clone(root, venv).run("bin/p2p-train").returncode == 0  # which installs
+    return Clone(root, venv)
+
+
+def test_the_commands_are_one_script_by_five_names(clone):
+    assert {name: os.readlink(ROOT / "bin" / name) for name in COMMANDS} == dict.fromkeys(COMMANDS, "launch")
+    for name in COMMANDS:
+        done = clone.run(f"bin/{name}", "--input=two words", "", "*")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == [f"{name} in {clone.root}", "<--input=two words>", "<>", "<*>"]
+    done = clone.run("bin/launch")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("name", ["p2p-eval", "p2p-translate"])
+def test_from_wherever_it_is_called(clone, name, tmp_path):
+    elsewhere, own = tmp_path / "else where", tmp_path / "own bin"
+    for folder in (elsewhere, own):
+        folder.mkdir()
+    (own / name).symlink_to(clone.root / "bin" / name)
+    (elsewhere / "bin").mkdir()  # what CDPATH would lead to
+    path = os.environ["PATH"]
+    for cwd, command, variables in (
+        (clone.root, f"bin/{name}", {}),
+        (clone.root, f"bin/{name}", {"CDPATH": str(elsewhere)}),
+        (clone.root / "bin", f"./{name}", {}),
+        (elsewhere, f"../my clone/bin/{name}", {}),
+        (elsewhere, str(clone.root / "bin" / name), {}),
+        (elsewhere, name, {"PATH": f"{clone.root}/bin:{path}"}),
+        (clone.root, name, {"PATH": f"bin:{path}"}),
+        (elsewhere, name, {"PATH": f"{own}:{path}"}),
+    ):
+        done = clone.run("bash", "-c", f"'{command}' --help", cwd=cwd, **variables)
+        # It stays in the caller's folder: paths in flags are relative to it.
+        assert (done.stdout, done.stderr) == (f"{name} in {cwd}\n<--help>\n", ""), (cwd, command)
+
+
+def test_it_installs_what_is_not_installed_once(clone):
+    assert clone.run("bin/p2p-train").stdout == f"p2p-train in {clone.root}\n"
+    pinned = (clone.root / "requirements.txt").read_text()
+    (clone.root / "requirements.txt").write_text(pinned + "more==1\n")
+    for _ in range(2):
+        done = clone.run("bin/p2p-eval")
+    assert (done.stdout, done.stderr) == (f"p2p-eval in {clone.root}\n", "")
+
+    moved = Clone(clone.root.rename(clone.root.with_name("moved")), clone.venv)
+    done = moved.run("bin/p2p-eval")
+    assert "Installing p2p_keras;" in done.stderr
+    assert done.stdout.splitlines() == [
+        f"python in {moved.root}",
+        *("<-m>", "<pip>", "<install>", "<--quiet>", "<--disable-pip-version-check>"),
+        *("<-c>", f"<{moved.root}/requirements.txt>", "<-e>", f"<{moved.root}>"),
+        f"p2p-eval in {moved.root}",
+    ]
+
+
+def test_what_could_not_be_installed_is_tried_again(clone):
+    (clone.root / "setup.py").write_text("another")
+    python = clone.venv / "bin" / "python"
+    for _ in range(2):
+        python.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+        done = clone.run("bin/p2p-train")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith("no network\n")
+    python.write_text(SAYS)
+    assert clone.run("bin/p2p-train").returncode == 0
+
+
+def test_without_a_python_it_says_which_it_needs(clone):
+    shutil.rmtree(clone.venv)
+    done = clone.run("bin/p2p-train", PYTHON="python0")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "needs Python 3.10 to 3.13" in done.stderr
+    assert not clone.venv.exists()
+
+
+def test_quickstart_trains_the_demo_in_the_clone(clone, tmp_path):
+    done = clone.run(str(clone.root / "bin" / "quickstart"), "--epochs=2", cwd=tmp_path)
+    assert done.stdout.splitlines() == [
+        f"p2p-train in {clone.root}",
+        "<--direction=a2s>",
+        "<--batch_size=24>",
+        "<--epochs=2>",
+    ]
+
+
+def test_test_checks_style_and_runs_pytest_with_the_tests_own_packages(clone, tmp_path):
+    done = clone.run(str(clone.root / "bin" / "test"), "-m", "slow", cwd=tmp_path)
+    assert f"<{clone.root}[test]>" in done.stdout
+    assert done.stdout.splitlines()[-16:] == [
+        *(f"ruff in {clone.root}", "<check>", "<.>"),
+        *(f"ruff in {clone.root}", "<format>", "<--check>", "<.>"),
+        *(f"python in {clone.root}", "<-m>", "<pytest>", "<-n>", "<2>", "<--dist>", "<loadfile>", "<-m>", "<slow>"),
+    ]
+    (clone.venv / "bin" / "ruff").write_text("#!/bin/sh\nexit 1\n")
+    assert clone.run("bin/test").returncode == 1
