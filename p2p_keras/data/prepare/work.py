@@ -9,6 +9,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from p2p_keras.data.check import ImageError
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, make_pair, source_sizes
+from p2p_keras.errors import UserError
 
 _BATCH = 16  # pairs that travel to a worker and back together
 _KEPT_BYTES = 64 << 20  # of freed memory that a worker keeps
@@ -48,6 +50,7 @@ def make_pairs(tasks: Iterable[Task], output: Path, form: Form, workers: int) ->
 
     Raises:
         OSError: A worker could not write.
+        UserError: A worker was killed.
     """
     tasks = iter(tasks)
     batches = iter(lambda: list(itertools.islice(tasks, _BATCH)), [])
@@ -72,6 +75,11 @@ def make_pairs(tasks: Iterable[Task], output: Path, form: Form, workers: int) ->
                 running |= submit(len(done))
                 for future in done:
                     yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"Each of {workers} workers must stay alive, but one was killed, most likely for want of memory. Take "
+                "fewer --workers; the same command continues."
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

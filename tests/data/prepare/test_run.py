@@ -3,11 +3,15 @@
 import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import (
+    ROOT,
     SMALL_FORM,
     cell,
     draw_pair,
@@ -183,3 +187,32 @@ def test_a_stop_for_too_many_bad_files_leaves_the_other_lists(raw, tmp_path):
     with pytest.raises(UserError, match="More than 0 pairs"):
         prepare_folders(raw, tmp_path / "data")
     assert (tmp_path / "data" / lists.UNMATCHED).read_text() == listed
+
+
+def test_a_worker_that_is_killed_is_no_traceback(tmp_path):
+    """As the kernel does when memory runs out; what was made before is kept."""
+    write_two_folders(tmp_path / "raw", count=40)
+    stopped = (
+        "import multiprocessing\n"
+        "from p2p_keras.cli import prepare\n"
+        "from p2p_keras.data.prepare import run\n"
+        "make_pairs = run.make_pairs\n"
+        "def killed(*arguments):\n"
+        "    for batch in make_pairs(*arguments):\n"
+        "        for worker in multiprocessing.active_children():\n"
+        "            worker.kill()\n"
+        "        yield batch\n"
+        "run.make_pairs = killed\n"
+        "if __name__ == '__main__': prepare.entry_point()\n"
+    )
+    (tmp_path / "stopped.py").write_text(stopped)
+    flags = [f"--first={tmp_path}/raw/street", f"--second={tmp_path}/raw/aerial", f"--output={tmp_path}/data"]
+    flags += ["--workers=2", "--image_size=16"]
+    command = [sys.executable, tmp_path / "stopped.py", *flags]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Each of 2 workers must stay alive" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert run_prepare(*flags).returncode == 0
