@@ -159,7 +159,8 @@ class TrainConfig:
     )
     best_metric: str = setting(
         "",
-        "What the best checkpoint is best at. Of label maps l1, pixel_accuracy or mean_iou, of images any other.",
+        "What the best checkpoint is best at. pixel_accuracy and mean_iou are of label maps, l1 of both, the others of "
+        "images.",
         meaning="l1, with --inception kid",
         choices=tuple(metric.name for metric in METRICS if metric.decides),
         free=True,  # as long as no best checkpoint is kept
@@ -293,7 +294,7 @@ def _check_metric(config: TrainConfig) -> None:
     asked = BY_NAME.get(config.best_metric)
     if config.output_labels and config.inception:
         raise UserError("--inception is a network for images; of --output_labels it can tell nothing. Leave it out.")
-    if asked and asked.inception and not config.inception and not config.output_labels:
+    if asked and asked.inception and config.eval_every_epochs and not config.inception and not config.output_labels:
         raise UserError(f"--best_metric={asked.name} needs the Inception network. Give --inception=default, or a file.")
     if config.output_labels:
         fitting = [metric.name for metric in METRICS if metric.of_label_maps]

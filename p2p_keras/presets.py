@@ -40,9 +40,10 @@ def make_config(preset: str | None = None, saved: TrainConfig | None = None, **f
         UserError: A value breaks its rule, or both `epochs` and `steps` are given.
     """
     given = {name: value for name, value in flags.items() if value is not None}
+    given |= {name: None for name in ("data_dir", "inception") if given.get(name) == ""}  # as in --inception=
     if "epochs" in given and "steps" in given:
         raise UserError("Give --epochs or --steps, not both. The length of a run is one of them.")
-    defaults = {} if "data_dir" in given else DEMO
+    defaults = {} if given.get("data_dir") else DEMO
     base = dict(dataclasses.asdict(saved) if saved else defaults)
     if preset is not None:
         base.update(PRESETS[check_value("preset", preset, choices=tuple(PRESETS))], steps=None)
@@ -51,6 +52,6 @@ def make_config(preset: str | None = None, saved: TrainConfig | None = None, **f
     if "epochs" in given:
         base["steps"] = None
     settings = {**base, **given}
-    if not (saved or preset or "data_dir" in given) and settings["epochs"]:
+    if not (saved or preset or given.get("data_dir")) and settings["epochs"]:
         settings.setdefault("decay_epochs", settings["epochs"] // 2)  # the demo's
     return TrainConfig(**settings)

@@ -221,3 +221,10 @@ def test_limits_are_part_of_the_range_or_not_as_declared():
     for value in (1, -0.1, float("nan")):
         with pytest.raises(UserError, match=r"--x must be at least 0 and below 1\. Received"):
             check_value("x", value, at_least=0, below=1)
+
+
+def test_an_empty_flag_takes_back_what_a_saved_run_has():
+    saved = make_config(data_dir="x", eval_every_epochs=1, inception="default", best_metric="kid")
+    later = make_config(saved=saved, inception="", best_metric="l1")
+    assert later.inception is None
+    assert make_config(saved=saved, inception="", eval_every_epochs=0).eval_every_epochs == 0  # judged by nothing now

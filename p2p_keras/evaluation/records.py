@@ -57,10 +57,14 @@ def make_record(
 
 
 def read_records(folder: Path) -> list[dict]:
-    """The records of `metrics.json`, by step; none if there is no such file, or one that cannot be read."""
+    """The records of `metrics.json`, by step; none if there is no such file, or a damaged one.
+
+    Raises:
+        OSError: It is there, but cannot be read now.
+    """
     try:
         return json.loads((folder / "metrics.json").read_text())["records"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return []
 
 
@@ -88,9 +92,26 @@ def add_record(
         if not any(_replaces(other, record) for other in kept):
             kept.append(record)
         kept.sort(key=lambda other: other["step"])
-        write_whole(folder / "metrics.json", json.dumps({"format": FORMAT, "records": kept}, indent=2) + "\n")
+        _write_records(folder, kept)
         if per_image is not None:
             _add_per_image(folder / "per_image.csv", record["step"], names, per_image, forget=stale)
+
+
+def forget_later(workdir: Path, step: int) -> None:
+    """Drops what was scored at later steps: a run that continues from here makes them again, or other ones.
+
+    Args:
+        workdir: The run's folder.
+        step: The step it continues from; 0 if it is begun anew.
+    """
+    for folder in {path.parent for path in (workdir / "eval").glob("*/metrics.json")}:
+        with locked(folder / ".lock", wait=True):
+            known = read_records(folder)
+            kept = [record for record in known if record["step"] <= step]
+            if len(kept) < len(known):
+                _write_records(folder, kept)
+                header, rows = _read_rows(folder / "per_image.csv")
+                _write_rows(folder / "per_image.csv", header, [row for row in rows if int(row["step"]) <= step])
 
 
 def comparable(records: list[dict], record: dict) -> list[dict]:
@@ -135,25 +156,49 @@ def _show(metric: Metric, value: float | None, deviation: float | None) -> str:
     return shown if deviation is None else f"{shown} ± {metric.scale * deviation:.{metric.decimals}f}"
 
 
+def _write_records(folder: Path, records: list[dict]) -> None:
+    write_whole(folder / "metrics.json", json.dumps({"format": FORMAT, "records": records}, indent=2) + "\n")
+
+
 def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray], forget: bool) -> None:
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
-    new, rows = {(str(step), name) for name in names}, []
-    header = ["step", "name", *per_image]
-    if path.exists():
-        with open(path, newline="") as file:
-            found = list(csv.reader(file))
-        if found[:1] == [header]:
-            rows = [row for row in found[1:] if tuple(row[:2]) not in new and not (forget and row[0] == str(step))]
+    new = {(str(step), name) for name in names}
+    columns, known = _read_rows(path)
+    rows = [r for r in known if (r["step"], r["name"]) not in new and not (forget and r["step"] == str(step))]
     for i, name in enumerate(names):
-        rows.append([str(step), name, *(f"{values[i]:.6g}" for values in per_image.values())])
-    rows.sort(key=lambda row: (int(row[0]), row[1]))
+        scores = {metric: f"{values[i]:.6g}" for metric, values in per_image.items()}
+        rows.append({"step": str(step), "name": name, **scores})
+    _write_rows(path, list(dict.fromkeys(["step", "name", *per_image, *columns])), rows)
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of `per_image.csv`; none if there is no such file, or one of another kind."""
+    if not path.exists():
+        return [], []
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        rows = [row for row in reader if (row.get("step") or "").isdecimal() and None not in row]
+        columns = list(reader.fieldnames or [])
+    return (columns, rows) if columns[:2] == ["step", "name"] else ([], [])
+
+
+def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
+    rows.sort(key=lambda row: (int(row["step"]), row["name"]))
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     write_whole(path, text.getvalue())
 
 
 def _is_stale(known: dict, new: dict) -> bool:
-    return known["step"] == new["step"] and known.get("weights") != new["weights"]
+    if known["step"] != new["step"] or known.get("weights") == new["weights"]:
+        return False
+    if "weights" in known or known["pictures"] != new["pictures"]:
+        return True
+    # An earlier version did not write down the weights. They are the same if each image's scores have the same mean.
+    paired = [name for name in new["metrics"] if name in BY_NAME and not BY_NAME[name].inception]
+    return any(known["metrics"].get(name) != new["metrics"][name] for name in paired)
 
 
 def _replaces(new: dict, old: dict) -> bool:

@@ -30,12 +30,18 @@ class ProgressLine:
         bar = "#" * filled + "." * (20 - filled)
         left = duration((self.total - done) / rate) if rate > 0 else "?"
         line = f"[{bar}] {done}/{self.total}  {rate:.1f} {self.unit}/s  {left} left  {text}"
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        self._print(f"\r\x1b[K{line}")
 
     def clear(self) -> None:
         """Wipes the line, so that something else can be printed in its place."""
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._print("\r\x1b[K")
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, end="", file=sys.stderr, flush=True)
+        except OSError:  # the terminal has gone: no reason to end what is being done
+            self._shown = False
 
 
 def duration(secs: float) -> str:

@@ -91,8 +91,8 @@ class Recorder:
         }
         if evaluation:
             record["evaluation"] = evaluation
-            scalars = {name: value for name, value in evaluation.items() if name not in ("split", "count")}
-            tags = {f"{evaluation['split']}/{name}": value for name, value in scalars.items()}
+            scores = {name: value for name, value in evaluation.items() if isinstance(value, float)}
+            tags = {f"{evaluation['split']}/{name}": value for name, value in scores.items()}
             summaries.write_scalars(self._writer, step, tags)
         append_history(self._workdir, record)
         self._progress.clear()
@@ -123,5 +123,6 @@ def _scores(record: dict) -> str:
     for name in in_order(set(record["evaluation"])):
         metric, label = BY_NAME[split_label(name)[0]], split_label(name)[1]
         if metric.live:
-            shown.append(f"{metric.title}{label} {record['evaluation'][name]:#.4g}")
+            scale = f" x{metric.scale}" if metric.scale > 1 else ""
+            shown.append(f"{metric.title}{label}{scale} {metric.scale * record['evaluation'][name]:#.4g}")
     return f"\n    {record['evaluation']['split']}: " + "  ".join(shown)

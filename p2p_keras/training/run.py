@@ -1,6 +1,7 @@
 """The run: what is wired to what, and what happens when. The computing itself is in `step`."""
 
 import collections
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import tensorflow as tf
 from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.data import check, pipeline
 from p2p_keras.errors import UserError
+from p2p_keras.evaluation.records import forget_later
 from p2p_keras.models import make_inference
 from p2p_keras.system.devices import make_strategy
 from p2p_keras.system.files import write_whole
@@ -21,6 +23,7 @@ from p2p_keras.training.samples import make_sampler
 from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import LOSS_NAMES, make_train_steps
 from p2p_keras.training.stop import stop_signals
+from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import locked
 from p2p_keras.workdir.history import keep_history, read_history
@@ -53,7 +56,7 @@ def train(
     Raises:
         UserError: Settings, data, folder or disk don't allow it, or the losses are no longer finite.
     """
-    workdir = Path(workdir)
+    workdir, report = Path(workdir), _unless_gone(report)
     with locked(workdir):
         run = open_run(config, workdir, strategy or make_strategy(), report)
         write_whole(workdir / "config.json", to_record(run.config, run.data.pairs))
@@ -63,6 +66,7 @@ def train(
             _report_outcome(run)
             return None
         keep_history(workdir, run.first_step)
+        forget_later(workdir, run.first_step)
         if _is_exhausted(run, _standing(run)):
             report(f"This run is finished: {_exhaustion(run)} A higher --patience continues it.")
             _report_outcome(run)
@@ -157,6 +161,11 @@ def _save(run: Run, recorder: Recorder, step: int) -> None:
 def _keep_if_best(run: Run, step: int) -> bool:
     """Keeps the checkpoint of a step that was just scored, if it is the best. Returns whether patience has run out."""
     standing = _standing(run)
+    if standing.anew:
+        run.report(
+            f"The best is looked for anew from step {standing.best['step']} on: the one of step {standing.anew} was "
+            "judged by other images or another network, or nothing is known of it."
+        )
     if standing.best and standing.best["step"] == step:
         checkpoints.save_best(run.networks.checkpoint, run.checkpoints, step)
     return _is_exhausted(run, standing)
@@ -164,7 +173,12 @@ def _keep_if_best(run: Run, step: int) -> bool:
 
 def _standing(run: Run) -> Standing:
     kept = checkpoints.list_steps(checkpoints.best_of(run.checkpoints))
-    return judge(read_history(run.workdir), best_metric(run.config), kept[-1] if kept else None)
+    if not kept:
+        return judge(read_history(run.workdir), best_metric(run.config), None)
+    history = read_history(run.workdir)
+    if not any(record["step"] == kept[-1] for record in history):  # history.jsonl was lost, or its end
+        history = sorted([*history, *find_evaluation(run.workdir, kept[-1])], key=lambda record: record["step"])
+    return judge(history, best_metric(run.config), kept[-1])
 
 
 def _is_exhausted(run: Run, standing: Standing) -> bool:
@@ -217,12 +231,25 @@ def _check_finite(losses: np.ndarray, done_steps: int, directory: Path) -> None:
     )
 
 
+def _unless_gone(report: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, but silent on a terminal that has gone, which is no reason to lose what has been trained."""
+
+    def report_if_possible(line: str) -> None:
+        try:
+            report(line)
+        except OSError as error:
+            if error.errno != errno.EIO:  # as of a pipe that nobody reads, or a full disk
+                raise
+
+    return report_if_possible
+
+
 def _report_left_out(data: Data, report: Callable[[str], None]) -> None:
     for name, problem in data.bad.items():
         report(f"Left out {name}: {problem}")
     for why, count in collections.Counter(data.pairs.ignored.values()).items():
         first = next(name for name, reason in data.pairs.ignored.items() if reason == why)
-        report(f"Left out {count} file{'s' if count > 1 else ''}, as {first}: {why}")
+        report(f"Left out {count} file{'s' if count > 1 else ''}, for example {first}: {why}")
 
 
 def _report_outcome(run: Run) -> None:

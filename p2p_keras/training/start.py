@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, decay_steps, total_steps
+from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
 from p2p_keras.data.pairs import Pairs, fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.training.networks import Networks, build_networks
@@ -114,8 +114,9 @@ def to_record(config: TrainConfig, pairs: Pairs) -> str:
 
 def _check_best(saved: TrainConfig, asked: TrainConfig, workdir: Path) -> None:
     best = checkpoints.best_of(workdir / "checkpoints")
-    if saved.best_metric not in ("", asked.best_metric) and asked.best_metric and checkpoints.list_steps(best):
+    was, asks = best_metric(saved), best_metric(asked)
+    if was != asks and asked.eval_every_epochs and checkpoints.list_steps(best):
         raise UserError(
-            f"--best_metric stays as long as a best checkpoint is kept. It was {saved.best_metric}, is "
-            f"{asked.best_metric}. Give the old value, or remove {best}: then the best is looked for from here on."
+            f"--best_metric stays as long as a best checkpoint is kept. It was {was}, is {asks}. Give the old "
+            f"value, or remove {best}: then the best is looked for from here on."
         )

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collects the first SIGINT, SIGTERM or SIGHUP in a list instead of dying of it; a second one acts as usual.
+    """Collects the first SIGINT, SIGTERM or SIGHUP in a list instead of dying of it.
 
-    SIGHUP means that the terminal has gone, as when ssh is closed; one that is ignored, as under nohup, stays ignored.
+    A second SIGINT or SIGTERM acts as usual. SIGHUP means that the terminal has gone, as when ssh is closed: both the
+    shell and the kernel send it, so further ones are ignored, and so is all of it if it was ignored before (nohup).
     """
     stop: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -22,7 +23,7 @@ def stop_signals() -> Iterator[list[int]]:
         if number == signal.SIGHUP:
             _write_to_no_terminal()
         for other in taken:
-            signal.signal(other, before[other])
+            signal.signal(other, signal.SIG_IGN if other == signal.SIGHUP else before[other])
 
     for number in taken:
         signal.signal(number, remember)

@@ -30,7 +30,7 @@ def make_validation(
 ) -> Callable[[int], dict]:
     """Returns a function of the step that scores the generator as it is then, by the code of `p2p-eval`.
 
-    It writes `eval/<split>/` and returns what goes into `history.jsonl`: split, number of images, metrics.
+    It writes `eval/<split>/` and returns what goes into `history.jsonl`: what was scored through what, and the metrics.
     Without `val` it takes `test`, which is said.
 
     Args:
@@ -88,9 +88,22 @@ def make_validation(
         for name, why in summary.absent.items():
             if split_label(name)[0] == decider.name:
                 report(f"The evaluation at step {step} decides nothing: {decider.title} is not known, for {why}")
-        return {"split": split, "count": record["count"], **summary.metrics}
+        return _as_evaluation(record)
 
     return validate
+
+
+def find_evaluation(workdir: Path, step: int) -> list[dict]:
+    """What is known in `eval/` of how a step scored, as records of `history.jsonl`: of val before test."""
+    found = [r for split in ("val", "test") for r in read_records(workdir / "eval" / split) if r["step"] == step]
+    return [{"step": step, "epoch": record["epoch"], "evaluation": _as_evaluation(record)} for record in found[:1]]
+
+
+def _as_evaluation(record: dict) -> dict:
+    extractor = record["extractor"] and record["extractor"]["sha256"]
+    images = record["pictures"]
+    known = {"split": images["split"], "count": record["count"], "fingerprint": images["fingerprint"]}
+    return {**known, "extractor": extractor, **record["metrics"]}
 
 
 def _check_computable(metric: Metric, count: int, split: str, extractor: Extractor | None) -> None:

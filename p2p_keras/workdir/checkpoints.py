@@ -105,11 +105,13 @@ def restore_each(
             yield step
             if which == "latest":
                 return
-        steps = all_steps(directory) if which == "latest" else waiting  # of the latest there may be a later one by now
+        # Of the latest, and of the best, there may be another one by now.
+        steps = all_steps(directory) if which == "latest" else choose(directory, which) if which == "best" else waiting
         waiting = [step for step in steps if step not in tried]
     if not restored:
         raise UserError(
-            f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged or has gone."
+            f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged or has gone. "
+            "Take another --checkpoint, or train on: p2p-train writes new ones."
         )
 
 

@@ -46,7 +46,8 @@ def saved_run(workdir: Path) -> tuple[TrainConfig, dict[str, Any]] | None:
         UserError: There is a run, but no readable `config.json`.
     """
     path = workdir / "config.json"
-    if not path.exists() and not any(workdir.glob("checkpoints/step_*")):
+    begun = any(workdir.glob("checkpoints/step_*")) or any(workdir.glob("checkpoints/best/step_*"))
+    if not path.exists() and not begun:
         return None
     return read_config(path)
 

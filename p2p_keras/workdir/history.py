@@ -10,13 +10,13 @@ HISTORY = "history.jsonl"
 
 
 def read_history(workdir: Path) -> list[dict]:
-    """The records of a run's epochs, by step; none if there are none yet. A line that was cut short is skipped."""
+    """The records of a run's epochs, by step; none if there are none yet. A damaged line is skipped."""
     records = []
     with contextlib.suppress(FileNotFoundError):
-        for line in (workdir / HISTORY).read_text().splitlines():
+        for line in (workdir / HISTORY).read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 records.append(json.loads(line))
-    return records
+    return [record for record in records if isinstance(record, dict) and {"step", "epoch"} <= record.keys()]
 
 
 def append_history(workdir: Path, record: dict) -> None:

@@ -1,9 +1,11 @@
 import csv
+import errno
 import json
 
 import numpy as np
+import pytest
 
-from p2p_keras.evaluation.records import add_record, comparable, read_records, remarks, table
+from p2p_keras.evaluation.records import add_record, comparable, forget_later, read_records, remarks, table
 
 
 def _record(step: int, extractor: str | None = None, images: str = "p", weights: str = "w", **metrics: float) -> dict:
@@ -91,6 +93,48 @@ def test_what_other_weights_of_the_same_step_scored_goes_with_all_its_numbers(tm
     assert read_records(tmp_path) == [old]
     add_record(tmp_path, _record(300, l1=0.2))
     assert [r["metrics"]["l1"] for r in read_records(tmp_path)] == [0.2]
+
+
+def test_a_record_of_an_earlier_version_stays_if_it_must_be_of_the_same_weights(tmp_path):
+    """It has the FID, which an evaluation without network would otherwise cost; all else that it says is the same."""
+    old = _record(300, "abc", l1=0.1, fid=20.0)
+    del old["weights"]
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": 1, "records": [old]}))
+    add_record(tmp_path, _record(300, l1=0.1))
+    assert [r["metrics"].get("fid") for r in read_records(tmp_path)] == [20.0]
+
+
+def test_what_was_scored_at_later_steps_goes_when_a_run_continues_further_back(tmp_path):
+    folder = tmp_path / "eval" / "val"
+    for step in (25, 50, 75):
+        add_record(folder, _record(step, l1=0.1), ["a.png"], {"l1": np.array([0.1])})
+    forget_later(tmp_path, 50)
+    assert [r["step"] for r in read_records(folder)] == [25, 50]
+    assert [row[0] for row in _rows(folder)] == ["step", "25", "50"]
+    forget_later(tmp_path, 0)  # it is begun anew
+    assert read_records(folder) == []
+    assert len(_rows(folder)) == 1
+    forget_later(tmp_path / "none", 0)
+
+
+def test_another_metric_keeps_the_rows_of_other_steps(tmp_path):
+    add_record(tmp_path, _record(10), ["a.png"], {"l1": np.array([0.5])})
+    add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([0.25]), "psnr": np.array([9.0])})
+    assert _rows(tmp_path) == [["step", "name", "l1", "psnr"], ["10", "a.png", "0.5", ""], ["20", "a.png", "0.25", "9"]]
+
+
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    add_record(tmp_path, _record(100, l1=0.1))
+    before = (tmp_path / "metrics.json").read_bytes()
+
+    def fail(self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "read_text", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            add_record(tmp_path, _record(200, l1=0.2))
+    assert (tmp_path / "metrics.json").read_bytes() == before
 
 
 def test_the_table_shows_labels_and_gaps():

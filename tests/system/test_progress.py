@@ -1,3 +1,4 @@
+import errno
 import io
 import sys
 
@@ -30,3 +31,17 @@ def test_a_file_sees_nothing(capsys):
     progress.update(200)
     progress.clear()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_that_has_gone_ends_the_line_and_nothing_else(monkeypatch):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    line = ProgressLine(10, "images")
+    line.update(10)
+    line.clear()

@@ -39,7 +39,7 @@ def test_an_epochs_record_is_the_mean_of_its_steps(tmp_path):
     assert first["evaluation"] == {"split": "val", "count": 3, "l1": 0.25, "kid@768": 0.005}
     assert "evaluation" not in second
     assert told[0].startswith("epoch 1/2.5  GAN 5.250  L1 2.6250  discriminator 1.312  8.0 images/s  ")
-    assert told[0].endswith("left\n    val: L1 0.2500  KID@768 0.005000")
+    assert told[0].endswith("left\n    val: L1 0.2500  KID@768 x1000 5.000")
 
 
 def test_an_epoch_goes_on_from_the_sums_of_a_checkpoint(tmp_path):

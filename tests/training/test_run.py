@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -124,6 +125,26 @@ def test_a_closed_terminal_saves_as_any_other_stop(finished, one_device, tmp_pat
         signal.signal(signal.SIGHUP, before)
 
 
+def test_further_hang_ups_change_nothing(finished, one_device, tmp_path):
+    """The shell and the kernel send one each."""
+
+    def hang_up_twice(line):
+        if line.startswith("epoch 1/"):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    assert train(small_config(finished[1]), tmp_path, one_device, hang_up_twice) == signal.SIGHUP
+    assert checkpoints.list_steps(tmp_path / "checkpoints") == [3]
+
+
+def test_a_report_that_nobody_can_see_stops_nothing(finished, one_device, tmp_path):
+    def no_terminal(line):
+        raise OSError(errno.EIO, "Input/output error")
+
+    assert train(small_config(finished[1]), tmp_path, one_device, no_terminal) is None
+    assert checkpoints.list_steps(tmp_path / "checkpoints") == [6]
+
+
 def test_a_terminal_that_has_gone_costs_no_step(finished, tmp_path):
     """Whoever is left without a terminal cannot print: that must not come before the save."""
     _, data, _ = finished
@@ -195,7 +216,7 @@ def test_files_that_are_left_out_do_not_count_as_pairs(pairs_dir, one_device, tm
     (pairs_dir / "train" / "notes.txt").write_text("text")
     told = []
     train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, told.append)
-    assert told[0].startswith("Left out 1 file, as train/notes.txt")
+    assert told[0].startswith("Left out 1 file, for example train/notes.txt")
     assert told[1].startswith("AtoB: 12 training pairs")
 
 

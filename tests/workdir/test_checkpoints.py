@@ -231,3 +231,20 @@ def test_a_choice_that_cannot_be_met_says_what_there_is(tmp_path):
     for which in ("7", "newest", "-500", ""):
         with pytest.raises(UserError, match=rf"latest, best, all or a step. Received: {which}. This run has 500"):
             checkpoints.choose(tmp_path, which)
+
+
+def test_the_best_that_is_replaced_meanwhile_is_looked_for_again(tmp_path, monkeypatch):
+    def save_best(step):
+        checkpoints.save_best(tf.train.Checkpoint(generator=_dense(float(step))), tmp_path, step)
+
+    save_best(12)
+    model, told, restore = _dense(0.0), [], checkpoints.restore_generator
+
+    def replace_first(generator, path):
+        if not told and checkpoints.step_of(path) == 12:
+            save_best(15)
+        restore(generator, path)
+
+    monkeypatch.setattr(checkpoints, "restore_generator", replace_first)
+    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "best", told.append)] == [15]
+    assert told == ["Skipped the checkpoint of step 12: it has gone"]

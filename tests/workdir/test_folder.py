@@ -28,3 +28,9 @@ def test_a_saved_run_is_found_by_its_config(tmp_path):
     (tmp_path / "checkpoints" / "step_00000001").mkdir(parents=True)
     with pytest.raises(UserError, match=r"config\.json"):  # not a folder to begin something else in
         saved_run(tmp_path)
+
+
+def test_a_run_whose_best_checkpoint_alone_is_left_is_still_one(tmp_path):
+    (tmp_path / "checkpoints" / "best" / "step_00000001").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"config\.json"):
+        saved_run(tmp_path)

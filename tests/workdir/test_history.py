@@ -20,3 +20,11 @@ def test_a_line_cut_short_costs_that_line_alone(tmp_path):
         file.write('{"step": 10, "cut')  # what a power cut may leave
     append_history(tmp_path, record(15))
     assert read_history(tmp_path) == [record(5), record(15)]
+
+
+def test_damage_costs_the_damaged_lines_alone(tmp_path):
+    append_history(tmp_path, record(5))
+    with open(tmp_path / HISTORY, "ab") as file:
+        file.write(b"\xff\xfe\n12\n[]\n{}\n")
+    append_history(tmp_path, record(10))
+    assert read_history(tmp_path) == [record(5), record(10)]
