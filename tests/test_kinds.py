@@ -189,7 +189,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     assert (
         call_command(export_command, f"--workdir={workdir}", f"--output={tmp_path / 'models'}", "--format=keras") == 0
     )
-    assert "model.keras, reloaded, gives the trainer's image to within " in capfd.readouterr().out
+    assert "model.keras: reloaded, it reproduces the trainer's image to within " in capfd.readouterr().out
     model, images = open_model(tmp_path / "models" / "keras"), find_images(str(files / "A" / "val"))
     translate_images(model, images, tmp_path / "out", Job(), quiet)
     with Image.open(tmp_path / "out" / "100.png") as image:
