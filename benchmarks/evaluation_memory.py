@@ -21,7 +21,7 @@ from PIL import Image
 from random_inception import random_inception
 
 from p2p_keras.config import TrainConfig
-from p2p_keras.evaluation.run import evaluate, open_run
+from p2p_keras.evaluation.run import evaluate, open_evaluation
 from p2p_keras.metrics import load_extractor
 from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir.folder import to_json
@@ -77,7 +77,7 @@ with tempfile.TemporaryDirectory() as folder:
         random_inception(root / "extractor")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
-    (record,) = evaluate(open_run(root / "run"), load_extractor(str(root / "extractor")))
+    (record,) = evaluate(open_evaluation(root / "run"), load_extractor(str(root / "extractor")))
     secs = time.monotonic() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(f"{record['count']} images, {len(record['metrics'])} metrics, {secs / 60:.1f} minutes")

@@ -55,7 +55,7 @@ def find_images(pattern: str) -> list[tuple[Path, str]]:
     """
     path = Path(pattern)
     if path.is_dir():
-        names, _ = list_images(path, "")
+        names, _ = list_images(path, "", any_name=True)  # they are read by Python, which opens any
         found = [path / name for name in names]
     elif path.exists():
         found, names = [path], [path.name]
@@ -185,7 +185,7 @@ def _read_all(
                 problem = "it cannot be decoded (TensorFlow refuses it)"
             if problem:
                 bad[str(source)] = problem
-                report(f"Passed over {source}: {problem}")
+                report(f"Skipped {source}: {problem}")
                 continue
             width = image.shape[1] // count
             image = image[:, index * width : (index + 1) * width]
@@ -217,6 +217,6 @@ def _batches(images: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int) 
 def _write(file: Path, image: np.ndarray, palette: np.ndarray | None) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix.lower() == ".png":
-        write_whole(file, codec.encode(image, palette))
+        write_whole(file, codec.encode(image, palette), sync=False)
     else:
         write_jpeg(file, image)

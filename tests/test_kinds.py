@@ -15,7 +15,7 @@ from p2p_keras.cli import export as export_command
 from p2p_keras.config import input_kind, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
-from p2p_keras.evaluation.run import _palette, evaluate, open_run
+from p2p_keras.evaluation.run import _palette, evaluate, open_evaluation
 from p2p_keras.export import open as opening
 from p2p_keras.export import write
 from p2p_keras.export.open import check_export, open_model
@@ -96,7 +96,7 @@ def _published(workdir: Path, output: Path, fill) -> Path:
 
 def test_rgb_to_grey_of_16_bits(tmp_path):
     workdir, data = _trained(tmp_path, _save_rgb, _save_deep, output_channels=1)
-    run = open_run(workdir, split="val", report=quiet)
+    run = open_evaluation(workdir, split="val", report=quiet)
     assert (input_kind(run.config), target_kind(run.config)) == (RGB, GREY_16)
     (record,) = evaluate(run, None, "no network", save_images=True)
 
@@ -121,7 +121,7 @@ def test_rgb_to_grey_of_16_bits(tmp_path):
 
 def test_label_maps_to_rgb(tmp_path):
     workdir, data = _trained(tmp_path, _save_classes, _save_rgb, labels=3)
-    run = open_run(workdir, split="val", report=quiet)
+    run = open_evaluation(workdir, split="val", report=quiet)
     assert (input_kind(run.config), target_kind(run.config)) == (CLASSES, RGB)
     evaluate(run, None, "no network", save_images=True)
     with Image.open(run.folder / "images" / "step_00000004" / "100.png") as image:
@@ -189,7 +189,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     assert (
         call_command(export_command, f"--workdir={workdir}", f"--output={tmp_path / 'models'}", "--format=keras") == 0
     )
-    assert "model.keras, reloaded, gives the trainer's image to within " in capfd.readouterr().out
+    assert "model.keras: reloaded, it reproduces the trainer's image to within " in capfd.readouterr().out
     model, images = open_model(tmp_path / "models" / "keras"), find_images(str(files / "A" / "val"))
     translate_images(model, images, tmp_path / "out", Job(), quiet)
     with Image.open(tmp_path / "out" / "100.png") as image:
@@ -199,7 +199,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
 
     # Targets without a palette are evaluated in our own.
     (files / "B" / "val" / "100.png").write_bytes(codec.encode(_classes(100)[..., np.newaxis]))
-    palette = _palette(open_run(workdir, split="val", report=quiet).pairs)
+    palette = _palette(open_evaluation(workdir, split="val", report=quiet).pairs)
     np.testing.assert_array_equal(palette, class_colours())
 
 

@@ -286,6 +286,23 @@ def test_samples_and_their_standard_deviation(photos, tmp_path):
         translate_images(_negative(), images, tmp_path / "out", Job(samples=2), quiet)
 
 
+def test_names_that_are_not_utf8_are_translated_too(photos, tmp_path):
+    odd = [Path(os.fsdecode(name)) for name in (b"\xff.png", b"\xfe/in.jpg")]
+    for name in odd:
+        (photos / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(draw_pair(5)[0]).save(photos / name)
+    for kind in (Kind(3), Kind(3, 16)):
+        outcome = translate_images(_same(kind), find_images(str(photos)), tmp_path / str(kind.bits), Job(), quiet)
+        assert (outcome.written, outcome.bad) == (6, {})
+    np.testing.assert_array_equal(_open(tmp_path / "8" / odd[0])[0], draw_pair(5)[0])
+    assert _open(tmp_path / "8" / odd[1])[1] == "JPEG"
+
+
+def test_no_image_waits_for_the_disk(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", pytest.fail)
+    assert translate_images(_negative(), find_images(str(photos)), tmp_path / "out", Job(), quiet).written == 4
+
+
 def test_inputs_are_a_file_a_folder_or_a_pattern(photos):
     assert [name for _, name in find_images(str(photos))] == ["0.png", "1.png", "2.png", "deep/3 ä.jpg"]
     assert [name for _, name in find_images(str(photos / "*.png"))] == ["0.png", "1.png", "2.png"]
@@ -333,5 +350,5 @@ def test_the_command_exits_with_1_after_a_bad_file(finished, photos, tmp_path):
     done = run_command("translate", *flags, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 1
     assert "4 images translated" in done.stdout
-    assert "1 were not 32x32, the size trained on; --resize brings them there" in done.stdout
+    assert "1 was not 32x32, the size trained on; --resize brings it there" in done.stdout
     assert "bad.png: it is empty" in done.stderr

@@ -14,6 +14,9 @@ from absl import flags
 from p2p_keras import __version__
 from p2p_keras.errors import UserError
 
+# What flags take whose value is text, but neither a path nor a default that shows it.
+_PLACEHOLDERS = {"splits": "TRAIN,VAL,TEST", "download": "NAME", "inception": "default|FILE|URL"}
+
 
 def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
     """Parses the command line and runs a command; ends the process.
@@ -73,6 +76,11 @@ def run_folder(name: str) -> Path:
     return folder
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """`1 image` or `2 images`."""
+    return f"{number} {one if number == 1 else many}"
+
+
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
     """Keeps TensorFlow's start from writing on stderr, which TF_CPP_MIN_LOG_LEVEL does not (its issue 100442).
@@ -105,13 +113,15 @@ def help_text(values: flags.FlagValues, doc: str) -> str:
             value = "" if each.flag_type() == "bool" else "=" + _placeholder(each)
             lines.append(f"  --{each.name}{value}")
             text = each.help.split(">: ", 1)[-1] if isinstance(each, flags.EnumFlag) else each.help
-            if each.default not in (None, False):
+            if each.default is not None and each.default is not False:  # 0 is one, and equals False
                 text += f" Default: {each.default}."
             lines += textwrap.wrap(text, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
 
 
 def _placeholder(flag: flags.Flag) -> str:
+    if flag.name in _PLACEHOLDERS:
+        return _PLACEHOLDERS[flag.name]
     if isinstance(flag, flags.EnumFlag):
         return "|".join(flag.parser.enum_values)
     if flag.flag_type() == "string" and flag.default:

@@ -46,7 +46,7 @@ flags.DEFINE_bool(
     "require_inception", False, "Fail without that network, before anything is scored.", flag_values=FLAGS
 )
 flags.DEFINE_integer("batch_size", 16, "Images at a time.", flag_values=FLAGS)
-flags.DEFINE_integer("limit", None, "Only so many images, spread evenly over the split.", flag_values=FLAGS)
+flags.DEFINE_integer("limit", None, "Score at most this many images, spread evenly over the split.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "save_images",
     False,
@@ -67,22 +67,23 @@ def main(values: flags.FlagValues) -> int:
 
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
         from p2p_keras.evaluation.records import remarks, table
-        from p2p_keras.evaluation.run import draw_curves, evaluate, open_run
+        from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
         from p2p_keras.metrics.inception import load_extractor
 
     data_dir = Path(given["data_dir"]) if given["data_dir"] else None
     panels = tuple(name.strip() for name in given["panels"] or ())
-    runs = [
-        open_run(workdir, data_dir, panels, given["split"], given["checkpoint"], given["limit"]) for workdir in workdirs
+    evaluations = [
+        open_evaluation(workdir, data_dir, panels, given["split"], given["checkpoint"], given["limit"])
+        for workdir in workdirs
     ]
     extractor, reason = None, ""
-    blind = [run for run in runs if run.pairs.reading.target_kind.labels]
+    blind = [evaluation for evaluation in evaluations if evaluation.pairs.reading.target_kind.labels]
     if blind and given["require_inception"]:
         raise UserError(
             f"--require_inception is for images. The targets of {blind[0].workdir} are label maps. Leave it out."
         )
     try:
-        if len(blind) < len(runs):
+        if len(blind) < len(evaluations):
             extractor = load_extractor(given["inception"])
     except UserError as error:
         if given["require_inception"] or given["inception"] != "default":
@@ -90,20 +91,21 @@ def main(values: flags.FlagValues) -> int:
         reason = f"there is no Inception network. {error}"
 
     newest = []
-    for run in runs:
-        records = evaluate(run, extractor, reason, given["batch_size"], given["save_images"])
+    for evaluation in evaluations:
+        records = evaluate(evaluation, extractor, reason, given["batch_size"], given["save_images"])
         newest.append(records[-1])
-        print(f"{run.workdir}: {run.config.direction}, {len(run.pairs.files)} images of {run.pairs.name}/")
+        count = command.counted(len(evaluation.pairs.files), "image", "images")
+        print(f"{evaluation.workdir}: {evaluation.config.direction}, {count} of {evaluation.pairs.name}/")
         print(table(records))
         for remark in remarks(records[-1]):
             print(remark)
-    curves = draw_curves(runs, newest)
-    for run, path in zip(runs, curves, strict=True):
+    curves = draw_curves(evaluations, newest)
+    for evaluation, path in zip(evaluations, curves, strict=True):
         print(f"Curves:  {path}")
-        print(f"Sheet:   {run.folder / 'sheet.png'}")
-        print(f"Numbers: {run.folder / 'metrics.json'}, {run.folder / 'per_image.csv'}")
+        print(f"Sheet:   {evaluation.folder / 'sheet.png'}")
+        print(f"Numbers: {evaluation.folder / 'metrics.json'}, {evaluation.folder / 'per_image.csv'}")
         if given["save_images"]:
-            print(f"Images:  {run.folder / 'images'}")
+            print(f"Images:  {evaluation.folder / 'images'}")
     return 0
 
 

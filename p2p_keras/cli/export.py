@@ -71,13 +71,14 @@ def main(values: flags.FlagValues) -> int:
     def check(written: Path) -> None:
         for path in sorted(written.glob("model*.*")) or [written]:
             exact = given["precision"] == "float32" and "int8" not in path.name
-            differences[path.name if path != written else "It"] = check_export(path, trained, exact)
+            differences[path.name if path != written else ""] = check_export(path, trained, exact)
 
     folder = write.publish(trained, output, fill, given["version"], check, given["noise"])
     print(f"Step {trained.step} of {workdir}: {folder}")
     for name, difference in differences.items():
         off = f"{difference:.3g} pixels in 100" if trained.config.output_labels else f"{difference:.3g} of 255 levels"
-        print(f"{name}, reloaded, gives the trainer's image to within {off}")
+        start = f"{name}: reloaded" if name else "Reloaded"
+        print(f"{start}, it reproduces the trainer's image to within {off}")
     return 0
 
 

@@ -24,9 +24,7 @@ DOC = """
 FLAGS = flags.FlagValues()
 
 flags.DEFINE_string("output", None, "Folder of the data set.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "first", None, "Folder of the left images (folders beneath it are searched too).", flag_values=FLAGS
-)
+flags.DEFINE_string("first", None, "Folder of the left images (searched recursively).", flag_values=FLAGS)
 flags.DEFINE_string("second", None, "Folder of the right images, with the same names.", flag_values=FLAGS)
 flags.DEFINE_string(
     "dayton", None, "GTCrossView as unpacked: streetview and overhead folders with equal names.", flag_values=FLAGS
@@ -54,8 +52,8 @@ flags.DEFINE_list(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("image_size", 256, "Height and width of each panel, pixels.", flag_values=FLAGS)
-flags.DEFINE_enum("format", "jpeg", ("jpeg", "png"), "Of the pairs; png loses nothing.", flag_values=FLAGS)
-flags.DEFINE_integer("quality", 95, "Of JPEG, 1 to 100.", flag_values=FLAGS)
+flags.DEFINE_enum("format", "jpeg", ("jpeg", "png"), "Format of the pairs; png loses nothing.", flag_values=FLAGS)
+flags.DEFINE_integer("quality", 95, "JPEG quality, 1 to 100.", flag_values=FLAGS)
 flags.DEFINE_integer("channels", 3, "1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (2 and 4 as png).", flag_values=FLAGS)
 flags.DEFINE_integer("bits", 8, "8, or 16 of grey as png.", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -65,14 +63,14 @@ flags.DEFINE_string(
     "val counts: it is carved out of train. Default: 90,5,5; with lists or folders no val of its own.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("seed", 0, "Of that hash.", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Seed of that hash.", flag_values=FLAGS)
 flags.DEFINE_string("train_list", None, "File with the names of the training pairs, one a line.", flag_values=FLAGS)
 flags.DEFINE_string("val_list", None, "The same of the validation pairs.", flag_values=FLAGS)
 flags.DEFINE_string("test_list", None, "The same of the test pairs.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "shards",
     0,
-    "Pack the pairs into so many TFRecord files, of 100 to 200 MB at best; 0 leaves them loose.",
+    "Pack the pairs into this many TFRecord files, of 100 to 200 MB at best; 0 leaves them loose.",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("workers", None, "Processes. Default: as many as there are cores.", flag_values=FLAGS)
@@ -88,35 +86,37 @@ def main(values: flags.FlagValues) -> int:
     given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
     _check(given)
 
-    from p2p_keras.data.prepare import lists, splits
+    from p2p_keras.data.prepare import lists
     from p2p_keras.data.prepare.run import PREVIEW, prepare
+    from p2p_keras.data.prepare.splits import Shares, by_folders, by_hash, by_lists, count, parse_shares
     from p2p_keras.data.prepare.stack import Form
     from p2p_keras.system.files import checksum
 
     form = Form(*(given[name] for name in Form._fields))
     found = _find(given)
-    print(f"{len(found.sources)} pairs in {found.origin['folders']}")
+    print(f"{command.counted(len(found.sources), 'pair', 'pairs')} in {found.origin['folders']}")
     if found.unmatched:
-        print(f"{len(found.unmatched)} files belong to no pair: {_first(found.unmatched)}")
+        belong = command.counted(len(found.unmatched), "file belongs", "files belong")
+        print(f"{belong} to no pair: {_first(found.unmatched)}")
 
-    shares = splits.parse_shares(given["splits"]) if given["splits"] else None
+    shares = parse_shares(given["splits"]) if given["splits"] else None
     files = {split: Path(given[f"{split}_list"]) for split in ("train", "val", "test") if given[f"{split}_list"]}
     if files:
-        parts = splits.by_lists(found.sources, files, shares, given["seed"])
+        splits = by_lists(found.sources, files, shares, given["seed"])
         rule = {"lists": {split: checksum(path) for split, path in files.items()}, "val": shares.val if shares else 0}
     elif any(source.split for source in found.sources):
-        parts = splits.by_folders(found.sources, shares, given["seed"])
+        splits = by_folders(found.sources, shares, given["seed"])
         rule = {"folders": True, "val": shares.val if shares else 0}
     else:
-        shares = shares or splits.Shares()
-        parts = splits.by_hash(found.sources, shares, given["seed"])
+        shares = shares or Shares()
+        splits = by_hash(found.sources, shares, given["seed"])
         rule = {"shares": list(shares)}
     rule["seed"] = given["seed"]
-    for remark in parts.remarks:
+    for remark in splits.remarks:
         print(remark)
-    if parts.left_out:
-        print(f"{len(parts.left_out)} names have no place: {_first(parts.left_out)}")
-    counts = splits.count(parts.split_of)
+    if splits.left_out:
+        print(f"{command.counted(len(splits.left_out), 'name has', 'names have')} no place: {_first(splits.left_out)}")
+    counts = count(splits.split_of)
     if given["dayton"]:
         _compare_dayton(len(found.sources), counts, bool(files))
     if not counts["train"]:
@@ -128,24 +128,25 @@ def main(values: flags.FlagValues) -> int:
 
     workers = given["workers"] or os.cpu_count() or 1
     output = Path(given["output"])
-    outcome = prepare(found, parts, output, form, rule, given["shards"], workers, given["max_bad_files"])
-    counted = ", ".join(f"{count} {split}" for split, count in outcome.counts.items())
+    outcome = prepare(found, splits, output, form, rule, given["shards"], workers, given["max_bad_files"])
+    counted = ", ".join(f"{pairs} {split}" for split, pairs in outcome.counts.items())
     if outcome.finished_before:
         print(f"It was finished before: {counted} in {output}")
         return 0
-    print(f"{sum(outcome.counts.values())} pairs in {output}: {counted} ({outcome.made} made now)")
+    pairs = command.counted(sum(outcome.counts.values()), "pair", "pairs")
+    print(f"{pairs} in {output}: {counted} ({outcome.made} made now)")
     if outcome.removed:
-        print(f"{outcome.removed} pairs that are in the source no more were removed")
+        gone = "no longer in the source and {} removed"
+        print(command.counted(outcome.removed, "pair is " + gone.format("was"), "pairs are " + gone.format("were")))
     if outcome.rejected:
-        print(f"{len(outcome.rejected)} pairs were rejected, see {output / lists.REJECTED}")
-    if found.unmatched or parts.left_out:
+        rejected = command.counted(len(outcome.rejected), "pair was", "pairs were")
+        print(f"{rejected} rejected, see {output / lists.REJECTED}")
+    if found.unmatched or splits.left_out:
         print(f"What belongs to no pair stands in {output / lists.UNMATCHED}")
     if outcome.alike:
         first = outcome.alike[0]
-        print(
-            f"{len(outcome.alike)} pairs look like one of another split, as {first.pair} like {first.like}: see "
-            f"{output / lists.DUPLICATES}"
-        )
+        look = command.counted(len(outcome.alike), "pair looks", "pairs look")
+        print(f"{look} like one of another split, as {first.pair} like {first.like}: see {output / lists.DUPLICATES}")
     _remark_on_shards(outcome.shards)
     print(f"Look at {output / PREVIEW}: are the panels {' | '.join(found.panels)}?")
     return 0
@@ -182,6 +183,8 @@ def _find(given: dict):
     from p2p_keras.data.prepare import sources
 
     panels, source_panels = (tuple(name.strip() for name in given[flag] or ()) for flag in ("panels", "source_panels"))
+    if not all(panels + source_panels):
+        raise UserError("A panel needs a name, as in --panels=street,aerial. One of those given has none.")
     if len(set(panels)) < len(panels) or len(panels) == 1:
         raise UserError(f"--panels names two or more different panels, as street,aerial. Received: {','.join(panels)}")
     if given["first"]:
@@ -200,10 +203,10 @@ def _find(given: dict):
 
 def _compare_dayton(pairs: int, counts: dict[str, int], lists: bool) -> None:
     found = {"all": pairs, "train": counts["train"] + counts["val"], "test": counts["test"]}
-    for part, expected in _DAYTON_COUNTS.items():
-        if found[part] != expected and (lists or part == "all"):
-            name = "pairs" if part == "all" else f"pairs of {part}" + (" (with val)" if part == "train" else "")
-            print(f"Dayton has {expected:,} {name}; here are {found[part]:,}, {found[part] - expected:+,}")
+    for split, expected in _DAYTON_COUNTS.items():
+        if found[split] != expected and (lists or split == "all"):
+            name = "pairs" if split == "all" else f"pairs of {split}" + (" (with val)" if split == "train" else "")
+            print(f"Dayton has {expected:,} {name}; here are {found[split]:,}, {found[split] - expected:+,}")
 
 
 def _remark_on_shards(shards: dict[str, int]) -> None:

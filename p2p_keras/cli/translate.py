@@ -29,7 +29,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "input", None, "An image, a folder (searched to its depth), or a pattern in quotes.", flag_values=FLAGS
+    "input", None, "An image, a folder (searched recursively), or a pattern in quotes.", flag_values=FLAGS
 )
 flags.DEFINE_string("output", None, "Folder for the translated images.", flag_values=FLAGS)
 flags.DEFINE_enum(
@@ -51,8 +51,8 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "samples",
     0,
-    "Draw so many noise samples of each, and their standard deviation (4 levels a level); of label maps the share that "
-    "differs from most.",
+    "Number of noise samples drawn for each image, with their standard deviation as one more image, 4 times as bright "
+    "so that it can be seen; of label maps the share of samples that differ from the most frequent class.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(
@@ -100,14 +100,19 @@ def main(values: flags.FlagValues) -> int:
     outcome = translate.translate_images(
         model, images, Path(given["output"]), job, lambda line: print(line, file=sys.stderr)
     )
-    print(f"{outcome.written} images translated to {given['output']}")
+    print(f"{command.counted(outcome.written, 'image', 'images')} translated to {given['output']}")
     if outcome.kept:
-        print(f"{outcome.kept} were there already and are as they were; --overwrite replaces them")
+        kept = command.counted(
+            outcome.kept, "was there already and is as it was", "were there already and are as they were"
+        )
+        print(f"{kept}; --overwrite replaces {'it' if outcome.kept == 1 else 'them'}")
     if outcome.other_sizes and not given["tile"]:
-        size = model.image_size
-        print(f"{outcome.other_sizes} were not {size}x{size}, the size trained on; --resize brings them there")
+        size, them = model.image_size, "it" if outcome.other_sizes == 1 else "them"
+        others = command.counted(outcome.other_sizes, "was", "were")
+        print(f"{others} not {size}x{size}, the size trained on; --resize brings {them} there")
     if outcome.bad:
-        print(f"{len(outcome.bad)} could not be read and were skipped", file=sys.stderr)
+        skipped = "could not be read and {} skipped"
+        print(command.counted(len(outcome.bad), skipped.format("was"), skipped.format("were")), file=sys.stderr)
     return 1 if outcome.bad else 0
 
 

@@ -25,8 +25,13 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield place, [name for name in names if not name.startswith(".")], circular
 
 
-def list_images(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
+def list_images(root: Path, folder: str, any_name: bool = False) -> tuple[list[str], dict[str, str]]:
     """Images in a folder and beneath it, hidden ones aside.
+
+    Args:
+        root: Where their paths begin.
+        folder: Below `root`; empty for `root` itself.
+        any_name: Take names that are not UTF-8 too. Neither a manifest nor TensorFlow's own readers can hold them.
 
     Returns:
         Their paths relative to `root`, with "/" between folders, sorted; and of other files path -> why they are none.
@@ -34,17 +39,17 @@ def list_images(root: Path, folder: str) -> tuple[list[str], dict[str, str]]:
     images, others = [], {}
     for place, names, circular in walk(root / folder):
         prefix = Path(place).relative_to(root).as_posix()
-        if prefix != _readable(prefix):
+        if not any_name and prefix != _readable(prefix):
             names, circular = [], []
             others[_readable(prefix)] = "its name is not UTF-8; rename it"
         prefix = "" if prefix == "." else f"{prefix}/"
         for name in names:
-            if name != _readable(name):  # neither a manifest nor TensorFlow can hold it
+            if not any_name and name != _readable(name):
                 others[_readable(prefix + name)] = "its name is not UTF-8; rename it"
             elif name.lower().endswith(EXTENSIONS):
                 images.append(prefix + name)
             else:
-                others[prefix + name] = "it is no .jpg or .png"
+                others[prefix + name] = "it is not a .jpg or .png"
         others |= {prefix + name: "it is a link to a folder that it lies in" for name in circular}
     return sorted(images), dict(sorted(others.items()))
 

@@ -86,7 +86,7 @@ def inference_dataset(files: Files, reading: Reading, batch_size: int) -> tf.dat
 def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Returns a function of a pair's number (int64 scalar) to its input and target image.
 
-    They are as `images.decode` gives them, (H, W, C) each of its own size.
+    They are as `codec.decode` gives them, (H, W, C) each of its own size.
     """
     paths = tf.constant(files.paths)  # (N, 1) or (N, panels)
     offsets = None if files.offsets is None else tf.constant(files.offsets, tf.int64)

@@ -1,6 +1,8 @@
 """A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of images."""
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,7 @@ from p2p_keras.images.files import file_names, palette_of, write_png, write_whol
 from p2p_keras.images.sheets import class_colours, grid
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.models import make_inference
+from p2p_keras.system.files import remove_leftovers
 from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config
@@ -26,9 +29,10 @@ from p2p_keras.workdir.generator import build_generator, weights_checksum
 from p2p_keras.workdir.resolve import Data, resolve
 
 SHEET_ROWS = 3  # of the best, of the median, of the worst
+_DAY_SECS = 86_400  # no file is being written for so long
 
 
-class Run(NamedTuple):
+class Evaluation(NamedTuple):
     """A run, which of its checkpoints are scored, and on what."""
 
     workdir: Path
@@ -43,7 +47,7 @@ class Run(NamedTuple):
         return self.workdir / "eval" / self.pairs.name
 
 
-def open_run(
+def open_evaluation(
     workdir: Path,
     data_dir: Path | None = None,
     panels: tuple[str, ...] = (),
@@ -51,7 +55,7 @@ def open_run(
     which: str = "latest",
     limit: int | None = None,
     report: Callable[[str], None] = print,
-) -> Run:
+) -> Evaluation:
     """Finds all that an evaluation needs of a run, so that what is amiss is said before anything is computed.
 
     Args:
@@ -69,14 +73,15 @@ def open_run(
     config, record = read_config(workdir / "config.json")
     checkpoints.choose(workdir / "checkpoints", which)
     (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(workdir / "eval")
     config, data = _find_data(config, workdir, data_dir, panels, split, report)
     steps_per_epoch = record["data"]["counts"]["train"] // config.batch_size
     pairs = scoring.take_split(data.pairs, data.reading, split, limit)
-    return Run(workdir, config, steps_per_epoch, which, pairs)
+    return Evaluation(workdir, config, steps_per_epoch, which, pairs)
 
 
 def evaluate(
-    run: Run,
+    evaluation: Evaluation,
     extractor: Extractor | None,
     reason: str = "",
     batch_size: int = 16,
@@ -86,7 +91,7 @@ def evaluate(
     """Scores checkpoints of a run on a split, by the run's inference contract, and writes `eval/<split>/`.
 
     Args:
-        run: From `open_run`.
+        evaluation: From `open_evaluation`.
         extractor: For FID, KID and Inception Score; None leaves them out, and so do targets that are label maps.
         reason: Why there is no extractor.
         batch_size: Images at a time.
@@ -100,12 +105,12 @@ def evaluate(
     Raises:
         UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be scored.
     """
-    folder, pairs, count = run.folder, run.pairs, len(run.pairs.files)
-    generator = build_generator(run.config)
+    folder, pairs, count = evaluation.folder, evaluation.pairs, len(evaluation.pairs.files)
+    generator = build_generator(evaluation.config)
     generate = make_inference(generator)
     extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
     palette = _palette(pairs) if save_images else None
-    passes = 1 if run.which != "all" else len(checkpoints.choose(run.workdir / "checkpoints", "all"))
+    passes = 1 if evaluation.which != "all" else len(checkpoints.choose(evaluation.workdir / "checkpoints", "all"))
     progress = ProgressLine((passes + bool(extractor)) * count, "images")
     reference = None
     if extractor:
@@ -118,39 +123,46 @@ def evaluate(
         report(line)
 
     records = []
-    for step in checkpoints.restore_each(generator, run.workdir / "checkpoints", run.which, skipped):
+    for step in checkpoints.restore_each(generator, evaluation.workdir / "checkpoints", evaluation.which, skipped):
         images_folder = folder / "images" / f"step_{step:08d}"
         write = _image_writer(images_folder, pairs.names, palette) if save_images else None
         on_batch = _after_batch(progress, (len(records) + bool(extractor)) * count, f"step {step}", write)
         scores = scoring.score_images(generate, pairs, batch_size, extractor, on_batch)
         summary = scoring.summarise(scores, reference, extractor, reason)
-        epoch, weights = step / run.steps_per_epoch, weights_checksum(generator)
-        records.append(make_record(run.config, step, epoch, weights, pairs, summary, extractor))
+        epoch, weights = step / evaluation.steps_per_epoch, weights_checksum(generator)
+        records.append(make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor))
         add_record(folder, records[-1], pairs.names, scores.per_image)
         write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], step))
     progress.clear()
     return records
 
 
-def draw_curves(runs: Sequence[Run], newest: Sequence[dict]) -> list[Path]:
-    """Draws `eval/<split>/curves.png` of each run, with the curves of all of them.
+def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> list[Path]:
+    """Draws `eval/<split>/curves.png` of each, with the curves of all of them.
 
     Args:
-        runs: One or several.
+        evaluations: One or several.
         newest: A record of each: its curve takes those of the same images and extractor.
 
     Returns:
         The files.
     """
     curves = {}
-    for run, record in zip(runs, newest, strict=True):
-        name = run.config.direction
-        name = f"{name} ({run.workdir.name})" if name in curves else name
-        curves[name] = comparable(read_records(run.folder), record)
-    paths = [run.folder / "curves.png" for run in runs]
+    for evaluation, record in zip(evaluations, newest, strict=True):
+        name = evaluation.config.direction
+        name = f"{name} ({evaluation.workdir.name})" if name in curves else name
+        curves[name] = comparable(read_records(evaluation.folder), record)
+    paths = [evaluation.folder / "curves.png" for evaluation in evaluations]
     for path in paths:
         charts.metric_curves(curves, path)
     return paths
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed evaluations left, if that can be; others may be at work."""
+    with contextlib.suppress(OSError):
+        for place, _, _ in os.walk(folder):
+            remove_leftovers(Path(place), _DAY_SECS)
 
 
 def _find_data(
@@ -205,7 +217,7 @@ def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None
     def write(first: int, generated: np.ndarray) -> None:
         for file, image in zip(files[first : first + len(generated)], generated, strict=True):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / file, codec.encode(image, palette))
+            write_whole(folder / file, codec.encode(image, palette), sync=False)
 
     return write
 

@@ -23,6 +23,7 @@ from p2p_keras.system.files import whole_file
 PAIRED = {metric.name: metric.of_images for metric in METRICS if metric.of_images}
 LABELS = {metric.name: metric.of_label_maps for metric in METRICS if metric.of_label_maps}
 NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
+FID_IMAGES = 4  # below, neither FID nor KID is computed
 ENOUGH_IMAGES = 10_000  # below, the literature takes no FID at face value
 
 
@@ -48,7 +49,7 @@ class Reference(NamedTuple):
     """The target images as the extractor sees them."""
 
     features: np.ndarray  # float32 (N, d)
-    statistics: distribution.Statistics
+    statistics: distribution.Statistics | None  # of fewer than `FID_IMAGES` there are none
 
 
 class Summary(NamedTuple):
@@ -81,9 +82,9 @@ def score_images(
         generate: float32 (B, S, S, C) in [-1, 1] -> (B, S, S, K), by the run's inference contract.
         split: The pairs.
         batch_size: Images at a time.
-        extractor: For the features, of the images by `images.to_rgb`; None leaves them out.
+        extractor: For the features, of the images by `codec.to_rgb`; None leaves them out.
         on_batch: Called with the index of a batch's first image and its generated images, as
-            `images.from_unit_range` gives them: (B, S, S, 3) of uint8 for 8-bit RGB.
+            `codec.from_unit_range` gives them: (B, S, S, 3) of uint8 for 8-bit RGB.
 
     Raises:
         UserError: A generated image or its features are not finite; names its file.
@@ -147,6 +148,8 @@ def describe_reference(
         first += len(found)
         on_progress(first)
     reference = np.concatenate(features)
+    if len(reference) < FID_IMAGES:
+        return Reference(reference, None)  # and nothing that is worth remembering
     described = Reference(reference, distribution.statistics(reference))
     with whole_file(cache, sync=False) as file:
         np.savez(file, key=key, features=reference, mu=described.statistics.mu, sigma=described.statistics.sigma)
@@ -179,8 +182,9 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
         return Summary(metrics, {**absent, **dict.fromkeys(("fid", "kid", "inception_score"), reason)}, cautions)
 
     label, count = extractor.label, len(scores.features)
-    if count < 4:
-        absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), f"it needs at least 4 images, there are {count}")
+    if count < FID_IMAGES:
+        few = f"it needs at least {FID_IMAGES} images, there are {count}"
+        absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), few)
     else:
         described = distribution.statistics(scores.features)
         fid = distribution.frechet_distance_from_statistics(generated=described, reference=reference.statistics)
@@ -202,8 +206,10 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
             )
     if scores.logits is None:
         absent[f"inception_score{label}"] = "the extractor gives no logits"
-    elif count < distribution.SPLITS:
-        absent[f"inception_score{label}"] = f"its {distribution.SPLITS} splits need as many images, there are {count}"
+    elif count < distribution.INCEPTION_SCORE_PARTS:
+        absent[f"inception_score{label}"] = (
+            f"its {distribution.INCEPTION_SCORE_PARTS} parts need as many images, there are {count}"
+        )
     else:
         score, deviation = distribution.inception_score(scores.logits)
         metrics |= {f"inception_score{label}": score, f"inception_score_std{label}": deviation}
@@ -251,6 +257,6 @@ def _check_finite(values: np.ndarray, names: Sequence[str], what: str) -> None:
     finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     if not finite.all():
         raise UserError(
-            f"Only finite numbers can be scored. The {what} of {names[int(np.argmin(finite))]} has others. "
-            "Take an earlier --checkpoint, or leave that file out."
+            f"Only finite numbers can be scored. There are NaN or infinite values in the {what} of "
+            f"{names[int(np.argmin(finite))]}. Take an earlier --checkpoint, or leave that file out."
         )

@@ -20,7 +20,7 @@ from p2p_keras.workdir.generator import build_generator
 class Model(NamedTuple):
     """What translates. Both functions take images and int32 seeds (B,) or None, and give images.
 
-    They are uint8 (B, H, W, 3); of other kinds uint8 or uint16 (B, H, W, depth) as `images.from_unit_range` gives them.
+    They are uint8 (B, H, W, 3); of other kinds uint8 or uint16 (B, H, W, depth) as `codec.from_unit_range` gives them.
     """
 
     translate: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -101,7 +101,7 @@ def check_export(path: Path, trained: write.Trained, exact: bool = True) -> floa
 
 
 def _of_generate(generate: signatures.Generate, config: TrainConfig, noise: bool) -> Model:
-    """A model of `serving`'s functions, as graphs."""
+    """A model of `signatures`' functions, as graphs."""
     ours = input_kind(config)
 
     def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:

@@ -56,7 +56,7 @@ def seed_pairs(seed: tf.Tensor) -> tf.Tensor:
 def decode_images(encoded: tf.Tensor, image_size: int, kind: Kind = RGB) -> tf.Tensor:
     """Decodes and resizes JPEG and PNG files of any size: strings (B,) -> float32 (B, S, S, C) in [-1, 1].
 
-    Converted as `images.decode` does; for 8-bit RGB grey becomes three equal channels, alpha is dropped, of 16-bit PNG
+    Converted as `codec.decode` does; for 8-bit RGB grey becomes three equal channels, alpha is dropped, of 16-bit PNG
     the upper 8 bits are taken. TensorFlow ignores EXIF orientation, so a rotated image is translated as it is stored.
 
     One file is decoded at a time: 64 megapixels are 200 MB as bytes, and 800 MB as the floats that are resized, so a

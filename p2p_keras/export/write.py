@@ -56,8 +56,12 @@ def load_trained(
         UserError: There is no run, or no such checkpoint.
     """
     config, _ = read_config(workdir / "config.json")
-    if which == "all":
-        raise UserError("One checkpoint is needed: --checkpoint is latest, best or a step. Received: all")
+    if which not in ("latest", "best") and not which.isdecimal():
+        raise UserError(f"--checkpoint is latest, best or a step. Received: {which}")
+    steps = checkpoints.all_steps(workdir / "checkpoints")
+    if which.isdecimal() and steps and int(which) not in steps:
+        known = ", ".join(map(str, steps))
+        raise UserError(f"--checkpoint is latest, best or a step. Received: {which}. This run has {known}.")
     config = dataclasses.replace(config, precision=precision or config.precision)
     generator = build_generator(config, any_size=True)
     step = next(checkpoints.restore_each(generator, workdir / "checkpoints", which, report))
@@ -76,7 +80,7 @@ def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> No
 
     So it is for 8-bit RGB. The number of channels is the run's, `image` of 16 bits is uint16, and of a label map uint8
     (B, H, W, 1) of classes, but in `translate_float` 1 in the channel of the class and -1 in the others. As bytes a
-    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `serving.decode_images`.
+    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `signatures.decode_images`.
 
     Args:
         trained: What to write.
@@ -132,7 +136,7 @@ def write_tflite(trained: Trained, folder: Path) -> None:
 
 
 def as_generate(generator: keras.Model) -> signatures.Generate:
-    """The generator by its inference contract, as `serving` calls it."""
+    """The generator by its inference contract, as `signatures` calls it."""
     return lambda image, seed: generator([image, seed], training=False)
 
 

@@ -84,7 +84,7 @@ def visible(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
 
 
 def visible_rows(columns: Sequence[np.ndarray], kinds: Sequence[Kind]) -> list[list[np.ndarray]]:
-    """Rows for `images.grid`: the first image of each column, then the second of each, and so on.
+    """Rows for `sheets.grid`: the first image of each column, then the second of each, and so on.
 
     Args:
         columns: float32 (N, H, W, kind.channels) in [-1, 1] each.

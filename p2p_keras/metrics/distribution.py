@@ -16,7 +16,7 @@ from p2p_keras.metrics._tfgan import (
 )
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # customary for the kernel distance (Binkowski et al. 2018, section 4; torch-fidelity)
-SPLITS = 10  # customary for the Inception Score (Salimans et al. 2016, appendix)
+INCEPTION_SCORE_PARTS = 10  # customary for the Inception Score (Salimans et al. 2016, appendix)
 _ROWS = 1024  # taken into the covariance at a time, so that it never needs a float64 copy of all features
 _LOWEST_LOGIT = -600.0  # below the largest of its row: exp(-600) is 1e-261, still above 0 in float64
 
@@ -140,7 +140,7 @@ def kernel_distance(
     return float(np.mean(distances)), float(np.std(distances))
 
 
-def inception_score(logits: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
+def inception_score(logits: np.ndarray, splits: int = INCEPTION_SCORE_PARTS, seed: int = 0) -> tuple[float, float]:
     """Inception Score of generated images: 1 if all look alike, up to the number of classes.
 
     Source: Salimans et al. 2016 (arXiv 1606.03498), by tensorflow-gan's formula on each split. Images are shuffled

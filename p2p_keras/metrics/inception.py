@@ -19,7 +19,7 @@ import tensorflow as tf
 from p2p_keras.errors import UserError
 from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
 from p2p_keras.system.cache import cache_folder
-from p2p_keras.system.fetch import RECORD, Words, checksum, fetch, install, is_cached, short_hash
+from p2p_keras.system.fetch import RECORD, Words, content_checksum, fetch, install, is_cached, short_hash
 from p2p_keras.system.pins import Pin
 
 SIZE = 299
@@ -102,7 +102,7 @@ def load_extractor(source: str, report: Callable[[str], None] = print, cache: Pa
     """
     try:
         path, name = _find(source, report, cache or cache_folder() / "inception")
-        sha256 = checksum(path)
+        sha256 = content_checksum(path)
         network = _load_saved_model(path) if path.is_dir() else load_frozen_graph(path)
     except OSError as error:
         raise UserError(
@@ -131,7 +131,7 @@ def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path
         return _network_in(path), source
     if path.suffix == ".pb":
         return path.parent if path.name == "saved_model.pb" else path, source
-    folder = cache / f"archive-{checksum(path)[:16]}"
+    folder = cache / f"archive-{content_checksum(path)[:16]}"
     if not is_cached(folder, _words(source)):
         install(path, folder, _words(source))
     return _network_in(folder), source

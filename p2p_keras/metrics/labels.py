@@ -63,7 +63,7 @@ def _check(generated: np.ndarray, reference: np.ndarray, classes: int) -> None:
         if image.dtype != np.uint8 or image.ndim < 3 or image.shape[-1] != 1:
             raise UserError(
                 f"Label maps are uint8 (..., height, width, 1). Received {role}: {image.dtype} {image.shape}. "
-                "p2p_keras.images.from_unit_range brings [-1, 1] there."
+                "p2p_keras.images.codec.from_unit_range brings [-1, 1] there."
             )
         if image.size and image.max() >= classes:
             raise UserError(

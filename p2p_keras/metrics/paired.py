@@ -124,7 +124,7 @@ def _check(generated: np.ndarray, reference: np.ndarray) -> None:
             raise UserError(
                 "Images are uint8 or uint16 (..., height, width, channels). "
                 f"Received {role}: {image.dtype} {image.shape}. "
-                "p2p_keras.images.from_unit_range brings [-1, 1] there."
+                "p2p_keras.images.codec.from_unit_range brings [-1, 1] there."
             )
     if generated.dtype != reference.dtype:
         raise UserError(

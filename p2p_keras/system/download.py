@@ -52,7 +52,7 @@ def download(
     Args:
         url: Where it is: by https, or on this machine.
         path: The file. Until None is returned it is only a part.
-        report: Called with one line when the download begins or goes on, and for each further try.
+        report: Called with one line when the download begins or is resumed, and for each further try.
         sleep: Waits for so many seconds.
 
     Returns:
@@ -185,7 +185,7 @@ def _read(reply: IO[bytes]) -> bytes:
 
 
 def _usable_bytes(source: _Source, path: Path) -> int:
-    """How many bytes of a part can be gone on from; 0 if it can only be fetched anew."""
+    """How many bytes of a part can be resumed; 0 if it can only be fetched anew."""
     size = _size(path)
     return size if source.validator and source.length is not None and size < source.length else 0
 

@@ -52,8 +52,9 @@ def fetch(
     over. The sum of what is found is recorded for good (`system.pins`): whatever else comes later is refused.
 
     A download that was cut off is kept, with what it is a part of, in a hidden folder `.NAME.part` beside `folder`, and
-    the next call goes on from it. That folder is gone after success. One process at a time works in it: a second one
-    waits, rather than download the same gigabytes again beside the first, and then finds the content or goes on itself.
+    the next call resumes it. That folder is gone after success. One process at a time works in it: a second one
+    waits, rather than download the same gigabytes again beside the first, and then finds the content, or resumes the
+    download itself.
 
     Args:
         urls: Places of the same archive (or `.pb` file), tried in turn; those first of which a part is here.
@@ -132,7 +133,7 @@ def is_cached(folder: Path, words: Words) -> bool:
         recorded = json.loads((folder / RECORD).read_text())["content_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         recorded = "unknown"
-    found = checksum(folder)
+    found = content_checksum(folder)
     if found != recorded:
         raise UserError(
             f"A cached {words.noun} must be as it was fetched, but {folder} has changed: its sha256 was "
@@ -163,6 +164,8 @@ def _is_fetched(folder: Path, words: Words, name: str | None) -> bool:
             "fetched again."
         )
     compare(name or url, source["content_sha256"], words.noun)
+    with contextlib.suppress(OSError):  # a cache that cannot be written is still good to read
+        record(name or url, source["content_sha256"], words.noun)  # which earlier versions did not
     return True
 
 
@@ -175,7 +178,7 @@ def _take(archive: Path, content: Path, pin: Pin | None, report: Callable[[str],
         problem = unpack(archive, content, pin.file)
         if problem:
             return problem
-    found = checksum(content / pin.file if pin.file else archive)
+    found = content_checksum(content / pin.file if pin.file else archive)
     if found != pin.sha256:
         problem = f"its sha256 is {found[:12]}, but {pin.sha256[:12]} was published"
         report(f"Skipped this place: {problem}")
@@ -184,7 +187,7 @@ def _take(archive: Path, content: Path, pin: Pin | None, report: Callable[[str],
 
 
 def _source_of(content: Path, url: str, archive: Path) -> dict[str, str]:
-    return {"url": url, "archive_sha256": checksum(archive), "content_sha256": checksum(content)}
+    return {"url": url, "archive_sha256": content_checksum(archive), "content_sha256": content_checksum(content)}
 
 
 def _record(name: str, sha256: str, archive: Path, words: Words) -> None:
@@ -196,7 +199,7 @@ def _record(name: str, sha256: str, archive: Path, words: Words) -> None:
         raise
 
 
-def checksum(path: Path) -> str:
+def content_checksum(path: Path) -> str:
     """sha256 (hex) of a file, or of the names and contents of all files in a folder but its `source.json`."""
     if path.is_file():
         return files.checksum(path)
@@ -211,7 +214,7 @@ def checksum(path: Path) -> str:
 def _part_of(folder: Path, words: Words, report: Callable[[str], None] = lambda line: None) -> Iterator[Path]:
     """The hidden folder for what becomes `folder`, on the same file system, for this process alone.
 
-    Afterwards downloads that can be gone on from stay in it; with nothing of the kind it is removed.
+    Afterwards downloads that can be resumed stay in it; with nothing of the kind it is removed.
     """
     part = folder.with_name(f".{folder.name}.part")
     try:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -78,11 +79,22 @@ def append_line(path: Path, line: str) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what killed processes were writing in a folder. Call it only where no other process may be writing."""
+def remove_leftovers(folder: Path, older_than_secs: float = 0) -> None:
+    """Removes what killed processes were writing in a folder.
+
+    Args:
+        folder: The folder, not those beneath it.
+        older_than_secs: Leave what was changed since. Where another process may be writing, give longer than it takes
+            for one file; 0 removes all.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
     for path in folder.glob(f".*{_PART}"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # its process has just given it its name
+            old = not older_than_secs or time.time() - path.stat().st_mtime > older_than_secs
+            if old and path.is_file():
+                path.unlink()
 
 
 @contextlib.contextmanager

@@ -73,3 +73,22 @@ def test_a_reader_that_has_gone_is_no_trouble():
     done = run_command("prepare", "--help", stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_help_shows_defaults_that_are_zero_and_fitting_placeholders():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("seed", 0, "Seed.", flag_values=values)
+    flags.DEFINE_bool("noise", False, "Draws noise.", flag_values=values)
+    flags.DEFINE_string("splits", None, "Shares.", flag_values=values)
+    flags.DEFINE_string("download", None, "An archive.", flag_values=values)
+    flags.DEFINE_string("output", None, "Folder.", flag_values=values)
+    text = command.help_text(values, "")
+    assert "Seed. Default: 0." in text
+    assert "noise. Default" not in text
+    for line in ("--splits=TRAIN,VAL,TEST", "--download=NAME", "--output=PATH"):
+        assert f"  {line}\n" in text
+
+
+def test_numbers_agree_with_what_they_count():
+    assert command.counted(1, "pair was", "pairs were") == "1 pair was"
+    assert command.counted(0, "pair was", "pairs were") == "0 pairs were"

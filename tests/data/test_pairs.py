@@ -20,7 +20,7 @@ def test_lists_images_sorted_with_folders_beneath_and_says_what_it_left_out(pair
     assert pairs.splits["train"][-1] == "train/more/000.png"
     assert list(pairs.splits["train"]) == sorted(pairs.splits["train"])
     assert [len(pairs.splits[split]) for split in ("train", "val", "test")] == [14, 3, 0]
-    assert pairs.ignored == {"train/notes.txt": "it is no .jpg or .png"}
+    assert pairs.ignored == {"train/notes.txt": "it is not a .jpg or .png"}
 
 
 def test_dataset_json_names_the_panels_and_the_flag_overrides_it(pairs_dir):

@@ -1,14 +1,18 @@
 import csv
+import errno
 import json
+import os
 import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Eye, cell, draw_pair, quiet, small_config, write_pairs
+from conftest import Eye, cell, draw_pair, quiet, raise_, small_config, write_pairs
 from PIL import Image
 
 from p2p_keras.errors import UserError
-from p2p_keras.evaluation.run import draw_curves, evaluate, open_run
+from p2p_keras.evaluation.run import _image_writer, draw_curves, evaluate, open_evaluation
 from p2p_keras.images import charts, codec
 from p2p_keras.models import make_inference
 from p2p_keras.training.networks import build_generator
@@ -24,11 +28,11 @@ def run_dir(finished_copy):
 
 
 def test_it_writes_numbers_curves_sheet_and_images(run_dir, finished):
-    run = open_run(run_dir, split="val", which="all", report=quiet)
+    evaluation = open_evaluation(run_dir, split="val", which="all", report=quiet)
     eye = Eye()
-    records = evaluate(run, eye.extractor, batch_size=2, save_images=True)
+    records = evaluate(evaluation, eye.extractor, batch_size=2, save_images=True)
     assert eye.seen == 9  # three targets once, three generated images at two checkpoints
-    draw_curves([run], records[-1:])
+    draw_curves([evaluation], records[-1:])
 
     folder = run_dir / "eval" / "val"
     written = json.loads((folder / "metrics.json").read_text())["records"]
@@ -51,8 +55,8 @@ def test_it_writes_numbers_curves_sheet_and_images(run_dir, finished):
 
 
 def test_the_sheet_shows_the_best_first_and_the_worst_last(run_dir):
-    run = open_run(run_dir, split="train", report=quiet)
-    evaluate(run, None, "none", save_images=True)
+    evaluation = open_evaluation(run_dir, split="train", report=quiet)
+    evaluate(evaluation, None, "none", save_images=True)
     folder = run_dir / "eval" / "train"
     with open(folder / "per_image.csv", newline="") as file:
         l1 = {row["name"]: float(row["l1"]) for row in csv.DictReader(file)}
@@ -71,7 +75,7 @@ def test_the_sheet_shows_the_best_first_and_the_worst_last(run_dir):
 
 
 def test_images_are_generated_by_the_inference_contract(run_dir, finished):
-    evaluate(open_run(run_dir, split="val", report=quiet), None, "none", save_images=True)
+    evaluate(open_evaluation(run_dir, split="val", report=quiet), None, "none", save_images=True)
     generator = build_generator(small_config(finished[1]))
     checkpoints.restore_generator(generator, checkpoints.path_of(run_dir / "checkpoints", 6))
     first = (draw_pair(101)[0] / 127.5 - 1).astype(np.float32)
@@ -82,8 +86,8 @@ def test_images_are_generated_by_the_inference_contract(run_dir, finished):
 
 
 def test_the_batch_size_changes_no_number(run_dir):
-    run = open_run(run_dir, split="train", report=quiet)
-    one, other = (evaluate(run, Eye().extractor, batch_size=size)[0]["metrics"] for size in (5, 12))
+    evaluation = open_evaluation(run_dir, split="train", report=quiet)
+    one, other = (evaluate(evaluation, Eye().extractor, batch_size=size)[0]["metrics"] for size in (5, 12))
     for name, value in one.items():
         # As above: single levels of single pixels, of 12 images of 3072 values.
         assert value == pytest.approx(other[name], rel=1e-4), name
@@ -92,17 +96,17 @@ def test_the_batch_size_changes_no_number(run_dir):
 def test_another_data_set_by_its_own_panels(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 4, first_index=500)
     (tmp_path / "other" / "dataset.json").write_text('{"panels": ["left", "right"]}')
-    run = open_run(run_dir, tmp_path / "other", report=quiet)
-    assert run.config.panels == ("left", "right")
-    assert evaluate(run, None, "none")[0]["count"] == 4
-    assert open_run(run_dir, tmp_path / "other", limit=2, report=quiet).pairs.names == ("000.png", "002.png")
+    evaluation = open_evaluation(run_dir, tmp_path / "other", report=quiet)
+    assert evaluation.config.panels == ("left", "right")
+    assert evaluate(evaluation, None, "none")[0]["count"] == 4
+    assert open_evaluation(run_dir, tmp_path / "other", limit=2, report=quiet).pairs.names == ("000.png", "002.png")
 
 
 def test_names_that_differ_in_their_extension_only_are_both_kept(run_dir, tmp_path):
     folder = tmp_path / "other" / "test" / "deep"
     write_pairs(folder, 2)
     Image.open(folder / "000.png").save(folder / "000.jpg")
-    evaluate(open_run(run_dir, tmp_path / "other", report=quiet), None, "none", save_images=True)
+    evaluate(open_evaluation(run_dir, tmp_path / "other", report=quiet), None, "none", save_images=True)
     written = (run_dir / "eval" / "test" / "images" / "step_00000006").rglob("*.*")
     assert sorted(path.name for path in written) == ["000.jpg.png", "000.png.png", "001.png"]
 
@@ -110,7 +114,7 @@ def test_names_that_differ_in_their_extension_only_are_both_kept(run_dir, tmp_pa
 def test_two_runs_share_a_chart(run_dir, tmp_path, monkeypatch):
     other, drawn = shutil.copytree(run_dir, tmp_path / "other_run"), []
     monkeypatch.setattr(charts, "metric_curves", lambda curves, path: drawn.append((curves, path)))
-    runs = [open_run(folder, split="val", which="all", report=quiet) for folder in (run_dir, other)]
+    runs = [open_evaluation(folder, split="val", which="all", report=quiet) for folder in (run_dir, other)]
     records = [evaluate(run, None, "none") for run in runs]
     paths = draw_curves(runs, [records[0][0], records[1][1]])  # which record of a run is given does not matter
     assert paths == [folder / "eval" / "val" / "curves.png" for folder in (run_dir, other)]
@@ -120,18 +124,48 @@ def test_two_runs_share_a_chart(run_dir, tmp_path, monkeypatch):
 
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):
     with pytest.raises(UserError, match=r"must hold a folder test/ .* holds train, val"):
-        open_run(run_dir, report=quiet)
+        open_evaluation(run_dir, report=quiet)
     with pytest.raises(UserError, match=r"--checkpoint is latest, best, all or a step. Received: 5. This run has 3, 6"):
-        open_run(run_dir, split="val", which="5", report=quiet)
+        open_evaluation(run_dir, split="val", which="5", report=quiet)
     config = json.loads((run_dir / "config.json").read_text())
     config["config"]["data_dir"] = str(tmp_path / "gone")
     (run_dir / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"gone, which is not there. Say where: --data_dir=DATA"):
-        open_run(run_dir, split="val", report=quiet)
+        open_evaluation(run_dir, split="val", report=quiet)
 
 
 def test_files_that_cannot_be_read_are_left_out_only_if_the_run_said_so(run_dir, tmp_path):
     write_pairs(tmp_path / "other" / "test", 2)
     (tmp_path / "other" / "test" / "bad.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"bad\.png: it is not an image"):
-        open_run(run_dir, tmp_path / "other", report=quiet)
+        open_evaluation(run_dir, tmp_path / "other", report=quiet)
+
+
+def test_what_killed_evaluations_left_is_removed_after_a_day(run_dir, monkeypatch):
+    images = run_dir / "eval" / "val" / "images" / "step_00000006"
+    images.mkdir(parents=True)
+    old, new = [images / ".0.part", images.parents[1] / ".1.part"], images / ".2.part"
+    for path in (*old, new):
+        path.write_bytes(b"half")
+    for path in old:
+        os.utime(path, (time.time() - 100_000,) * 2)
+    with monkeypatch.context() as read_only:
+        read_only.setattr(Path, "unlink", lambda *_, **__: raise_(OSError(errno.EROFS, "Read-only file system")))
+        open_evaluation(run_dir, split="val", report=quiet)
+    assert all(path.exists() for path in old)
+    open_evaluation(run_dir, split="val", report=quiet)
+    assert (old[0].exists(), old[1].exists(), new.exists()) == (False, False, True)
+
+
+def test_no_image_waits_for_the_disk(run_dir, monkeypatch):
+    evaluation = open_evaluation(run_dir, split="val", report=quiet)
+    write = _image_writer(evaluation.folder, ["a.png"], None)
+    monkeypatch.setattr(os, "fsync", pytest.fail)
+    write(0, np.zeros((1, 8, 8, 3), np.uint8))
+    assert (evaluation.folder / "a.png").exists()
+
+
+def test_one_image_has_no_distribution(run_dir):
+    evaluation = open_evaluation(run_dir, split="val", limit=1, report=quiet)
+    (record,) = evaluate(evaluation, Eye().extractor)
+    assert record["absent"]["fid@12"] == record["absent"]["kid@12"] == "it needs at least 4 images, there are 1"

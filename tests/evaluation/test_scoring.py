@@ -58,7 +58,7 @@ def test_an_image_that_is_not_finite_is_named(split):
     def broken(image: tf.Tensor) -> tf.Tensor:
         return tf.where(image == tf.reduce_max(image), np.nan, image) if len(image) == 2 else image
 
-    with pytest.raises(UserError, match=r"generated image of 010.png has others"):
+    with pytest.raises(UserError, match=r"There are NaN or infinite values in the generated image of 010.png"):
         scoring.score_images(broken, split, 5, None)
 
 

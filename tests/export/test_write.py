@@ -291,3 +291,9 @@ np.save("out.npy", signatures["translate"](image=tf.constant(np.load("in.npy")))
 """
     subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
     _assert_same_pixels(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_in_words_that_fit(finished):
+    for which in ("all", "999", "newest"):
+        with pytest.raises(UserError, match=rf"--checkpoint is latest, best or a step\. Received: {which}"):
+            write.load_trained(finished[0], which)

@@ -11,7 +11,7 @@ from PIL import Image
 from p2p_keras.errors import UserError
 from p2p_keras.metrics import frozen_graph, inception
 from p2p_keras.metrics.inception import Extractor, load_extractor, preprocess
-from p2p_keras.system.fetch import checksum
+from p2p_keras.system.fetch import content_checksum
 
 WEIGHTS = np.random.RandomState(0).randn(7, 7, 3, 6).astype(np.float32) / 7
 HEAD = np.random.RandomState(1).randn(6, 4).astype(np.float32)
@@ -172,7 +172,7 @@ def test_levels_become_minus_one_to_one():
 
 def test_a_saved_model_gives_its_features_and_logits(saved_model):
     extractor = load_extractor(str(saved_model))
-    assert extractor[1:] == (str(saved_model), checksum(saved_model), 6, 4)
+    assert extractor[1:] == (str(saved_model), content_checksum(saved_model), 6, 4)
     features, logits = extractor.run(draw_images(3, 40, 56))
     expected = tf.reduce_mean(convolved(preprocess(draw_images(3, 40, 56))), (1, 2)).numpy()
     assert features.dtype == logits.dtype == np.float32
@@ -296,7 +296,7 @@ def archive_of(folder, path):
 def test_an_archive_is_unpacked_once(saved_model, tmp_path):
     path, cache = archive_of(saved_model, tmp_path / "net.tgz"), tmp_path / "cache"
     extractor = load_extractor(str(path), pytest.fail, cache)
-    assert extractor[1:] == (str(path), checksum(saved_model), 6, 4)
+    assert extractor[1:] == (str(path), content_checksum(saved_model), 6, 4)
     [folder] = cache.iterdir()
     changed = folder.stat().st_mtime_ns
     assert load_extractor(str(path), pytest.fail, cache).sha256 == extractor.sha256
@@ -318,7 +318,7 @@ def test_the_default_network_is_of_the_first_place_that_has_it(url, saved_model,
     monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/gone.tgz", f"{url}/net.tgz"))
     told = []
     extractor = load_extractor("default", told.append, tmp_path / "cache")
-    assert extractor[1:] == (f"{url}/net.tgz", checksum(saved_model), 6, 4)
+    assert extractor[1:] == (f"{url}/net.tgz", content_checksum(saved_model), 6, 4)
     assert told == [f"Downloading {url}/net.tgz"]
     assert load_extractor("default", pytest.fail, tmp_path / "cache")[1:] == extractor[1:]
 
@@ -328,7 +328,7 @@ def test_a_url_is_downloaded_once(url, saved_model, tmp_path, monkeypatch):
     told = []
     for _ in range(2):
         extractor = load_extractor(f"{url}/net.tgz", told.append)
-        assert extractor[1:] == (f"{url}/net.tgz", checksum(saved_model), 6, 4)
+        assert extractor[1:] == (f"{url}/net.tgz", content_checksum(saved_model), 6, 4)
     assert told == [f"Downloading {url}/net.tgz"]
     [folder] = (tmp_path / "home" / "p2p_keras" / "inception").iterdir()
     (folder / "some" / "folder" / "saved_model.pb").write_bytes(b"tampered")
@@ -391,9 +391,9 @@ def test_nothing_but_the_published_graph_is_taken_from_its_archive(url, server, 
         tar.add(folder, arcname=".")
     put_archive(server, tmp_path / "net.tgz")
     monkeypatch.setattr(inception, "KNOWN_PLACES", (f"{url}/net.tgz",))
-    monkeypatch.setattr(inception, "PINS", {f"{url}/net.tgz": pin._replace(sha256=checksum(folder / pin.file))})
+    monkeypatch.setattr(inception, "PINS", {f"{url}/net.tgz": pin._replace(sha256=content_checksum(folder / pin.file))})
     extractor = load_extractor("default", lambda line: None, tmp_path / "cache")
-    assert extractor.sha256 == checksum(folder / pin.file)
+    assert extractor.sha256 == content_checksum(folder / pin.file)
     shutil.rmtree(tmp_path / "cache")
     monkeypatch.setattr(inception, "PINS", {f"{url}/net.tgz": pin})
     with pytest.raises(UserError, match=f"but {pin.sha256[:12]} was published"):
@@ -406,7 +406,7 @@ def test_measures_are_labelled_with_an_uncustomary_width(width, label):
 
 
 def test_the_saved_models_own_file_stands_for_its_folder(saved_model):
-    assert load_extractor(str(saved_model / "saved_model.pb")).sha256 == checksum(saved_model)
+    assert load_extractor(str(saved_model / "saved_model.pb")).sha256 == content_checksum(saved_model)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def test_the_first_place_that_gives_something_whole_counts(server, waits, tmp_pa
     record = json.loads((folder / "source.json").read_text())
     assert record == {
         "url": urls[3],
-        "archive_sha256": fetch.checksum(archive),
-        "content_sha256": fetch.checksum(folder),
+        "archive_sha256": fetch.content_checksum(archive),
+        "content_sha256": fetch.content_checksum(folder),
     }
     found = tree(folder)
     del found["source.json"]
@@ -122,7 +122,7 @@ def archive_of(tmp_path, size=300_000):
     return make_tar(tmp_path / "net.tgz", {"net/noise": random.Random(0).randbytes(size)}).read_bytes()
 
 
-def test_a_download_that_was_cut_off_is_kept_and_gone_on_from(server, waits, tmp_path):
+def test_a_download_that_was_cut_off_is_kept_and_resumed(server, waits, tmp_path):
     content = archive_of(tmp_path)
     page = server.pages["/net.tgz"] = Page(content, etag='"1"', cuts=[100_000, *[0] * 4])
     with pytest.raises(UserError, match=r"with a connection \(what has come so far is kept\), or get it elsewhere"):
@@ -139,7 +139,9 @@ def test_a_download_that_was_cut_off_is_kept_and_gone_on_from(server, waits, tmp
     folder = fetch.fetch([f"{server.url}/net.tgz"], tmp_path / "net", WORDS, told.append)
     assert server.ranges == [("bytes=100000-", '"1"')]
     assert told == [f"Downloading {server.url}/net.tgz, from 0.1 MB on"]
-    assert json.loads((folder / "source.json").read_text())["archive_sha256"] == fetch.checksum(tmp_path / "net.tgz")
+    assert json.loads((folder / "source.json").read_text())["archive_sha256"] == fetch.content_checksum(
+        tmp_path / "net.tgz"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net.tgz"]
 
 
@@ -155,7 +157,7 @@ def test_the_place_of_which_a_part_is_here_is_asked_first(server, waits, tmp_pat
     assert server.asked == ["/b.tgz"]
 
 
-def test_a_killed_process_leaves_a_part_that_is_gone_on_from(server, tmp_path):
+def test_a_killed_process_leaves_a_part_that_is_resumed(server, tmp_path):
     content = archive_of(tmp_path)
     server.pages["/net.tgz"] = Page(content, etag='"1"', stalls_at=200_000)
     code = (
@@ -311,7 +313,7 @@ def test_a_folders_checksum_is_of_names_and_contents(tmp_path):
         for name, content in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        return fetch.checksum(folder)
+        return fetch.content_checksum(folder)
 
     known = checksum({"a": b"1", "b/c": b"2"})
     assert known == checksum({"b/c": b"2", "a": b"1", "source.json": b"{}"})
@@ -323,7 +325,9 @@ def test_a_folders_checksum_is_of_names_and_contents(tmp_path):
 def test_a_files_checksum_is_its_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-4's own example
-    assert fetch.checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        fetch.content_checksum(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_what_does_not_come_by_https_is_refused(server, tmp_path):
@@ -366,7 +370,7 @@ def test_other_content_at_a_url_is_refused_though_the_first_is_gone(server, cach
     url, folder = f"{server.url}/net.tgz", tmp_path / "net"
     server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES).read_bytes())
     fetch.fetch([url], folder, WORDS, lambda line: None)
-    known = fetch.checksum(folder)
+    known = fetch.content_checksum(folder)
     shutil.rmtree(folder)
     server.pages["/net.tgz"] = Page(
         make_tar(tmp_path / "net.tgz", {**FILES, "README": b"evil"}).read_bytes(), etag='"1"'
@@ -376,7 +380,7 @@ def test_other_content_at_a_url_is_refused_though_the_first_is_gone(server, cach
             fetch.fetch([url], folder, WORDS, lambda line: None)
         assert names(tmp_path) == ["net.tgz"]  # nothing is kept of it
     server.pages["/net.tgz"] = Page(make_tar(tmp_path / "net.tgz", FILES, "w:xz").read_bytes())  # packed anew
-    assert fetch.checksum(fetch.fetch([url], folder, WORDS, lambda line: None)) == known
+    assert fetch.content_checksum(fetch.fetch([url], folder, WORDS, lambda line: None)) == known
 
 
 def test_a_change_that_is_wanted_is_fetched_once_its_entry_is_gone(server, cache, tmp_path):
@@ -405,7 +409,7 @@ def test_a_cached_folder_that_was_exchanged_with_its_record_is_refused(server, t
     fetch.fetch([url], folder, WORDS, lambda line: None)
     (folder / "archive.pb").write_bytes(b"evil")
     record = json.loads((folder / "source.json").read_text())
-    (folder / "source.json").write_text(json.dumps({**record, "content_sha256": fetch.checksum(folder)}))
+    (folder / "source.json").write_text(json.dumps({**record, "content_sha256": fetch.content_checksum(folder)}))
     with pytest.raises(UserError, match=f"but {url} has changed"):
         fetch.fetch([url], folder, WORDS, pytest.fail)
 
@@ -415,7 +419,7 @@ def test_a_place_with_other_content_than_was_published_is_skipped(server, tmp_pa
     evil = make_tar(tmp_path / "evil.tgz", {"a": b"evil"}).read_bytes()
     server.pages = {"/evil.tgz": Page(evil), "/good.tgz": Page(good)}
     urls, told = [f"{server.url}/evil.tgz", f"{server.url}/good.tgz"], []
-    pins = dict.fromkeys(urls, fetch.Pin(fetch.checksum(tmp_path / "net.tgz")))
+    pins = dict.fromkeys(urls, fetch.Pin(fetch.content_checksum(tmp_path / "net.tgz")))
     folder = fetch.fetch(urls, tmp_path / "net", WORDS, told.append, pins=pins)
     assert json.loads((folder / "source.json").read_text())["url"] == urls[1]
     assert told[0] == f"Downloading {urls[0]}"
@@ -431,7 +435,7 @@ def test_a_place_with_other_content_than_was_published_is_skipped(server, tmp_pa
 
 def test_of_an_archive_with_a_published_file_only_that_file_is_taken(server, tmp_path):
     (tmp_path / "known").write_bytes(b"graph")
-    pin = fetch.Pin(fetch.checksum(tmp_path / "known"), "graph.pb")
+    pin = fetch.Pin(fetch.content_checksum(tmp_path / "known"), "graph.pb")
     url = f"{server.url}/net.tgz"
     for name in ("graph.pb", "./graph.pb"):
         files = {"saved_model.pb": b"evil", name: b"graph"}
@@ -446,3 +450,16 @@ def test_of_an_archive_with_a_published_file_only_that_file_is_taken(server, tmp
         ):
             fetch.fetch([url], tmp_path / "net", WORDS, lambda line: None, pins={url: pin})
         assert not folder.exists()
+
+
+def test_what_an_earlier_version_fetched_is_recorded_when_it_is_found(server, cache, tmp_path, monkeypatch):
+    url, folder = f"{server.url}/net.pb", tmp_path / "net"
+    server.pages["/net.pb"] = Page(b"graph")
+    fetch.fetch([url], folder, WORDS, quiet)
+    (cache / "checksums.json").unlink()
+    with monkeypatch.context() as read_only:
+        read_only.setattr(os, "replace", lambda *_: raise_(OSError(errno.EROFS, os.strerror(errno.EROFS))))
+        assert fetch.fetch([url], folder, WORDS, pytest.fail) == folder
+    assert not (cache / "checksums.json").exists()
+    fetch.fetch([url], folder, WORDS, pytest.fail)
+    assert json.loads((cache / "checksums.json").read_text()) == {url: fetch.content_checksum(folder)}

@@ -85,6 +85,16 @@ def test_leftovers_of_killed_processes_go_and_nothing_else(tmp_path):
     assert names(tmp_path) == [".lock", "a.part"]
 
 
+def test_leftovers_of_others_that_may_be_at_work_stay(tmp_path):
+    for name, age_secs in ((".0.part", 90), (".1.part", 30)):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - age_secs,) * 2)
+    files.remove_leftovers(tmp_path, older_than_secs=60)
+    assert names(tmp_path) == [".1.part"]
+    files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
 def test_a_lock_keeps_others_out_until_it_ends(tmp_path):
     for path in (tmp_path, tmp_path / "lock"):
         with files.locked(path, wait=False), pytest.raises(BlockingIOError), files.locked(path, wait=False):

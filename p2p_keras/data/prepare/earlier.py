@@ -79,6 +79,11 @@ def look_into(output: Path, settings: dict[str, Any]) -> Earlier:
             f"--output must be a new folder, or one of an earlier p2p-prepare. {output} holds {others[0]}. "
             "Name another one."
         )
+    if described and not (output / MANIFEST).exists():
+        raise UserError(
+            f"A finished data set lists its pairs, but {output / MANIFEST} is gone. Put it back, remove {output} to "
+            "have all pairs made anew, or name another --output."
+        )
     return Earlier(
         described,
         listed=manifest.read(output / MANIFEST) if described else {},
@@ -137,7 +142,7 @@ def _check_settings(output: Path, record: dict[str, Any], now: dict[str, Any]) -
         raise UserError(f"{output} holds a data set that p2p-prepare did not make. Name another --output.")
     origin = before.get("made_from")
     if origin is None and "source" in record:  # as earlier versions wrote it, of finished data sets only
-        origin = made_from(record["source"])
+        origin = made_from(record["source"]["kind"], record["source"]["folders"].split(", "))
     if origin is not None and origin != now["made_from"]:
         raise UserError(
             f"{output} was made from {origin}, in this order, but now it would be made from {now['made_from']}: give "

@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
     counts: dict[str, int]  # split -> pairs
     made: int  # pairs that were not there before
-    removed: int  # pairs that were there, and are in the source no more
+    removed: int  # pairs that were there, and are no longer in the source
     rejected: list[Rejected]
     alike: list[Alike]
     shards: dict[str, int]  # shard -> bytes
@@ -72,7 +72,7 @@ def prepare(
         UserError: There is something else in the folder, or too many pairs are bad.
         OSError: The folder cannot be written.
     """
-    settings = {"made_from": made_from(found.origin), "panels": list(found.panels), **form._asdict()}
+    settings = {"made_from": made_from(found.kind, found.folders), "panels": list(found.panels), **form._asdict()}
     settings |= {"splits": rule, "shards": shards}
     tasks = [Task(source, split) for source, split in splits.split_of.items()]
     tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))

@@ -40,7 +40,13 @@ class Found(NamedTuple):
     sources: list[Source]
     panels: tuple[str, ...]
     unmatched: dict[str, str]  # file -> why it is in no pair
-    origin: dict[str, str]  # for dataset.json: what kind of source, and where
+    kind: str  # of source
+    folders: tuple[str, ...]  # where it is; if there is one for each panel, in their order
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What `dataset.json` has as `source`."""
+        return {"kind": self.kind, "folders": ", ".join(self.folders)}
 
 
 def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
@@ -53,12 +59,14 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
     Raises:
         UserError: A folder is missing, or there is not one pair.
     """
-    panels = panels or tuple(folder.name for folder in folders)
+    panels = panels or tuple(Path(os.path.abspath(folder)).name for folder in folders)  # "." has no name of its own
     if len(panels) != len(folders):
         raise UserError(
             f"--panels names the images of --first and --second, so {len(folders)} of them. "
             f"Received: {','.join(panels)}"
         )
+    if not all(panels):
+        raise UserError("A panel needs a name. Say what the folders show, as in --panels=street,aerial.")
     if len(set(panels)) < len(panels):
         raise UserError(f"Both folders are called {panels[0]}. Say what they show, as in --panels=street,aerial.")
     listings, unmatched = [], {}
@@ -73,8 +81,7 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
         Source(name, tuple(str(folder / path) for folder, path in zip(folders, paths, strict=True)))
         for name, paths in matched.items()
     ]
-    origin = {"kind": _FOLDER_EACH, "folders": ", ".join(map(str, folders))}
-    return _nonempty(Found(sources, panels, unmatched, origin), folders[0])
+    return _nonempty(Found(sources, panels, unmatched, _FOLDER_EACH, tuple(map(str, folders))), folders[0])
 
 
 def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
@@ -110,7 +117,7 @@ def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
         Source(name, tuple(str(folder / listings[panel][path]) for panel, path in zip(panels, paths, strict=True)))
         for name, paths in matched.items()
     ]
-    found = Found(sources, panels, unmatched, {"kind": "GTCrossView", "folders": str(folder)})
+    found = Found(sources, panels, unmatched, "GTCrossView", (str(folder),))
     return _nonempty(found, folder, "streetview/ and overhead/ with images of equal names")
 
 
@@ -143,8 +150,8 @@ def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[
             Source(name, (str(folder / split / path),), split, len(source_panels), chosen)
             for name, (path,) in matched.items()
         ]
-    origin = {"kind": "composites of " + ",".join(source_panels), "folders": str(folder)}
-    return _nonempty(Found(sources, panels or source_panels, unmatched, origin), folder)
+    kind = "composites of " + ",".join(source_panels)
+    return _nonempty(Found(sources, panels or source_panels, unmatched, kind, (str(folder),)), folder)
 
 
 def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
@@ -164,23 +171,23 @@ def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
             f"--folders needs a folder for each panel, as {folder / panels[0] / 'train'}. There are none. Side-by-side "
             "images are read with --composites."
         )
-    origin = {"kind": "a folder for each panel and split", "folders": str(folder)}
     unmatched = {str(folder / name): why for name, why in pairs.ignored.items()}
-    return Found(_sources_of(pairs), panels, unmatched, origin)
+    return Found(_sources_of(pairs), panels, unmatched, "a folder for each panel and split", (str(folder),))
 
 
-def made_from(origin: dict[str, str]) -> str:
+def made_from(kind: str, folders: Sequence[str]) -> str:
     """What pairs are made from, in which order: the half of their identity that the panels' names do not tell.
 
     Folders are named by the ends of their paths, as long as it takes to tell them apart: the same images may be moved
     elsewhere, and two folders of one name are not mistaken for each other.
 
     Args:
-        origin: That of `Found`, which `dataset.json` has as `source`.
+        kind: That of `Found`.
+        folders: Those of `Found`.
     """
-    if origin["kind"] != _FOLDER_EACH:
-        return origin["kind"]  # with what composites show; everything else goes by the panels' names
-    paths = [Path(os.path.abspath(folder)).parts for folder in origin["folders"].split(", ")]
+    if kind != _FOLDER_EACH:
+        return kind  # with what composites show; everything else goes by the panels' names
+    paths = [Path(os.path.abspath(folder)).parts for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
         ends = [str(Path(*parts[-length:])) for parts in paths]
         if len(set(ends)) == len(ends):

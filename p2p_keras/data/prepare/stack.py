@@ -25,7 +25,7 @@ class Form(NamedTuple):
     Attributes:
         image_size: Height and width of each panel, pixels.
         format: `jpeg` or `png`.
-        quality: Of JPEG, 1 to 100.
+        quality: JPEG quality, 1 to 100.
         channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
         bits: 8 or, of grey, 16.
     """
@@ -38,7 +38,7 @@ class Form(NamedTuple):
 
     @property
     def extension(self) -> str:
-        """Of the files."""
+        """Extension of the files."""
         return ".jpg" if self.format == "jpeg" else ".png"
 
     @property

@@ -435,3 +435,10 @@ def test_what_an_earlier_version_began_is_made_again_for_nobody_knows_its_order(
     assert prepare_folders(raw, tmp_path / "data", **turned).made == 12
     prepare_folders(raw, tmp_path / "fresh", **turned)
     assert tree(tmp_path / "data") == tree(tmp_path / "fresh")
+
+
+def test_a_finished_set_without_its_manifest_is_refused_with_a_way_out(raw, tmp_path):
+    prepare_folders(raw, tmp_path / "data")
+    (tmp_path / "data" / "manifest.csv").unlink()
+    with pytest.raises(UserError, match=r"manifest\.csv is gone\. Put it back, remove .*, or name another --output"):
+        prepare_folders(raw, tmp_path / "data")

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from conftest import write_pairs
@@ -36,7 +37,7 @@ def test_pairs_by_path_without_extension_and_what_is_left(tmp_path):
     assert found.sources[0].files == (str(tmp_path / "s/-a b.x1.y2.jpg"), str(tmp_path / "a/-a b.x1.y2.png"))
     reasons = {name.removeprefix(f"{tmp_path}/"): why for name, why in found.unmatched.items()}
     assert reasons == {
-        "s/notes.txt": "it is no .jpg or .png",
+        "s/notes.txt": "it is not a .jpg or .png",
         "s/alone.JPG": "it has no partner",
         "a/other.jpg": "it has no partner",
         "s/twice.jpg": "several files have that name",
@@ -113,22 +114,43 @@ def test_folders_that_are_none_are_errors(tmp_path):
 @pytest.mark.parametrize(
     ("folders", "names"),
     [
-        ("/raw/street, /raw/aerial", "street, aerial"),
-        ("/raw/aerial, /elsewhere/street", "aerial, street"),
-        ("/raw/street/train, /raw/aerial/train", "street/train, aerial/train"),
-        ("raw/a/x/train, raw/b/x/train", "a/x/train, b/x/train"),
-        ("/raw, /raw/aerial", "raw, aerial"),
-        ("/raw/raw, /raw", "raw/raw, /raw"),
-        ("/raw/street, /raw/aerial, /raw/map", "street, aerial, map"),
-        ("/raw, /raw", "/raw, /raw"),
+        (["/raw/street", "/raw/aerial"], "street, aerial"),
+        (["/raw/aerial", "/elsewhere/street"], "aerial, street"),
+        (["/raw/street/train", "/raw/aerial/train"], "street/train, aerial/train"),
+        (["raw/a/x/train", "raw/b/x/train"], "a/x/train, b/x/train"),
+        (["/raw", "/raw/aerial"], "raw, aerial"),
+        (["/raw/raw", "/raw"], "raw/raw, /raw"),
+        (["/raw/street", "/raw/aerial", "/raw/map"], "street, aerial, map"),
+        (["/raw", "/raw"], "/raw, /raw"),
+        (["/raw, of May/street", "/raw, of May/aerial"], "street, aerial"),
     ],
 )
 def test_folders_are_known_by_the_ends_of_their_paths(folders, names):
-    origin = {"kind": "a folder for each panel", "folders": folders}
-    assert sources.made_from(origin) == f"the folders {names}"
+    assert sources.made_from("a folder for each panel", folders) == f"the folders {names}"
 
 
 def test_other_sources_are_known_by_what_their_panels_show(tmp_path):
     write_pairs(tmp_path / "train", 1)
     found = sources.composites(tmp_path, ("aerial", "street"), ("street", "aerial"))
-    assert sources.made_from(found.origin) == "composites of aerial,street"
+    assert sources.made_from(found.kind, found.folders) == "composites of aerial,street"
+
+
+def test_what_pairs_are_made_from_does_not_depend_on_commas_and_the_working_directory(tmp_path, monkeypatch):
+    folders = [tmp_path / "raw, of May" / name for name in ("street", "aerial")]
+    for folder in folders:
+        _touch(folder / "0.png")
+    found = sources.two_folders(folders)
+    assert sources.made_from(found.kind, found.folders) == "the folders street, aerial"
+    assert found.origin == {"kind": "a folder for each panel", "folders": ", ".join(map(str, folders))}
+
+
+def test_a_folder_is_named_by_its_place_if_need_be_and_no_panel_is_nameless(tmp_path, monkeypatch):
+    for name in ("street", "aerial"):
+        _touch(tmp_path / name / "0.png")
+    monkeypatch.chdir(tmp_path / "street")
+    found = sources.two_folders([Path("."), Path("../aerial")])
+    assert found.panels == ("street", "aerial")
+    (tmp_path / "left").symlink_to("street")
+    assert sources.two_folders([tmp_path / "left", tmp_path / "aerial"]).panels == ("left", "aerial")
+    with pytest.raises(UserError, match="A panel needs a name"):
+        sources.two_folders([Path("/"), Path("../aerial")])
