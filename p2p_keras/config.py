@@ -88,7 +88,7 @@ class TrainConfig:
     )
     input_channels: int | None = setting(
         None,
-        "Of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted.",
+        "Channels of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted.",
         meaning="the data set's own (dataset.json), else 3",
     )
     output_channels: int | None = setting(
@@ -102,12 +102,15 @@ class TrainConfig:
     )
     output_labels: int = setting(0, "The same of the target.", meaning="an image")
     input_bits: int | None = setting(
-        None, "8 or 16 of each number in the input's files.", meaning="as in the first training pair", choices=(8, 16)
+        "Channels of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted.",
+        "Bits of each number in the input's files, 8 or 16.",
+        meaning="as in the first training pair",
+        choices=(8, 16),
     )
     output_bits: int | None = setting(
         None, "The same of the target's files.", meaning="as in the first training pair", choices=(8, 16)
     )
-    learning_rate: float = setting(2e-4, "Adam's, for both networks.", above=0, below=1)
+    learning_rate: float = setting(2e-4, "Learning rate of Adam, for both networks.", above=0, below=1)
     beta1: float = setting(0.5, "Adam's first-moment decay, for both networks.", at_least=0, below=1)
     lambda_l1: float = setting(100.0, "Weight of the L1 loss in the generator's loss.", at_least=0)
     decay_epochs: int = setting(
@@ -127,7 +130,7 @@ class TrainConfig:
         meaning="bfloat16 where the device is fast at it, else float32",
         choices=("float32", "bfloat16", "auto"),
     )
-    seed: int = setting(0, "Of initial weights, data order, jitter and dropout noise.", at_least=0, below=2**31)
+    seed: int = setting(0, "Seed of initial weights, data order, jitter and dropout noise.", at_least=0, below=2**31)
     checkpoint_every_steps: int = setting(
         500, "Steps between checkpoints; one is also written at the end and on a stop.", at_least=1, free=True
     )

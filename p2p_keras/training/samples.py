@@ -19,7 +19,7 @@ def make_sampler(
     reading: Reading,
     report: Callable[[str], None],
 ) -> Callable[[], np.ndarray]:
-    """Returns a function that draws the grid with the generator as it is then: uint8 (H, W, 3), see `images.visible`.
+    """Returns a function that draws the grid with the generator as it is then: uint8 (H, W, 3), see `codec.visible`.
 
     The pairs are spread evenly over `val`; without it over `test`, without that over `train`, which is said.
 
