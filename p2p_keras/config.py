@@ -102,7 +102,7 @@ class TrainConfig:
     )
     output_labels: int = setting(0, "The same of the target.", meaning="an image")
     input_bits: int | None = setting(
-        "Channels of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted.",
+        None,
         "Bits of each number in the input's files, 8 or 16.",
         meaning="as in the first training pair",
         choices=(8, 16),
