@@ -16,79 +16,11 @@ import keras
 import tensorflow as tf
 
 from p2p_keras.config import DISCRIMINATOR_STRIDED_LAYERS
+from p2p_keras.layers.batch_norm import BatchNorm
+from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
+from p2p_keras.layers.noise import NoiseDropout
 
 LEAKY_SLOPE = 0.2
-
-
-@keras.saving.register_keras_serializable("p2p_keras")
-class BatchNorm(keras.layers.BatchNormalization):
-    """Keras batch normalisation with the original's constants, synchronised over replicas.
-
-    Synchronised, because otherwise every replica would train with statistics of its own share of the batch and the
-    moving averages of all but one would be lost.
-
-    Args:
-        per_image_statistics: With `training=False`, normalise each image by its own mean and variance over (H, W)
-            instead of the moving averages. It is what the original does at test time with batch 1, without depending on
-            the batch.
-    """
-
-    def __init__(self, per_image_statistics: bool = False, **kwargs) -> None:
-        defaults = {"momentum": 0.9, "epsilon": 1e-5, "synchronized": True}
-        defaults["gamma_initializer"] = keras.initializers.RandomNormal(1.0, 0.02)
-        super().__init__(**{**defaults, **kwargs})
-        self.per_image_statistics = per_image_statistics
-
-    def call(self, inputs, training=None, mask=None):
-        """Normalises (B, H, W, C); keeps shape and dtype."""
-        if training or not self.per_image_statistics:
-            return super().call(inputs, training=training, mask=mask)
-        x = tf.cast(inputs, tf.float32)
-        mean, variance = tf.nn.moments(x, axes=[1, 2], keepdims=True)
-        gamma, beta = tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32)
-        x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
-        return tf.cast(x, inputs.dtype)
-
-    def get_config(self) -> dict:
-        """Adds the argument of this class to the base's."""
-        return {**super().get_config(), "per_image_statistics": self.per_image_statistics}
-
-
-@keras.saving.register_keras_serializable("p2p_keras")
-class NoiseDropout(keras.layers.Layer):
-    """Dropout whose noise is a function of a seed given for each image; without seeds it passes its input on.
-
-    Keras' own Dropout draws the same mask on every replica and keeps its state outside checkpoints.
-
-    Args:
-        rate: Share of the elements that become 0; the others are scaled by 1 / (1 - rate).
-        salt: A number that tells the layers of one network apart, so that they don't draw from the same stream.
-    """
-
-    def __init__(self, rate: float, salt: int, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.rate, self.salt = rate, salt
-
-    def call(self, x, seed=None):
-        """Drops elements of x (B, H, W, C) by `seed`, int32 (B, 2), or None."""
-        if seed is None:
-            return x
-        shape = tf.shape(x)[1:]
-
-        def uniform(image_seed: tf.Tensor) -> tf.Tensor:
-            return tf.random.stateless_uniform(shape, tf.random.fold_in(image_seed, self.salt))
-
-        # Image by image, so that the noise of one does not depend on its place in the batch. As fast as one large draw.
-        noise = tf.map_fn(uniform, seed, fn_output_signature=tf.float32)
-        return tf.where(noise >= self.rate, x / (1.0 - self.rate), tf.zeros((), x.dtype))
-
-    def compute_output_shape(self, x_shape, seed_shape=None):
-        """The shape of the input."""
-        return x_shape
-
-    def get_config(self) -> dict:
-        """Adds the arguments of this class to the base's."""
-        return {**super().get_config(), "rate": self.rate, "salt": self.salt}
 
 
 def build_generator(
@@ -224,7 +156,7 @@ def build_discriminator(
 
 
 def _conv(channels, strides, padding, use_bias, dtype, name, kernel=4):
-    return keras.layers.Conv2D(
+    return Conv2D(
         channels,
         kernel,
         strides,
@@ -237,7 +169,7 @@ def _conv(channels, strides, padding, use_bias, dtype, name, kernel=4):
 
 
 def _conv_transpose(channels, use_bias, dtype, name):
-    return keras.layers.Conv2DTranspose(
+    return Conv2DTranspose(
         channels,
         4,
         2,

@@ -20,6 +20,7 @@ FLOORS = [
     {"workdir"},
     {"data"},
     {"models", "losses", "presets"},
+    {"layers"},
     {"config"},
     {"images"},
     {"metrics"},

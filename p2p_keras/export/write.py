@@ -16,13 +16,14 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from p2p_keras import models
 from p2p_keras.config import TrainConfig, input_kind, target_kind
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.export import signatures, warmup
 from p2p_keras.images import codec
+from p2p_keras.layers.batch_norm import BatchNorm
+from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
 from p2p_keras.system.files import checksum, sync_path, sync_tree
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
@@ -148,7 +149,11 @@ def plain_generator(trained: Trained) -> keras.Model:
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         common = {"name": layer.name, "dtype": layer.dtype_policy}
-        if not isinstance(layer, models.BatchNorm):
+        if isinstance(layer, Conv2D):
+            return keras.layers.Conv2D.from_config(layer.get_config())
+        if isinstance(layer, Conv2DTranspose):
+            return keras.layers.Conv2DTranspose.from_config(layer.get_config())
+        if not isinstance(layer, BatchNorm):
             return layer.__class__.from_config(layer.get_config())
         if layer.per_image_statistics:
             return keras.layers.GroupNormalization(groups=-1, epsilon=layer.epsilon, **common)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from p2p_keras import models
 from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.layers.adam import Adam
 from p2p_keras.training.step import LOSS_NAMES, LinearDecay
 from p2p_keras.workdir.generator import build_generator, dtype_policy
 
@@ -37,8 +38,8 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
             dtype_policy(config),
         )
         rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
-        generator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
-        discriminator_optimizer = keras.optimizers.Adam(rate, beta_1=config.beta1)
+        generator_optimizer = Adam(rate, beta_1=config.beta1)
+        discriminator_optimizer = Adam(rate, beta_1=config.beta1)
         generator_optimizer.build(generator.trainable_variables)
         discriminator_optimizer.build(discriminator.trainable_variables)
         step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")

@@ -1,0 +1,97 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from p2p_keras.layers import convolution
+
+
+def _compare(layer_class, filters, x, dtype, within, **arguments):
+    """Output, and gradients of input, kernel and bias, of our layer in a dtype and of Keras' own in float32.
+
+    Inputs and weights are numbers that the dtype holds, so that only what is computed differs.
+    """
+    ours = getattr(convolution, layer_class)(filters, dtype=dtype, **arguments)
+    theirs = getattr(keras.layers, layer_class)(filters, **arguments)
+    rng = np.random.RandomState(1)
+    weights, upstream, found = None, None, []
+    for layer in (theirs, ours):
+        layer.build(x.shape)
+        weights = weights or [_held(rng.normal(0, 0.1, weight.shape), ours) for weight in layer.weights]
+        layer.set_weights(weights)
+        inputs = tf.cast(_held(x, ours), layer.compute_dtype)
+        if upstream is None:
+            upstream = _held(rng.normal(size=layer(inputs).shape), ours)
+
+        @tf.function(autograph=False)
+        def run(inputs, layer=layer, upstream=upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                y = layer(inputs)
+                loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+            return y, *tape.gradient(loss, [inputs, *layer.trainable_variables])
+
+        found.append(run(inputs))
+    for name, expected, one in zip(("output", "input", "kernel", "bias"), *found, strict=False):
+        expected, one = (np.array(tf.cast(value, tf.float32)) for value in (expected, one))
+        np.testing.assert_allclose(one, expected, atol=within * np.abs(expected).max(), rtol=0, err_msg=name)
+
+
+def _held(values, layer) -> np.ndarray:
+    """float32 numbers that the layer's compute dtype holds."""
+    return np.array(tf.cast(tf.cast(values, layer.compute_dtype), tf.float32))
+
+
+# In float32 sums in another order; in bfloat16 what is added up is rounded to 8 bits, on either way at other places.
+DTYPES = pytest.mark.parametrize(
+    ("dtype", "within"), [("float32", 1e-5), ("mixed_bfloat16", 2**-7)], ids=["f32", "bf16"]
+)
+# On both sides of every rule: small maps or not, 128 channels or fewer, a handful of channels; not square.
+SHAPES = [(2, 2, 2, 5), (1, 8, 8, 6), (3, 4, 16, 7), (2, 6, 12, 3), (1, 16, 16, 128), (2, 18, 10, 130)]
+
+
+@DTYPES
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_convolution_is_keras_own(shape, bias, dtype, within):
+    x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
+    _compare("Conv2D", 9, x, dtype, within, kernel_size=4, strides=2, padding="same", use_bias=bias)
+
+
+@DTYPES
+@pytest.mark.parametrize("filters", [3, 20, 130])
+@pytest.mark.parametrize("shape", [(2, 1, 1, 5), (1, 4, 4, 6), (3, 2, 8, 7), (2, 6, 12, 3), (1, 9, 5, 11)], ids=str)
+def test_the_transposed_convolution_is_keras_own(shape, filters, dtype, within):
+    x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
+    _compare("Conv2DTranspose", filters, x, dtype, within, kernel_size=4, strides=2, padding="same")
+
+
+@DTYPES
+@pytest.mark.parametrize(("shape", "filters"), [((2, 7, 6, 5), 4), ((1, 9, 12, 128), 130), ((1, 9, 12, 128), 1)])
+def test_the_convolution_of_stride_1_is_keras_own(shape, filters, dtype, within):
+    x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
+    _compare("Conv2D", filters, x, dtype, within, kernel_size=4, strides=1, padding="valid")
+
+
+def test_any_other_convolution_is_left_to_keras():
+    x = np.random.RandomState(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
+    for arguments in ({"kernel_size": 1}, {"kernel_size": 4, "strides": 2, "padding": "same"}):  # 7 is odd
+        _compare("Conv2D", 5, x, "float32", 1e-6, **arguments)
+
+
+@pytest.mark.parametrize("layer", [convolution.Conv2D, convolution.Conv2DTranspose])
+def test_maps_of_unknown_size_give_the_same(layer):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layer(4, 4, 2, "same")(image))
+    x = np.random.RandomState(0).normal(size=(2, 8, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(model(x), model.layers[-1](x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_bias_gradient_keeps_its_small_terms():
+    """65,536 times 1/64 in bfloat16: a sum of 1024 would already have dropped them, for its steps are of 4."""
+    upstream = tf.fill((1, 256, 256, 1), tf.constant(1 / 64, tf.bfloat16))
+    bias = tf.constant([0.0], tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(bias)
+        loss = tf.reduce_sum(convolution._add_bias(tf.zeros_like(upstream), bias) * upstream)
+    assert float(tape.gradient(loss, bias)[0]) == 1024.0
