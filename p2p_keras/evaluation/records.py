@@ -110,8 +110,9 @@ def forget_later(workdir: Path, step: int) -> None:
             kept = [record for record in known if record["step"] <= step]
             if len(kept) < len(known):
                 _write_records(folder, kept)
-                header, rows = _read_rows(folder / "per_image.csv")
-                _write_rows(folder / "per_image.csv", header, [row for row in rows if int(row["step"]) <= step])
+                columns, rows = _read_rows(folder / "per_image.csv")
+                if columns:
+                    _write_rows(folder / "per_image.csv", columns, [row for row in rows if int(row["step"]) <= step])
 
 
 def comparable(records: list[dict], record: dict) -> list[dict]:

@@ -117,6 +117,15 @@ def test_what_was_scored_at_later_steps_goes_when_a_run_continues_further_back(t
     forget_later(tmp_path / "none", 0)
 
 
+def test_where_no_image_was_listed_forgetting_makes_no_list(tmp_path):
+    """Evaluations while training write metrics.json alone."""
+    folder = tmp_path / "eval" / "val"
+    add_record(folder, _record(75, l1=0.1))
+    forget_later(tmp_path, 0)
+    assert read_records(folder) == []
+    assert not (folder / "per_image.csv").exists()
+
+
 def test_another_metric_keeps_the_rows_of_other_steps(tmp_path):
     add_record(tmp_path, _record(10), ["a.png"], {"l1": np.array([0.5])})
     add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([0.25]), "psnr": np.array([9.0])})
