@@ -38,7 +38,7 @@ def main() -> None:
     if arguments.worker:
         work(arguments)
         return
-    print(f"{describe_cpu()}; product of matrices: {describe_peak(arguments)}")
+    print(f"{describe_cpu()}; product of matrices: {describe_peak()}")
     for batch_size in map(int, arguments.batch_size.split(",")):
         compare(arguments, batch_size)
 
@@ -148,7 +148,15 @@ def prepare_keras(arguments: argparse.Namespace):
     strategy = tf.distribute.MirroredStrategy([device])
     config = TrainConfig(image_size=size, batch_size=batch, precision=arguments.precision)
     networks = build_networks(config, strategy, 10**6, 0)
-    train_steps = make_train_steps(strategy, *networks[:4], 100.0, networks.step)
+    train_steps = make_train_steps(
+        strategy,
+        networks.generator,
+        networks.discriminator,
+        networks.generator_optimizer,
+        networks.discriminator_optimizer,
+        config.lambda_l1,
+        networks.step,
+    )
     iterator = iter(strategy.experimental_distribute_dataset(data))
     return (lambda: train_steps(iterator, tf.constant(1)).numpy()), lambda: None
 
@@ -241,7 +249,7 @@ def describe_cpu() -> str:
         return f"{os.cpu_count()} cores"
 
 
-def describe_peak(arguments: argparse.Namespace) -> str:
+def describe_peak() -> str:
     code = (
         "import tensorflow as tf, time\n"
         "for dtype in (tf.bfloat16, tf.float32):\n"

@@ -6,9 +6,8 @@ Rules that concern several settings together are in `_check_together`.
 """
 
 import dataclasses
-import typing
-from typing import Any
 
+from p2p_keras.declare import check_values, setting
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.table import BY_NAME, METRICS
@@ -17,34 +16,6 @@ DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
 # Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
 # larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
 DISCRIMINATOR_STRIDED_LAYERS = {"patch70": 3, "patch16": 1, "pixel": 0, "patch286": 5, "compact": 3}
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    meaning: str = "",
-    choices: tuple = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    free: bool = False,
-) -> Any:
-    """Declares a setting.
-
-    Args:
-        default: Its value where nothing else is said; None and "" are filled in later, or mean that there is none.
-        help: What `--help` says, but for the default.
-        meaning: What `--help` says beside the default, or in place of one that is filled in later.
-        choices: All allowed values, if they are few.
-        at_least: Lowest allowed number.
-        above: Number below all that are allowed.
-        below: Number above all that are allowed.
-        free: A resumed run may change it: it decides how often a run writes or how long it goes on, never what it has
-            computed so far.
-    """
-    rule = {"choices": choices, "at_least": at_least, "above": above, "below": below}
-    return dataclasses.field(default=default, metadata={"help": help, "meaning": meaning, "free": free, **rule})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,48 +146,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.statistics:
             object.__setattr__(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value not in (None, ""):
-                check_value(field.name, value, **{rule: field.metadata[rule] for rule in _RULES})
+        check_values(self)
         _check_together(self)
-
-
-_RULES = ("choices", "at_least", "above", "below")
-
-
-def setting_type(field: dataclasses.Field) -> type:
-    """`str`, `int`, `float`, or `tuple` for names with commas between."""
-    hint = typing.get_type_hints(TrainConfig)[field.name]
-    if typing.get_origin(hint) is tuple:
-        return tuple
-    return next(kind for kind in typing.get_args(hint) or [hint] if kind is not type(None))
-
-
-def check_value(
-    name: str,
-    value: Any,
-    choices: tuple = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """The value, if it is one of those allowed; the arguments are those of `setting`.
-
-    Raises:
-        UserError: It is not.
-    """
-    if choices and value not in choices:
-        raise UserError(f"--{name} must be one of {', '.join(map(str, choices))}. Received: {value}")
-    limits = {
-        f"at least {at_least}": at_least is None or value >= at_least,
-        f"above {above}": above is None or value > above,
-        f"below {below}": below is None or value < below,
-    }
-    if not all(limits.values()):  # which a number that is none, NaN, does not keep either
-        stated = [text for text in limits if not text.endswith(" None")]
-        raise UserError(f"--{name} must be {' and '.join(stated)}. Received: {value}")
-    return value
 
 
 def best_metric(config: TrainConfig) -> str:

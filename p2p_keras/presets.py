@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from p2p_keras.config import TrainConfig, check_value
+from p2p_keras.config import TrainConfig
+from p2p_keras.declare import check_value
 from p2p_keras.errors import UserError
 
 # The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its some 400 steps call

@@ -3,17 +3,17 @@ import json
 
 import pytest
 
+from p2p_keras.cli import train as train_command
 from p2p_keras.config import (
     TrainConfig,
     best_metric,
-    check_value,
     decay_steps,
     input_kind,
     patch_size,
-    setting_type,
     target_kind,
     total_steps,
 )
+from p2p_keras.declare import check_value, setting_type
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
 from p2p_keras.presets import PRESETS, make_config
@@ -194,7 +194,14 @@ def test_channels_are_those_of_a_file_or_the_classes_of_a_label_map():
 
 def test_a_saved_run_can_be_given_an_extractor_later():
     saved = make_config(data_dir="x", eval_every_epochs=1)
-    check_resume(saved, make_config(saved=saved, inception="default"), done_steps=5, steps_per_epoch=2)
+    later = make_config(saved=saved, inception="default")
+    check_resume(saved, later, done_steps=5, steps_per_epoch=2)  # which raises nothing
+    assert (later.inception, later.eval_every_epochs) == ("default", 1)
+
+
+def test_every_setting_has_a_flag_and_every_flag_but_two_a_setting():
+    settings = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(train_command.FLAGS) - {"help", "h", "version"} == settings | {"workdir", "preset"}
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
@@ -202,10 +209,10 @@ def test_every_setting_is_declared_whole_and_its_range_is_kept(field):
     """The rules of a setting's line are those that are applied, at both ends."""
     rule = field.metadata
     assert rule["help"].endswith(".")
-    assert setting_type(field) in (str, int, float, tuple)
+    assert setting_type(TrainConfig, field) in (str, int, float, tuple)
     if field.default in (None, "", ()):
         assert rule["meaning"], "a default that is filled in later says what by"
-    kind, bad = setting_type(field), []
+    kind, bad = setting_type(TrainConfig, field), []
     bad += [kind(rule["at_least"] - 1)] if rule["at_least"] is not None else []
     bad += [kind(rule["above"])] if rule["above"] is not None else []
     bad += [kind(rule["below"])] if rule["below"] is not None else []

@@ -24,6 +24,7 @@ from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.images.sheets import class_colours
 from p2p_keras.metrics import inception
 from p2p_keras.metrics.table import METRICS
+from p2p_keras.models import make_inference
 from p2p_keras.training.best import judge, value_of
 from p2p_keras.training.networks import build_networks
 from p2p_keras.training.recorder import _scores
@@ -181,7 +182,8 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     # While training the same numbers are found, from which the best checkpoint can be told.
     trained = write.load_trained(workdir)
     monkeypatch.setattr(charts, "metric_curves", lambda *_: None)  # drawn once, above
-    validate = make_validation(trained.config, trained.generator, data, tmp_path, 2, quiet)
+    generate = make_inference(trained.generator)
+    validate = make_validation(trained.config, trained.generator, generate, data, tmp_path, 2, quiet)
     history = [{"step": 4, "evaluation": validate(4)}]
     assert value_of(judge(history, "mean_iou", None).best, "mean_iou") == record["metrics"]["mean_iou"]
     assert read_records(tmp_path / "eval" / "val")[0]["absent"] == record["absent"]

@@ -22,6 +22,7 @@ FLOORS = [
     {"models", "losses", "presets"},
     {"layers"},
     {"config"},
+    {"declare"},
     {"images"},
     {"metrics"},
     {"system"},

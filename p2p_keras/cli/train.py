@@ -6,7 +6,8 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import TrainConfig, setting_type
+from p2p_keras.config import TrainConfig
+from p2p_keras.declare import setting_type
 from p2p_keras.presets import DEMO, PRESETS, make_config
 from p2p_keras.workdir.folder import saved_run
 
@@ -43,7 +44,7 @@ def _define_settings() -> None:
     """A flag for each setting, not given by default: what is not given may come from a preset or the saved run."""
     define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, tuple: flags.DEFINE_list}
     for field in dataclasses.fields(TrainConfig):
-        text, kind, choices = _help_of(field), setting_type(field), field.metadata["choices"]
+        text, kind, choices = _help_of(field), setting_type(TrainConfig, field), field.metadata["choices"]
         if choices and kind is str:
             flags.DEFINE_enum(field.name, None, choices, text, flag_values=FLAGS)
         else:

@@ -17,13 +17,12 @@ from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics import distribution, labels
 from p2p_keras.metrics.inception import RESIZING, Extractor
-from p2p_keras.metrics.table import METRICS
+from p2p_keras.metrics.table import FEWEST_IMAGES, INCEPTION_SCORE_PARTS, METRICS
 from p2p_keras.system.files import whole_file
 
 PAIRED = {metric.name: metric.of_images for metric in METRICS if metric.of_images}
 LABELS = {metric.name: metric.of_label_maps for metric in METRICS if metric.of_label_maps}
 NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
-FID_IMAGES = 4  # below, neither FID nor KID is computed
 ENOUGH_IMAGES = 10_000  # below, the literature takes no FID at face value
 
 
@@ -49,7 +48,7 @@ class Reference(NamedTuple):
     """The target images as the extractor sees them."""
 
     features: np.ndarray  # float32 (N, d)
-    statistics: distribution.Statistics | None  # of fewer than `FID_IMAGES` there are none
+    statistics: distribution.Statistics | None  # of fewer than `FEWEST_IMAGES` there are none
 
 
 class Summary(NamedTuple):
@@ -148,7 +147,7 @@ def describe_reference(
         first += len(found)
         on_progress(first)
     reference = np.concatenate(features)
-    if len(reference) < FID_IMAGES:
+    if len(reference) < FEWEST_IMAGES:
         return Reference(reference, None)  # and nothing that is worth remembering
     described = Reference(reference, distribution.statistics(reference))
     with whole_file(cache, sync=False) as file:
@@ -179,11 +178,15 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
         metrics["mean_iou"] = float(labels.mean_iou(scores.confusion))
         absent |= dict.fromkeys((name for name in PAIRED if name not in LABELS), NOT_OF_LABELS)
     if extractor is None:
-        return Summary(metrics, {**absent, **dict.fromkeys(("fid", "kid", "inception_score"), reason)}, cautions)
+        return Summary(
+            metrics,
+            {**absent, **dict.fromkeys((metric.name for metric in METRICS if metric.inception), reason)},
+            cautions,
+        )
 
     label, count = extractor.label, len(scores.features)
-    if count < FID_IMAGES:
-        few = f"it needs at least {FID_IMAGES} images, there are {count}"
+    if count < FEWEST_IMAGES:
+        few = f"it needs at least {FEWEST_IMAGES} images, there are {count}"
         absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), few)
     else:
         described = distribution.statistics(scores.features)
@@ -206,10 +209,8 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
             )
     if scores.logits is None:
         absent[f"inception_score{label}"] = "the extractor gives no logits"
-    elif count < distribution.INCEPTION_SCORE_PARTS:
-        absent[f"inception_score{label}"] = (
-            f"its {distribution.INCEPTION_SCORE_PARTS} parts need as many images, there are {count}"
-        )
+    elif count < INCEPTION_SCORE_PARTS:
+        absent[f"inception_score{label}"] = f"its {INCEPTION_SCORE_PARTS} parts need as many images, there are {count}"
     else:
         score, deviation = distribution.inception_score(scores.logits)
         metrics |= {f"inception_score{label}": score, f"inception_score_std{label}": deviation}

@@ -128,13 +128,7 @@ def _kernel_gradient(large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
             tf.matmul(tf.reshape(_patches(large), (-1, 16 * c)), rows, transpose_a=True), (_KERNEL, _KERNEL, c, o)
         )
     if c < 128:
-        return tf.raw_ops.Conv2DBackpropFilter(
-            input=large,
-            filter_sizes=(_KERNEL, _KERNEL, c, o),
-            out_backprop=small,
-            strides=[1, 2, 2, 1],
-            padding="SAME",
-        )
+        return _kernel_gradient_by_tensorflow(large, small, 2, "SAME")
     # A kernel of 4 and stride 2 is one of 2 and stride 1 over the map with each 2x2 pixels in one, (B, h+1, w+1, 4c).
     deep = tf.nn.space_to_depth(tf.pad(large, [[0, 0], [1, 1], [1, 1], [0, 0]]), 2)
     views = (deep[:, :-1, :-1], deep[:, :-1, 1:], deep[:, 1:, :-1], deep[:, 1:, 1:])
@@ -146,18 +140,22 @@ def _kernel_gradient(large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
 def _kernel_gradient_of_stride_1(large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
     (_, h, w, o), c = small.shape, large.shape[-1]
     if h is None or w is None or c < 128 or o < 128:
-        return tf.raw_ops.Conv2DBackpropFilter(
-            input=large,
-            filter_sizes=(_KERNEL, _KERNEL, c, o),
-            out_backprop=small,
-            strides=[1, 1, 1, 1],
-            padding="VALID",
-        )
+        return _kernel_gradient_by_tensorflow(large, small, 1, "VALID")
     rows = tf.reshape(small, (-1, o))
     wide = tf.concat([large[:, :, j : j + w] for j in range(_KERNEL)], -1)  # (B, h + 3, w, 4c)
     views = [tf.reshape(wide[:, i : i + h], (-1, _KERNEL * c)) for i in range(_KERNEL)]
     products = [tf.matmul(view, rows, transpose_a=True) for view in views]
     return tf.reshape(tf.stack(products), (_KERNEL, _KERNEL, c, o))
+
+
+def _kernel_gradient_by_tensorflow(large: tf.Tensor, small: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=large,
+        filter_sizes=(_KERNEL, _KERNEL, large.shape[-1], small.shape[-1]),
+        out_backprop=small,
+        strides=[1, stride, stride, 1],
+        padding=padding,
+    )
 
 
 def _patches(large: tf.Tensor) -> tf.Tensor:

@@ -14,9 +14,9 @@ from p2p_keras.metrics._tfgan import (
     kernel_classifier_distance_from_activations,
     trace_sqrt_product,
 )
+from p2p_keras.metrics.table import FEWEST_IMAGES, INCEPTION_SCORE_PARTS
 
 SUBSETS, SUBSET_SIZE = 100, 1000  # customary for the kernel distance (Binkowski et al. 2018, section 4; torch-fidelity)
-INCEPTION_SCORE_PARTS = 10  # customary for the Inception Score (Salimans et al. 2016, appendix)
 _ROWS = 1024  # taken into the covariance at a time, so that it never needs a float64 copy of all features
 _LOWEST_LOGIT = -600.0  # below the largest of its row: exp(-600) is 1e-261, still above 0 in float64
 
@@ -127,7 +127,7 @@ def kernel_distance(
         UserError: Too few images, different widths, or a value that is not finite.
     """
     for features in (generated, reference):
-        _check(features, "features", at_least=4)
+        _check(features, "features", FEWEST_IMAGES)
     _check_widths(generated.shape[1], reference.shape[1])
     size = min(subset_size, len(generated) // 2, len(reference) // 2)
     rng = np.random.default_rng(seed)

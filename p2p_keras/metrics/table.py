@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 from p2p_keras.metrics import labels, paired
 
+FEWEST_IMAGES = 4  # of which FID and KID are computed: KID halves them, and compares pairs
+INCEPTION_SCORE_PARTS = 10  # customary for the Inception Score (Salimans et al. 2016, appendix)
+
 
 class Metric(NamedTuple):
     """A line of the table.
@@ -52,9 +55,9 @@ METRICS = (
     Metric(
         "crossview_sharpness_difference", "SD(xv)", "", True, 2, paired.crossview_sharpness_difference, decides=False
     ),
-    Metric("fid", "FID", "FID", False, 3, inception=True, count=4, live=True),
-    Metric("kid", "KID", "KID", False, 2, inception=True, count=4, scale=1000, live=True),
-    Metric("inception_score", "IS", "Inception Score", True, 2, inception=True, count=10),
+    Metric("fid", "FID", "FID", False, 3, inception=True, count=FEWEST_IMAGES, live=True),
+    Metric("kid", "KID", "KID", False, 2, inception=True, count=FEWEST_IMAGES, scale=1000, live=True),
+    Metric("inception_score", "IS", "Inception Score", True, 2, inception=True, count=INCEPTION_SCORE_PARTS),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -48,8 +48,8 @@ def fetch(
 ) -> Path:
     """Downloads and unpacks the first of several places that gives something whole; once, for later calls find it.
 
-    All comes by https, or from this machine. Where a sha256 was published, a place that gives something else is passed
-    over. The sum of what is found is recorded for good (`system.pins`): whatever else comes later is refused.
+    All comes by https, or from this machine. Where a sha256 was published, a place that gives something else is
+    skipped. The sum of what is found is recorded for good (`system.pins`): whatever else comes later is refused.
 
     A download that was cut off is kept, with what it is a part of, in a hidden folder `.NAME.part` beside `folder`, and
     the next call resumes it. That folder is gone after success. One process at a time works in it: a second one

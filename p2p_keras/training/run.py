@@ -13,7 +13,6 @@ from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.data import check, pipeline
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
-from p2p_keras.models import make_inference
 from p2p_keras.system.devices import make_strategy
 from p2p_keras.system.files import write_whole
 from p2p_keras.training.best import Standing, judge, value_of
@@ -59,7 +58,7 @@ def train(
     workdir, report = Path(workdir), _unless_gone(report)
     with locked(workdir):
         run = open_run(config, workdir, strategy or make_strategy(), report)
-        write_whole(workdir / "config.json", to_record(run.config, run.data.pairs))
+        write_whole(workdir / "config.json", to_record(run))
         _report_left_out(run.data, report)
         if run.first_step >= run.last_step:
             report(f"This run is finished: {run.first_step} of {run.last_step} steps are done.")
@@ -67,8 +66,9 @@ def train(
             return None
         keep_history(workdir, run.first_step)
         forget_later(workdir, run.first_step)
-        if _is_exhausted(run, _standing(run)):
-            report(f"This run is finished: {_exhaustion(run)} A higher --patience continues it.")
+        standing = _standing(run)
+        if _is_exhausted(run, standing):
+            report(f"This run is finished: {_exhaustion(run, standing)} A higher --patience continues it.")
             _report_outcome(run)
             return None
         report(
@@ -85,7 +85,7 @@ def train(
 def _train(run: Run) -> int | None:
     """The outer loop. Returns the number of the signal that stopped it."""
     config, networks, steps_per_epoch = run.config, run.networks, run.steps_per_epoch
-    draw_samples = make_sampler(make_inference(networks.generator), run.data.pairs, run.data.reading, run.report)
+    draw_samples = make_sampler(run.generate, run.data.pairs, run.data.reading, run.report)
     train_steps = make_train_steps(
         run.strategy,
         networks.generator,
@@ -99,7 +99,7 @@ def _train(run: Run) -> int | None:
     recorder = Recorder(
         run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
     )
-    step, steps_per_call, exhausted = run.first_step, 1, False
+    step, steps_per_call, exhausted = run.first_step, 1, ""
     with recorder, stop_signals() as stop:
         while step < run.last_step and not stop and not exhausted:
             until = min(
@@ -131,7 +131,7 @@ def _train(run: Run) -> int | None:
         if step > run.first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped between
             _save(run, recorder, step)
     if exhausted:
-        run.report(f"Finished at step {step}: {_exhaustion(run)}")
+        run.report(f"Finished at step {step}: {exhausted}")
     elif step < run.last_step:
         run.report(
             f"Stopped at step {step} of {run.last_step}. The same command continues from the checkpoint named below."
@@ -158,35 +158,33 @@ def _save(run: Run, recorder: Recorder, step: int) -> None:
     checkpoints.save(run.networks.checkpoint, run.checkpoints, step, run.config.keep_checkpoints)
 
 
-def _keep_if_best(run: Run, step: int) -> bool:
-    """Keeps the checkpoint of a step that was just scored, if it is the best. Returns whether patience has run out."""
+def _keep_if_best(run: Run, step: int) -> str:
+    """Keeps the checkpoint of a step that was just scored, if it is the best. Says so if patience has run out."""
     standing = _standing(run)
-    if standing.anew:
-        run.report(
-            f"The best is looked for anew from step {standing.best['step']} on: the one of step {standing.anew} was "
-            "judged by other images or another network, or nothing is known of it."
-        )
     if standing.best and standing.best["step"] == step:
+        if standing.anew:
+            run.report(
+                f"The best is looked for anew from step {step} on: the one of step {standing.anew} was judged by other "
+                "images or another network, or nothing is known of it."
+            )
         checkpoints.save_best(run.networks.checkpoint, run.checkpoints, step)
-    return _is_exhausted(run, standing)
+    return _exhaustion(run, standing) if _is_exhausted(run, standing) else ""
 
 
 def _standing(run: Run) -> Standing:
-    kept = checkpoints.list_steps(checkpoints.best_of(run.checkpoints))
-    if not kept:
-        return judge(read_history(run.workdir), best_metric(run.config), None)
-    history = read_history(run.workdir)
-    if not any(record["step"] == kept[-1] for record in history):  # history.jsonl was lost, or its end
-        history = sorted([*history, *find_evaluation(run.workdir, kept[-1])], key=lambda record: record["step"])
-    return judge(history, best_metric(run.config), kept[-1])
+    history, kept = read_history(run.workdir), checkpoints.list_steps(checkpoints.best_of(run.checkpoints))
+    kept_step = kept[-1] if kept else None
+    if kept and all(record["step"] != kept_step for record in history):  # history.jsonl was lost, or its end
+        history = sorted([*history, *find_evaluation(run.workdir, kept_step)], key=lambda record: record["step"])
+    return judge(history, best_metric(run.config), kept_step)
 
 
 def _is_exhausted(run: Run, standing: Standing) -> bool:
     return 0 < run.config.patience <= standing.since
 
 
-def _exhaustion(run: Run) -> str:
-    metric, standing = best_metric(run.config), _standing(run)
+def _exhaustion(run: Run, standing: Standing) -> str:
+    metric = best_metric(run.config)
     return (
         f"{metric} has not improved in {standing.since} evaluations. "
         f"It was best at step {standing.best['step']}, {value_of(standing.best, metric):.4g}."

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
-from p2p_keras.data.pairs import Pairs, fingerprint
+from p2p_keras.data.pairs import fingerprint
 from p2p_keras.errors import UserError
+from p2p_keras.models import make_inference
 from p2p_keras.training.networks import Networks, build_networks
 from p2p_keras.training.validation import make_validation
 from p2p_keras.versions import versions
@@ -24,8 +25,10 @@ class Run(NamedTuple):
     config: TrainConfig
     workdir: Path
     data: Data
+    fingerprint: str  # of the training pairs
     strategy: tf.distribute.Strategy
     networks: Networks
+    generate: Callable[[tf.Tensor], tf.Tensor]  # by the inference contract
     validate: Callable[[int], dict] | None  # scores the generator as it is after a step
     steps_per_epoch: int
     first_step: int  # steps done
@@ -59,19 +62,33 @@ def open_run(
     steps_per_epoch = count // config.batch_size
     last_step = total_steps(config, steps_per_epoch)
 
+    found = fingerprint(data.pairs)
     newest = checkpoints.newest_whole(workdir / "checkpoints", report)
     first_step = checkpoints.step_of(newest) if newest else 0
     if saved and newest:  # before the first checkpoint nothing is bound yet
-        _check_data(record, fingerprint(data.pairs), data.pairs.root)
+        _check_data(record, found, data.pairs.root)
         check_resume(saved, config, first_step, steps_per_epoch)
         _check_best(saved, config, workdir)
     networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
     if newest:
         checkpoints.restore(networks.checkpoint, newest)
-    validate = None
+    generate, validate = make_inference(networks.generator), None
     if config.eval_every_epochs and first_step < last_step:
-        validate = make_validation(config, networks.generator, data, workdir, steps_per_epoch, report)
-    return Run(config, workdir, data, strategy, networks, validate, steps_per_epoch, first_step, last_step, report)
+        validate = make_validation(config, networks.generator, generate, data, workdir, steps_per_epoch, report)
+    return Run(
+        config=config,
+        workdir=workdir,
+        data=data,
+        fingerprint=found,
+        strategy=strategy,
+        networks=networks,
+        generate=generate,
+        validate=validate,
+        steps_per_epoch=steps_per_epoch,
+        first_step=first_step,
+        last_step=last_step,
+        report=report,
+    )
 
 
 def _check_batch(batch_size: int, count: int, replicas: int) -> None:
@@ -97,8 +114,9 @@ def _check_data(record: dict, found: str, root: Path) -> None:
         )
 
 
-def to_record(config: TrainConfig, pairs: Pairs) -> str:
+def to_record(run: Run) -> str:
     """What `config.json` says of a run."""
+    config, splits = run.config, run.data.pairs.splits
     data_dir, inception = config.data_dir, config.inception
     if data_dir is not None:
         data_dir = str(Path(data_dir).absolute())
@@ -107,7 +125,7 @@ def to_record(config: TrainConfig, pairs: Pairs) -> str:
     return to_json(
         dataclasses.replace(config, data_dir=data_dir, inception=inception),
         inference={"statistics": config.statistics, "noise": False},
-        data={"fingerprint": fingerprint(pairs), "counts": {split: len(pairs.splits[split]) for split in pairs.splits}},
+        data={"fingerprint": run.fingerprint, "counts": {split: len(names) for split, names in splits.items()}},
         versions=versions(),
     )
 

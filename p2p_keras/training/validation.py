@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.errors import UserError
@@ -12,7 +13,6 @@ from p2p_keras.evaluation.records import add_record, comparable, make_record, re
 from p2p_keras.images import charts
 from p2p_keras.metrics.inception import Extractor, load_extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, split_label
-from p2p_keras.models import make_inference
 from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir.generator import weights_checksum
 from p2p_keras.workdir.resolve import Data
@@ -23,6 +23,7 @@ BATCH_SIZE = 16  # images at a time; no result depends on it
 def make_validation(
     config: TrainConfig,
     generator: keras.Model,
+    generate: Callable[[tf.Tensor], tf.Tensor],
     data: Data,
     workdir: Path,
     steps_per_epoch: int,
@@ -36,6 +37,7 @@ def make_validation(
     Args:
         config: The run's settings.
         generator: The run's.
+        generate: The same from `models.make_inference`.
         data: The data set.
         workdir: The run's folder.
         steps_per_epoch: Steps in an epoch.
@@ -45,7 +47,6 @@ def make_validation(
         UserError: There is neither `val` nor `test`, the Inception network cannot be had, or the metric that decides
             which checkpoint is the best cannot be computed of so few images.
     """
-    generate = make_inference(generator)
     split = next((split for split in ("val", "test") if data.pairs.splits[split]), None)
     if split is None:
         raise UserError(
@@ -94,9 +95,9 @@ def make_validation(
 
 
 def find_evaluation(workdir: Path, step: int) -> list[dict]:
-    """What is known in `eval/` of how a step scored, as records of `history.jsonl`: of val before test."""
+    """All that is known in `eval/` of how a step scored, as records of `history.jsonl`."""
     found = [r for split in ("val", "test") for r in read_records(workdir / "eval" / split) if r["step"] == step]
-    return [{"step": step, "epoch": record["epoch"], "evaluation": _as_evaluation(record)} for record in found[:1]]
+    return [{"step": step, "epoch": record["epoch"], "evaluation": _as_evaluation(record)} for record in found]
 
 
 def _as_evaluation(record: dict) -> dict:

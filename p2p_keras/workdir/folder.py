@@ -11,6 +11,8 @@ from p2p_keras.config import TrainConfig, decay_steps, total_steps
 from p2p_keras.errors import UserError
 from p2p_keras.system import files
 
+_MINUTE_SECS = 60  # more than any file in the folder itself takes
+
 # What runs were before these settings existed.
 _FIRST_FORMAT = {"input_channels": 3, "output_channels": 3, "input_bits": 8, "output_bits": 8}
 
@@ -35,7 +37,7 @@ def locked(workdir: Path) -> Iterator[None]:
             raise UserError(
                 f"--workdir must be a folder that can be written. {workdir}: {error.strerror}. Name another one."
             ) from error
-        files.remove_leftovers(workdir)
+        files.remove_leftovers(workdir, _MINUTE_SECS)  # a p2p-eval may just be writing its data_check.json
         yield
 
 

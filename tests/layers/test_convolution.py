@@ -6,7 +6,7 @@ import tensorflow as tf
 from p2p_keras.layers import convolution
 
 
-def _compare(layer_class, filters, x, dtype, within, **arguments):
+def _assert_as_keras(layer_class, filters, x, dtype, within, **arguments):
     """Output, and gradients of input, kernel and bias, of our layer in a dtype and of Keras' own in float32.
 
     Inputs and weights are numbers that the dtype holds, so that only what is computed differs.
@@ -55,7 +55,7 @@ SHAPES = [(2, 2, 2, 5), (1, 8, 8, 6), (3, 4, 16, 7), (2, 6, 12, 3), (1, 16, 16, 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_convolution_is_keras_own(shape, bias, dtype, within):
     x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
-    _compare("Conv2D", 9, x, dtype, within, kernel_size=4, strides=2, padding="same", use_bias=bias)
+    _assert_as_keras("Conv2D", 9, x, dtype, within, kernel_size=4, strides=2, padding="same", use_bias=bias)
 
 
 @DTYPES
@@ -63,20 +63,20 @@ def test_the_convolution_is_keras_own(shape, bias, dtype, within):
 @pytest.mark.parametrize("shape", [(2, 1, 1, 5), (1, 4, 4, 6), (3, 2, 8, 7), (2, 6, 12, 3), (1, 9, 5, 11)], ids=str)
 def test_the_transposed_convolution_is_keras_own(shape, filters, dtype, within):
     x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
-    _compare("Conv2DTranspose", filters, x, dtype, within, kernel_size=4, strides=2, padding="same")
+    _assert_as_keras("Conv2DTranspose", filters, x, dtype, within, kernel_size=4, strides=2, padding="same")
 
 
 @DTYPES
 @pytest.mark.parametrize(("shape", "filters"), [((2, 7, 6, 5), 4), ((1, 9, 12, 128), 130), ((1, 9, 12, 128), 1)])
 def test_the_convolution_of_stride_1_is_keras_own(shape, filters, dtype, within):
     x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
-    _compare("Conv2D", filters, x, dtype, within, kernel_size=4, strides=1, padding="valid")
+    _assert_as_keras("Conv2D", filters, x, dtype, within, kernel_size=4, strides=1, padding="valid")
 
 
 def test_any_other_convolution_is_left_to_keras():
     x = np.random.RandomState(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
     for arguments in ({"kernel_size": 1}, {"kernel_size": 4, "strides": 2, "padding": "same"}):  # 7 is odd
-        _compare("Conv2D", 5, x, "float32", 1e-6, **arguments)
+        _assert_as_keras("Conv2D", 5, x, "float32", 1e-6, **arguments)
 
 
 @pytest.mark.parametrize("layer", [convolution.Conv2D, convolution.Conv2DTranspose])

@@ -126,8 +126,8 @@ def test_a_file_system_without_locks_takes_none(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", unknown)
-    with files.locked(tmp_path, wait=False):
-        pass
+    with files.locked(tmp_path / "lock", wait=False) as one, files.locked(tmp_path / "lock", wait=False) as other:
+        assert one != other  # both are in, for nothing keeps them out
 
 
 def test_the_checksum_is_sha256(tmp_path):

@@ -34,14 +34,19 @@ def test_a_file_sees_nothing(capsys):
 
 
 def test_a_terminal_that_has_gone_ends_the_line_and_nothing_else(monkeypatch):
+    tried = []
+
     class Gone(io.StringIO):
         def isatty(self):
             return True
 
         def write(self, text):
+            tried.append(text)
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(sys, "stderr", Gone())
     line = ProgressLine(10, "images")
     line.update(10)
+    line.update(10)
     line.clear()
+    assert len(tried) == 1
