@@ -130,7 +130,7 @@ def table(records: list[dict]) -> str:
     for name in in_order({name for record in records for name in record["metrics"]}):
         base, label = split_label(name)
         metric = BY_NAME[base]
-        rows[0].append(f"{metric.title}{label}{f' x{metric.scale}' if metric.scale > 1 else ''}")
+        rows[0].append(metric.heading(metric.title, label))
         for row, record in zip(rows[1:], records, strict=True):
             row.append(_show(metric, record["metrics"].get(name), record["metrics"].get(f"{base}_std{label}")))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -35,6 +35,8 @@ def training_figure(history: list[dict]) -> Figure:
     """
     epochs = [record["epoch"] for record in history]
     scored = [record for record in history if record.get("evaluation")]
+    split = scored[-1]["evaluation"]["split"] if scored else ""
+    scored = [record for record in scored if record["evaluation"]["split"] == split]
     found = in_order({name for record in scored for name in record["evaluation"]})
     seen = [name for base in ("kid", "fid") for name in found if split_label(name)[0] == base]
     figure = Figure(figsize=(13.5 if seen else 9, 3.2), dpi=120, layout="constrained")
@@ -56,16 +58,18 @@ def training_figure(history: list[dict]) -> Figure:
     if scored:
         scores = [record["evaluation"]["l1"] for record in scored]
         x = [record["epoch"] for record in scored]
-        split = scored[-1]["evaluation"]["split"]
         reconstruction.plot(x, scores, color="tab:orange", marker=marker, markersize=3, label=split)
         reconstruction.lines[0].set_label("training, with noise and jitter")
         reconstruction.set(title="L1, [-1, 1]", ylim=(0, 1.1 * max(l1 + scores)))
         reconstruction.legend(frameon=False)
     for axes, name in zip(more, seen[:1], strict=False):
         known = [record for record in scored if name in record["evaluation"]]
-        x, scores = zip(*((record["epoch"], record["evaluation"][name]) for record in known), strict=True)
-        axes.plot(x, scores, color="tab:purple", marker=marker, markersize=3)
-        axes.set(xlabel="epoch", title=f"{name.upper()} on {scored[-1]['evaluation']['split']}, lower is better")
+        base, label = split_label(name)
+        metric = BY_NAME[base]
+        x = [record["epoch"] for record in known]
+        y = [metric.scale * record["evaluation"][name] for record in known]
+        axes.plot(x, y, color="tab:purple", marker=marker, markersize=3)
+        axes.set(xlabel="epoch", title=f"{metric.heading(metric.chart_title, label)} on {split}, lower is better")
     for axes in figure.axes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -87,17 +91,18 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel, name in zip(panels, names, strict=False):
         base, label = split_label(name)
-        better = "higher" if BY_NAME[base].higher_is_better else "lower"
+        metric = BY_NAME[base]
+        better = "higher" if metric.higher_is_better else "lower"
         for i, (curve, records) in enumerate(curves.items()):
             known = [record for record in records if name in record["metrics"]]
             x = [record["epoch"] for record in known]
-            y = np.array([record["metrics"][name] for record in known])
+            y = metric.scale * np.array([record["metrics"][name] for record in known])
             panel.plot(x, y, label=curve, color=f"C{i}", marker="o", markersize=3)
             spread_name = f"{base}_std{label}"
             if any(spread_name in record["metrics"] for record in known):
-                spread = np.array([record["metrics"][spread_name] for record in known])
+                spread = metric.scale * np.array([record["metrics"][spread_name] for record in known])
                 panel.fill_between(x, y - spread, y + spread, color=f"C{i}", alpha=0.2, linewidth=0)
-        panel.set(xlabel="epoch", title=f"{BY_NAME[base].chart_title}{label}, {better} is better")
+        panel.set(xlabel="epoch", title=f"{metric.heading(metric.chart_title, label)}, {better} is better")
         panel.set_xlim(0, 1.05 * max(epochs))
     for panel in panels[len(names) :]:
         panel.remove()

@@ -25,7 +25,7 @@ class Metric(NamedTuple):
         of_label_maps: The same of confusion matrices.
         inception: Needs the extractor: then it is of all images together.
         count: Images that it needs at least.
-        scale: Tables show it times this.
+        scale: Tables, charts and the terminal show it times this.
         live: Shown in the terminal while training.
         decides: May say which checkpoint is the best.
     """
@@ -42,6 +42,10 @@ class Metric(NamedTuple):
     scale: int = 1
     live: bool = False
     decides: bool = True
+
+    def heading(self, title: str, label: str) -> str:
+        """A title with the label and the scale that belong to the numbers beneath: `KID@768 x1000`."""
+        return f"{title}{label}{f' x{self.scale}' if self.scale > 1 else ''}"
 
 
 METRICS = (

@@ -123,6 +123,6 @@ def _scores(record: dict) -> str:
     for name in in_order(set(record["evaluation"])):
         metric, label = BY_NAME[split_label(name)[0]], split_label(name)[1]
         if metric.live:
-            scale = f" x{metric.scale}" if metric.scale > 1 else ""
-            shown.append(f"{metric.title}{label}{scale} {metric.scale * record['evaluation'][name]:#.4g}")
+            value = metric.scale * record["evaluation"][name]
+            shown.append(f"{metric.heading(metric.title, label)} {value:#.4g}")
     return f"\n    {record['evaluation']['split']}: " + "  ".join(shown)

@@ -49,11 +49,19 @@ def test_evaluations_join_the_training_curves():
     assert curves["val"] == [(2, 0.4), (4, 0.2)]
     assert [y for _, y in curves["training, with noise and jitter"]] == [0.3, 0.15, 0.3 / 3, 0.3 / 4]
     assert reconstruction.get_ylim() == (0, 1.1 * 0.4)
-    assert list(_curves(kid).values()) == [[(2, 0.01), (4, 0.005)]]
-    assert kid.get_title() == "KID@768 on val, lower is better"
+    assert list(_curves(kid).values()) == [[(2, 10), (4, 5)]]
+    assert kid.get_title() == "KID@768 x1000 on val, lower is better"
 
 
-def test_without_kid_fid_is_drawn_and_a_gap_is_passed_over():
+def test_a_curve_is_of_one_split():
+    """A run that had no val/ at first was scored on test/: one line through both would compare two sets of images."""
+    test, val = {"split": "test", "l1": 0.2, "kid": 0.001}, {"split": "val", "l1": 0.4, "kid": 0.002}
+    _, reconstruction, kid = charts.training_figure(_history(test, val, val)).axes
+    assert _curves(reconstruction)["val"] == [(2, 0.4), (3, 0.4)]
+    assert list(_curves(kid).values()) == [[(2, 2), (3, 2)]]
+
+
+def test_without_kid_fid_is_drawn_and_a_gap_is_skipped():
     figure = charts.training_figure(_history({"split": "val", "l1": 0.4, "fid": 7}, {"split": "val", "l1": 0.3}))
     assert list(_curves(figure.axes[2]).values()) == [[(1, 7)]]
     assert figure.axes[2].get_title() == "FID on val, lower is better"
@@ -85,16 +93,16 @@ def test_a_spread_is_a_band_around_its_curve():
     kid = [(1, 0.25, 0.125), (2, 0.5, 0.25)]
     records = [_record(epoch, **{"kid@768": mean, "kid_std@768": spread}) for epoch, mean, spread in kid]
     (axes,) = charts.metric_figure({"a2s": records}).axes
-    assert axes.get_title() == "KID@768, lower is better"
+    assert axes.get_title() == "KID@768 x1000, lower is better"
     (band,) = axes.collections
-    assert {tuple(point) for point in band.get_paths()[0].vertices} == {(1, 0.125), (1, 0.375), (2, 0.25), (2, 0.75)}
+    assert {tuple(point) for point in band.get_paths()[0].vertices} == {(1, 125), (1, 375), (2, 250), (2, 750)}
 
 
 def test_every_metric_that_is_scored_has_its_place_and_no_panel_is_empty():
     figure = charts.metric_figure({"a2s": [_record(1, **dict.fromkeys(BY_NAME, 1.0))]})
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:2] == ["L1, [-1, 1], lower is better", "PSNR, dB, higher is better"]
-    assert titles[-2:] == ["KID, lower is better", "Inception Score, higher is better"]
+    assert titles[-2:] == ["KID x1000, lower is better", "Inception Score, higher is better"]
     assert len(titles) == sum(bool(metric.chart_title) for metric in METRICS)
     assert all(_curves(axes) == {"a2s": [(1, 1.0)]} for axes in figure.axes)
 
