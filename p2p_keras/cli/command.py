@@ -35,6 +35,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         flags.DEFINE_bool("version", False, "Shows the version.", flag_values=values)
     # TensorFlow's own messages about CPU features and absent GPUs are not for the user. Set it to 0 to see them.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stdout.reconfigure(line_buffering=True)  # `p2p-train | tee log` shows each line when it is said
     try:
         rest = values(sys.argv)[1:]
         if values["help"].value:

@@ -20,7 +20,7 @@ DOC = """
 
     DATA holds train/ and optionally val/ and test/, of JPEG or PNG files with two or more equal panels side by side.
     The same command in the same --workdir continues where the run stopped, however it stopped; so does
-    p2p-train --workdir=RUN alone. Ctrl-C, SIGTERM and a closed terminal save and stop.
+    p2p-train --workdir=RUN alone. Ctrl-C, SIGTERM, a closed terminal or pipe save and stop.
     """
 
 FLAGS = flags.FlagValues()

@@ -33,7 +33,7 @@ def judge(history: list[dict], metric: str, kept_step: int | None) -> Standing:
     ]
     known = any(record["step"] == kept_step for record in rivals)
     if not known:  # its weights are of another contest
-        rivals = rivals[-1:]
+        rivals = [newest]
     sign = -1 if BY_NAME[metric].higher_is_better else 1
     best = min(rivals, key=lambda record: sign * value_of(record, metric))
     return Standing(best, len(rivals) - rivals.index(best) - 1, None if known else kept_step)

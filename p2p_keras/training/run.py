@@ -1,7 +1,6 @@
 """The run: what is wired to what, and what happens when. The computing itself is in `step`."""
 
 import collections
-import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.samples import make_sampler
 from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import LOSS_NAMES, make_train_steps
-from p2p_keras.training.stop import stop_signals
+from p2p_keras.training.stop import stop_signals, stop_when_unread
 from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import locked
@@ -49,13 +48,14 @@ def train(
         report: Called with each line that a person should read.
 
     Returns:
-        None when the run is finished; the number of the signal (SIGINT, SIGTERM or SIGHUP) that stopped it after a
-        checkpoint.
+        None when the run is finished; the number of the signal (SIGINT, SIGTERM, SIGHUP, or SIGPIPE if nobody reads the
+        report any longer) that stopped it after a checkpoint.
 
     Raises:
         UserError: Settings, data, folder or disk don't allow it, or the losses are no longer finite.
     """
-    workdir, report = Path(workdir), _unless_gone(report)
+    workdir, stop = Path(workdir), []
+    report = stop_when_unread(report, stop)
     with locked(workdir):
         run = open_run(config, workdir, strategy or make_strategy(), report)
         write_whole(workdir / "config.json", to_record(run))
@@ -77,12 +77,12 @@ def train(
             f"on {run.strategy.num_replicas_in_sync} device(s), steps {run.first_step + 1} to {run.last_step}, "
             f"{run.steps_per_epoch} an epoch"
         )
-        stopped_by = _train(run)
+        stopped_by = _train(run, stop)
         _report_outcome(run)
         return stopped_by
 
 
-def _train(run: Run) -> int | None:
+def _train(run: Run, stop: list[int]) -> int | None:
     """The outer loop. Returns the number of the signal that stopped it."""
     config, networks, steps_per_epoch = run.config, run.networks, run.steps_per_epoch
     draw_samples = make_sampler(run.generate, run.data.pairs, run.data.reading, run.report)
@@ -100,7 +100,7 @@ def _train(run: Run) -> int | None:
         run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
     )
     step, steps_per_call, exhausted = run.first_step, 1, ""
-    with recorder, stop_signals() as stop:
+    with recorder, stop_signals(stop):
         while step < run.last_step and not stop and not exhausted:
             until = min(
                 step + steps_per_call,
@@ -227,19 +227,6 @@ def _check_finite(losses: np.ndarray, done_steps: int, directory: Path) -> None:
         + (f"The checkpoint of step {saved[-1]} is kept. " if saved else "")
         + "Begin another --workdir with a lower --learning_rate or --precision=float32."
     )
-
-
-def _unless_gone(report: Callable[[str], None]) -> Callable[[str], None]:
-    """The same, but silent on a terminal that has gone, which is no reason to lose what has been trained."""
-
-    def report_if_possible(line: str) -> None:
-        try:
-            report(line)
-        except OSError as error:
-            if error.errno != errno.EIO:  # as of a pipe that nobody reads, or a full disk
-                raise
-
-    return report_if_possible
 
 
 def _report_left_out(data: Data, report: Callable[[str], None]) -> None:

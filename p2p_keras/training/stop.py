@@ -1,20 +1,23 @@
-"""Signals that stop a run: after the step that is under way, and with a checkpoint."""
+"""What stops a run: after the step that is under way, and with a checkpoint."""
 
 import contextlib
+import errno
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals(stop: list[int]) -> Iterator[None]:
     """Collects the first SIGINT, SIGTERM or SIGHUP in a list instead of dying of it.
 
     A second SIGINT or SIGTERM acts as usual. SIGHUP means that the terminal has gone, as when ssh is closed: both the
     shell and the kernel send it, so further ones are ignored, and so is all of it if it was ignored before (nohup).
+
+    Args:
+        stop: Gets the number of the signal.
     """
-    stop: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     taken = [number for number, handler in before.items() if handler != signal.SIG_IGN or number == signal.SIGINT]
 
@@ -28,10 +31,38 @@ def stop_signals() -> Iterator[list[int]]:
     for number in taken:
         signal.signal(number, remember)
     try:
-        yield stop
+        yield
     finally:
         for number in taken:
             signal.signal(number, before[number])
+
+
+def stop_when_unread(report: Callable[[str], None], stop: list[int]) -> Callable[[str], None]:
+    """The same report, but silent where nobody can read it any longer: no reason to lose what has been trained.
+
+    A pipe whose reader has gone, as `tee` when ssh is closed, is all that some runs get to know of it. It stops the run
+    as a signal does. A terminal that has gone sends SIGHUP, or the run was told to outlive it.
+
+    Args:
+        report: Prints a line.
+        stop: Gets SIGPIPE.
+    """
+    gone = False
+
+    def report_if_possible(line: str) -> None:
+        nonlocal gone
+        if gone:
+            return
+        try:
+            report(line)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):  # as on a full disk
+                raise
+            gone = True
+            if error.errno == errno.EPIPE:
+                stop.append(signal.SIGPIPE)
+
+    return report_if_possible
 
 
 def _write_to_no_terminal() -> None:

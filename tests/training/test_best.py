@@ -69,3 +69,9 @@ def test_what_earlier_versions_did_not_write_down_is_taken_for_the_same():
 def test_a_kept_checkpoint_that_no_record_names_is_no_rival():
     history = _history(0.5, 0.4)
     assert judge([{**record, "step": record["step"] + 5} for record in history], "l1", 3).anew == 3
+
+
+def test_of_a_kept_checkpoint_beyond_all_records_nothing_is_known():
+    """history.jsonl lost its end, and eval/ as well."""
+    history = _history(0.5, 0.4)
+    assert judge(history, "l1", 9) == Standing(history[1], 0, 9)

@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_same_end, cell, checkpoint_values, draw_pair, quiet, small_config, tree, write_pairs
+from conftest import (
+    DEADLINE_SECS,
+    assert_same_end,
+    cell,
+    checkpoint_values,
+    draw_pair,
+    quiet,
+    small_config,
+    start_command,
+    tree,
+    write_pairs,
+)
 from PIL import Image
 
 from p2p_keras.errors import UserError
@@ -143,6 +154,21 @@ def test_a_report_that_nobody_can_see_stops_nothing(finished, one_device, tmp_pa
 
     assert train(small_config(finished[1]), tmp_path, one_device, no_terminal) is None
     assert checkpoints.list_steps(tmp_path / "checkpoints") == [6]
+
+
+def test_a_pipe_that_nobody_reads_saves_as_any_other_stop(finished, tmp_path):
+    """`p2p-train | tee log` over ssh: tee goes with the connection, and a pipe sends no SIGHUP."""
+    _, data, _ = finished
+    flags = [f"--data_dir={data}", f"--workdir={tmp_path}", "--direction=AtoB", "--image_size=32", "--base_filters=4"]
+    flags += ["--batch_size=4", "--epochs=100000", "--precision=float32", "--samples_every_epochs=100000"]
+    running = start_command("train", *flags)
+    while not running.stdout.readline().startswith("epoch 1/"):
+        assert running.poll() is None
+    running.stdout.close()
+    with running.stderr:
+        assert running.stderr.read() == ""
+    assert running.wait(DEADLINE_SECS) == 128 + signal.SIGPIPE
+    assert checkpoints.list_steps(tmp_path / "checkpoints")[-1] >= 3
 
 
 def test_a_terminal_that_has_gone_costs_no_step(finished, tmp_path):
