@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,15 +58,16 @@ def make_record(
 
 
 def read_records(folder: Path) -> list[dict]:
-    """The records of `metrics.json`, by step; none if there is no such file, or a damaged one.
+    """The records of `metrics.json`, by step; none if there is no such file, or a damaged one. What is none is skipped.
 
     Raises:
         OSError: It is there, but cannot be read now.
     """
     try:
-        return json.loads((folder / "metrics.json").read_text())["records"]
+        records = list(json.loads((folder / "metrics.json").read_text())["records"])
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return []
+    return [record for record in records if isinstance(record, dict) and _is_whole(record)]
 
 
 def add_record(
@@ -97,22 +99,28 @@ def add_record(
             _add_per_image(folder / "per_image.csv", record["step"], names, per_image, forget=stale)
 
 
-def forget_later(workdir: Path, step: int) -> None:
+def forget_later(workdir: Path, step: int, report: Callable[[str], None]) -> None:
     """Drops what was scored at later steps: a run that continues from here makes them again, or other ones.
 
     Args:
         workdir: The run's folder.
         step: The step it continues from; 0 if it is begun anew.
+        report: Called with one line for each folder that cannot be changed, as one of another user.
     """
-    for folder in {path.parent for path in (workdir / "eval").glob("*/metrics.json")}:
-        with locked(folder / ".lock", wait=True):
-            known = read_records(folder)
-            kept = [record for record in known if record["step"] <= step]
-            if len(kept) < len(known):
-                _write_records(folder, kept)
-                columns, rows = _read_rows(folder / "per_image.csv")
-                if columns:
-                    _write_rows(folder / "per_image.csv", columns, [row for row in rows if int(row["step"]) <= step])
+    for path in sorted((workdir / "eval").glob("*/metrics.json")):
+        try:
+            if any(record["step"] > step for record in read_records(path.parent)):
+                _forget_later(path.parent, step)
+        except OSError as error:
+            report(f"What was scored after step {step} stays in {path.parent} ({error.strerror or error})")
+
+
+def _forget_later(folder: Path, step: int) -> None:
+    with locked(folder / ".lock", wait=True):
+        columns, rows = _read_rows(folder / "per_image.csv")
+        if columns:  # first, for a kill between the two leaves what is done again at the next start
+            _write_rows(folder / "per_image.csv", columns, [row for row in rows if int(row["step"]) <= step])
+        _write_records(folder, [record for record in read_records(folder) if record["step"] <= step])
 
 
 def comparable(records: list[dict], record: dict) -> list[dict]:
@@ -150,6 +158,11 @@ def remarks(record: dict) -> list[str]:
     ]
 
 
+def _is_whole(record: dict) -> bool:
+    kinds = {"step": int, "epoch": int | float, "metrics": dict, "pictures": dict, "extractor": dict | None}
+    return all(name in record and isinstance(record[name], kind) for name, kind in kinds.items())
+
+
 def _show(metric: Metric, value: float | None, deviation: float | None) -> str:
     if value is None:
         return "-"
@@ -165,6 +178,8 @@ def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
     new = {(str(step), name) for name in names}
     columns, known = _read_rows(path)
+    if not columns and path.exists():
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
     rows = [r for r in known if (r["step"], r["name"]) not in new and not (forget and r["step"] == str(step))]
     for i, name in enumerate(names):
         scores = {metric: f"{values[i]:.6g}" for metric, values in per_image.items()}
@@ -174,12 +189,13 @@ def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of `per_image.csv`; none if there is no such file, or one of another kind."""
-    if not path.exists():
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [row for row in reader if (row.get("step") or "").isdecimal() and None not in row]
+            columns = list(reader.fieldnames or [])
+    except (FileNotFoundError, csv.Error):
         return [], []
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file, restval="")
-        rows = [row for row in reader if (row.get("step") or "").isdecimal() and None not in row]
-        columns = list(reader.fieldnames or [])
     return (columns, rows) if columns[:2] == ["step", "name"] else ([], [])
 
 
@@ -189,7 +205,7 @@ def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]]) -> N
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_whole(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def _is_stale(known: dict, new: dict) -> bool:

@@ -65,7 +65,7 @@ def train(
             _report_outcome(run)
             return None
         keep_history(workdir, run.first_step)
-        forget_later(workdir, run.first_step)
+        forget_later(workdir, run.first_step, report)
         standing = _standing(run)
         if _is_exhausted(run, standing):
             report(f"This run is finished: {_exhaustion(run, standing)} A higher --patience continues it.")

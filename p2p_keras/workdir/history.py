@@ -16,7 +16,7 @@ def read_history(workdir: Path) -> list[dict]:
         for line in (workdir / HISTORY).read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 records.append(json.loads(line))
-    return [record for record in records if isinstance(record, dict) and {"step", "epoch"} <= record.keys()]
+    return [record for record in records if isinstance(record, dict) and _is_whole(record)]
 
 
 def append_history(workdir: Path, record: dict) -> None:
@@ -28,3 +28,8 @@ def keep_history(workdir: Path, done_steps: int) -> None:
     """Drops the records that will be made again: beyond the restored step, and those of part of an epoch."""
     kept = [record for record in read_history(workdir) if record["step"] <= done_steps and record["epoch"] % 1 == 0]
     write_whole(workdir / HISTORY, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _is_whole(record: dict) -> bool:
+    known = isinstance(record.get("step"), int) and isinstance(record.get("epoch"), int | float)
+    return known and isinstance(record.get("evaluation", {}), dict)

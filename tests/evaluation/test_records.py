@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from conftest import quiet
 
+from p2p_keras.evaluation import records
 from p2p_keras.evaluation.records import add_record, comparable, forget_later, read_records, remarks, table
 
 
@@ -47,17 +49,26 @@ def test_nothing_is_lost_by_evaluating_without_the_extractor(tmp_path):
 
 
 def test_a_curve_mixes_neither_images_nor_extractors():
-    records = [_record(1, "a"), _record(2, "b"), _record(3), _record(4, "a", images="others"), _record(5, "a")]
-    assert [r["step"] for r in comparable(records, _record(6, "a"))] == [1, 3, 5]
-    assert [r["step"] for r in comparable(records, _record(6, "b"))] == [2, 3]
-    assert [r["step"] for r in comparable(records, _record(6))] == [1, 3, 5]  # the newest extractor's
-    assert [r["step"] for r in comparable(records[2:3], _record(6))] == [3]
+    known = [_record(1, "a"), _record(2, "b"), _record(3), _record(4, "a", images="others"), _record(5, "a")]
+    assert [r["step"] for r in comparable(known, _record(6, "a"))] == [1, 3, 5]
+    assert [r["step"] for r in comparable(known, _record(6, "b"))] == [2, 3]
+    assert [r["step"] for r in comparable(known, _record(6))] == [1, 3, 5]  # the newest extractor's
+    assert [r["step"] for r in comparable(known[2:3], _record(6))] == [3]
 
 
 def test_a_damaged_file_is_begun_anew(tmp_path):
     (tmp_path / "metrics.json").write_text('{"records": ')
     add_record(tmp_path, _record(100, l1=0.1))
     assert _steps_and_extractors(tmp_path) == [(100, None)]
+
+
+def test_what_is_no_record_is_skipped(tmp_path):
+    whole = _record(100, l1=0.1)
+    for name in ("step", "pictures", "metrics", "extractor"):
+        broken = {key: value for key, value in _record(200).items() if key != name}
+        content = {"records": [broken, 7, None, {**whole, "step": "1"}, whole]}
+        (tmp_path / "metrics.json").write_text(json.dumps(content))
+        assert read_records(tmp_path) == [whole], name
 
 
 def _rows(folder) -> list[list[str]]:
@@ -108,22 +119,70 @@ def test_what_was_scored_at_later_steps_goes_when_a_run_continues_further_back(t
     folder = tmp_path / "eval" / "val"
     for step in (25, 50, 75):
         add_record(folder, _record(step, l1=0.1), ["a.png"], {"l1": np.array([0.1])})
-    forget_later(tmp_path, 50)
+    forget_later(tmp_path, 50, quiet)
     assert [r["step"] for r in read_records(folder)] == [25, 50]
     assert [row[0] for row in _rows(folder)] == ["step", "25", "50"]
-    forget_later(tmp_path, 0)  # it is begun anew
+    forget_later(tmp_path, 0, quiet)  # it is begun anew
     assert read_records(folder) == []
     assert len(_rows(folder)) == 1
-    forget_later(tmp_path / "none", 0)
+    forget_later(tmp_path / "none", 0, quiet)
 
 
 def test_where_no_image_was_listed_forgetting_makes_no_list(tmp_path):
     """Evaluations while training write metrics.json alone."""
     folder = tmp_path / "eval" / "val"
     add_record(folder, _record(75, l1=0.1))
-    forget_later(tmp_path, 0)
+    forget_later(tmp_path, 0, quiet)
     assert read_records(folder) == []
     assert not (folder / "per_image.csv").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_a_list_that_another_program_saved_keeps_its_rows(encoding, tmp_path):
+    """Spreadsheets write a mark before UTF-8, and old names of files are not UTF-8 at all."""
+    path = tmp_path / "per_image.csv"
+    path.write_bytes("step,name,l1\r\n10,Stra\u00dfe.png,0.5\r\n".encode(encoding))
+    add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([0.25])})
+    name = "Stra\u00dfe.png".encode(encoding.removesuffix("-sig"))
+    assert path.read_bytes() == b"step,name,l1\n10," + name + b",0.5\n20,a.png,0.25\n"
+
+
+@pytest.mark.parametrize("text", ["step;name;l1\n10;a.png;0,5\n", "step,name,l1\n10," + "x" * 200_000 + ",0.5\n"])
+def test_a_list_that_cannot_be_read_is_put_aside(text, tmp_path):
+    (tmp_path / "per_image.csv").write_text(text)
+    add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([0.25])})
+    assert _rows(tmp_path) == [["step", "name", "l1"], ["20", "a.png", "0.25"]]
+    assert (tmp_path / "per_image.csv.damaged").read_text() == text
+
+
+def test_what_cannot_be_changed_does_not_keep_a_run_from_continuing(tmp_path, monkeypatch):
+    """Of another user, or of a disk that is read only. Where nothing is to be dropped, nothing is opened to write."""
+    for split in ("test", "val"):
+        add_record(tmp_path / "eval" / split, _record(50, l1=0.1))
+
+    def refuse(path, wait):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(records, "locked", refuse)
+    told = []
+    forget_later(tmp_path, 50, told.append)
+    assert told == []
+    forget_later(tmp_path, 49, told.append)
+    assert [line.split(" (")[0] for line in told] == [
+        f"What was scored after step 49 stays in {tmp_path / 'eval' / split}" for split in ("test", "val")
+    ]
+
+
+def test_a_kill_while_forgetting_leaves_no_rows_without_a_record(tmp_path, monkeypatch):
+    add_record(tmp_path / "eval" / "val", _record(50, l1=0.1), ["a.png"], {"l1": np.array([0.1])})
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records, "_write_records", killed)
+    with pytest.raises(KeyboardInterrupt):
+        forget_later(tmp_path, 0, quiet)
+    assert _rows(tmp_path / "eval" / "val")[1:] == []
 
 
 def test_another_metric_keeps_the_rows_of_other_steps(tmp_path):

@@ -26,5 +26,7 @@ def test_damage_costs_the_damaged_lines_alone(tmp_path):
     append_history(tmp_path, record(5))
     with open(tmp_path / HISTORY, "ab") as file:
         file.write(b"\xff\xfe\n12\n[]\n{}\n")
+        file.write(b'{"step": "7", "epoch": 1}\n{"step": 7, "epoch": null}\n')
+        file.write(b'{"step": 7, "epoch": 1, "evaluation": null}\n')
     append_history(tmp_path, record(10))
     assert read_history(tmp_path) == [record(5), record(10)]
