@@ -9,7 +9,7 @@ alone:
   are many channels on a small map. A product has to copy the map four times first, which c * o multiplications a pixel
   outweigh from 128 channels on.
 - On maps of up to 8x8 the weights outnumber the pixels, and a product reads them once, as they lie in memory.
-- Into a handful of channels, as an RGB image has, doubling is mostly summing up, which a product does at once.
+- Into up to 4 channels, as an image has, doubling is mostly summing up, which a product does at once.
 
 The figures are in benchmarks/README.md.
 """
@@ -104,7 +104,7 @@ def _double(small: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """(B, h, w, o) -> (B, 2h, 2w, c): the transposed convolution."""
     _, h, w, o = small.shape
     c = kernel.shape[2]
-    if h is None or w is None or not (_is_small(2 * h, 2 * w) or c <= 16):
+    if h is None or w is None or not (_is_small(2 * h, 2 * w) or c <= 4):
         size = tf.shape(small)
         return tf.nn.conv2d_transpose(small, kernel, (size[0], 2 * size[1], 2 * size[2], c), 2, "SAME")
     pieces = tf.matmul(tf.reshape(small, (-1, o)), tf.reshape(kernel, (16 * c, o)), transpose_b=True)

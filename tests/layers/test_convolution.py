@@ -59,7 +59,7 @@ def test_the_convolution_is_keras_own(shape, bias, dtype, within):
 
 
 @DTYPES
-@pytest.mark.parametrize("filters", [3, 20, 130])
+@pytest.mark.parametrize("filters", [3, 5, 130])
 @pytest.mark.parametrize("shape", [(2, 1, 1, 5), (1, 4, 4, 6), (3, 2, 8, 7), (2, 6, 12, 3), (1, 9, 5, 11)], ids=str)
 def test_the_transposed_convolution_is_keras_own(shape, filters, dtype, within):
     x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
@@ -81,10 +81,16 @@ def test_any_other_convolution_is_left_to_keras():
 
 @pytest.mark.parametrize("layer", [convolution.Conv2D, convolution.Conv2DTranspose])
 def test_maps_of_unknown_size_give_the_same(layer):
+    """In a graph that is traced without it, as in an export for images of any size."""
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, layer(4, 4, 2, "same")(image))
-    x = np.random.RandomState(0).normal(size=(2, 8, 6, 3)).astype(np.float32)
-    np.testing.assert_allclose(model(x), model.layers[-1](x), rtol=1e-5, atol=1e-6)
+    ours, theirs = layer(4, 4, 2, "same"), getattr(keras.layers, layer.__name__)(4, 4, 2, "same")
+    model = keras.Model(image, ours(image))
+    theirs.build((None, None, None, 3))
+    theirs.set_weights(ours.get_weights())
+    run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3))], autograph=False)
+    for height, width in ((2, 2), (8, 6), (24, 64)):
+        x = np.random.RandomState(0).normal(size=(2, height, width, 3)).astype(np.float32)
+        np.testing.assert_allclose(run(x), theirs(x), rtol=1e-5, atol=1e-5)
 
 
 def test_a_bias_gradient_keeps_its_small_terms():
