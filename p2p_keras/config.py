@@ -229,7 +229,10 @@ def _check_metric(config: TrainConfig) -> None:
     if config.output_labels and config.inception:
         raise UserError("--inception is a network for images; of --output_labels it can tell nothing. Leave it out.")
     if asked and asked.inception and config.eval_every_epochs and not config.inception and not config.output_labels:
-        raise UserError(f"--best_metric={asked.name} needs the Inception network. Give --inception=default, or a file.")
+        raise UserError(
+            f"--best_metric={asked.name} needs the Inception network. Give --inception=default, or a file, or take "
+            "--best_metric=l1."
+        )
     if config.output_labels:
         fitting = [metric.name for metric in METRICS if metric.of_label_maps]
     else:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ def clone(tmp_path) -> Clone:
     for name in ("requirements.txt", "setup.py"):
         shutil.copy(ROOT / name, root)
     (venv / "bin").mkdir(parents=True)
-    for name in (*COMMANDS, "python", "ruff"):
+    for name in (*COMMANDS, "python", "pip", "ruff"):
         (venv / "bin" / name).write_text(SAYS)
         (venv / "bin" / name).chmod(0o755)
     assert Clone(root, venv).run("bin/p2p-train").returncode == 0  # which installs
@@ -56,6 +57,7 @@ def test_from_wherever_it_is_called(clone, name, tmp_path):
     for folder in (elsewhere, own):
         folder.mkdir()
     (own / name).symlink_to(clone.root / "bin" / name)
+    (own / "short").symlink_to(own / name)
     (elsewhere / "bin").mkdir()  # what CDPATH would lead to
     path = os.environ["PATH"]
     for cwd, command, variables in (
@@ -67,6 +69,7 @@ def test_from_wherever_it_is_called(clone, name, tmp_path):
         (elsewhere, name, {"PATH": f"{clone.root}/bin:{path}"}),
         (clone.root, name, {"PATH": f"bin:{path}"}),
         (elsewhere, name, {"PATH": f"{own}:{path}"}),
+        (elsewhere, "short", {"PATH": f"{own}:{path}"}),
     ):
         done = clone.run("bash", "-c", f"'{command}' --help", cwd=cwd, **variables)
         # It stays in the caller's folder: paths in flags are relative to it.
@@ -102,6 +105,16 @@ def test_what_could_not_be_installed_is_tried_again(clone):
         assert done.stderr.endswith("no network\n")
     python.write_text(SAYS)
     assert clone.run("bin/p2p-train").returncode == 0
+
+
+@pytest.mark.slow
+def test_an_environment_made_halfway_is_completed(clone):
+    """As Ctrl-C leaves it: python is there before pip."""
+    shutil.rmtree(clone.venv)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone.venv], check=True)
+    done = clone.run("bin/p2p-train", PIP_NO_INDEX="1", PYTHON=sys.executable)
+    assert "Making a virtual environment" in done.stderr
+    assert clone.run(str(clone.venv / "bin" / "python"), "-m", "pip", "--version").returncode == 0
 
 
 def test_without_a_python_it_says_which_it_needs(clone):

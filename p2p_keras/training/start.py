@@ -133,7 +133,7 @@ def to_record(run: Run) -> str:
 def _check_best(saved: TrainConfig, asked: TrainConfig, workdir: Path) -> None:
     best = checkpoints.best_of(workdir / "checkpoints")
     was, asks = best_metric(saved), best_metric(asked)
-    if was != asks and asked.eval_every_epochs and checkpoints.list_steps(best):
+    if was != asks and checkpoints.list_steps(best):
         raise UserError(
             f"--best_metric stays as long as a best checkpoint is kept. It was {was}, is {asks}. Give the old "
             f"value, or remove {best}: then the best is looked for from here on."

@@ -164,6 +164,8 @@ def test_another_best_metric_is_refused_while_a_best_is_kept(evaluated, one_devi
     more = {"epochs": 3, "eval_every_epochs": 1}
     with pytest.raises(UserError, match=r"It was l1, is ssim\. Give the old value, or remove .*checkpoints/best"):
         train(small_config(data, best_metric="ssim", **more), run, one_device, lambda line: None)
+    with pytest.raises(UserError, match="It was l1, is ssim"):  # nor by way of a while without evaluations
+        train(small_config(data, best_metric="ssim", epochs=3), run, one_device, lambda line: None)
     shutil.rmtree(run / "checkpoints" / "best")
     train(small_config(data, best_metric="ssim", **more), run, one_device, lambda line: None)
     # The best by SSIM of those that could still be kept, though an earlier one, whose weights are gone, may be better.
