@@ -92,7 +92,7 @@ class Worker:
         environment["PYTHONPATH"] = arguments.other if name == "other" else os.path.dirname(os.path.dirname(__file__))
         command = [python, os.path.abspath(__file__), f"--worker={name}", f"--batch_size={batch_size}"]
         command += [f"--{key}={getattr(arguments, key)}" for key in ("image_size", "precision", "device")]
-        self.errors = tempfile.TemporaryFile("w+")  # a pipe that nobody reads would fill up
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, as long as the process
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
         )
