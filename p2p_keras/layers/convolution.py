@@ -5,14 +5,17 @@ A convolution of kernel 4 and stride 2 and its transpose are made of three compu
 layers and all of their gradients are put together of these three. Which form a computation takes follows from shapes
 alone:
 
+- On maps of up to 8x8, and in batches of up to 256 pixels, the weights outnumber the pixels, and a product reads them
+  once, as they lie in memory.
 - TensorFlow's kernel for the gradient of the weights is about half as fast as a matrix product, and a fifth where there
-  are many channels on a small map. A product has to copy the map four times first, which c * o multiplications a pixel
-  outweigh from 128 channels on.
-- On maps of up to 8x8 the weights outnumber the pixels, and a product reads them once, as they lie in memory.
+  are many channels on a small map. Four products need less copying than one, but their results have to be put in order,
+  which is less in batches of more than 2048 pixels. From 128 channels on, c * o multiplications a pixel outweigh both.
 - Into up to 4 channels, as an image has, doubling is mostly summing up, which a product does at once.
 
 The figures are in benchmarks/README.md.
 """
+
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -93,7 +96,7 @@ def _add_bias(outputs: tf.Tensor, bias: tf.Tensor):
 
 def _halve(large: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """(B, 2h, 2w, c) -> (B, h, w, o): the convolution."""
-    if not _is_small(large.shape[1], large.shape[2]):
+    if not _is_small(large.shape, 256):
         return tf.nn.conv2d(large, kernel, 2, "SAME")
     c, o = kernel.shape[2:]
     small = tf.matmul(tf.reshape(_patches(large), (-1, 16 * c)), tf.reshape(kernel, (16 * c, o)))
@@ -104,7 +107,7 @@ def _double(small: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """(B, h, w, o) -> (B, 2h, 2w, c): the transposed convolution."""
     _, h, w, o = small.shape
     c = kernel.shape[2]
-    if h is None or w is None or not (_is_small(2 * h, 2 * w) or c <= 4):
+    if h is None or w is None or not (_is_small((small.shape[0], 2 * h, 2 * w), 256) or c <= 4):
         size = tf.shape(small)
         return tf.nn.conv2d_transpose(small, kernel, (size[0], 2 * size[1], 2 * size[2], c), 2, "SAME")
     pieces = tf.matmul(tf.reshape(small, (-1, o)), tf.reshape(kernel, (16 * c, o)), transpose_b=True)
@@ -123,7 +126,7 @@ def _kernel_gradient(large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
     """The gradient of the kernel, (4, 4, c, o)."""
     c, o = large.shape[-1], small.shape[-1]
     rows = tf.reshape(small, (-1, o))
-    if _is_small(large.shape[1], large.shape[2]):
+    if _is_small(large.shape, 2048):
         return tf.reshape(
             tf.matmul(tf.reshape(_patches(large), (-1, 16 * c)), rows, transpose_a=True), (_KERNEL, _KERNEL, c, o)
         )
@@ -168,8 +171,12 @@ def _patches(large: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(patches, (0, 1, 4, 2, 3, 5, 6, 7)), (-1, h, w, _KERNEL, _KERNEL, c))
 
 
-def _is_small(height: int | None, width: int | None) -> bool:
-    return height is not None and width is not None and height * width <= 64
+def _is_small(shape: Sequence[int | None], pixels: int) -> bool:
+    """Whether a map (B, H, W, ...) is of up to 8x8, or has no more than so many pixels in the whole batch."""
+    batch, height, width = shape[:3]
+    if height is None or width is None:
+        return False
+    return height * width <= 64 or (batch is not None and batch * height * width <= pixels)
 
 
 def _is_even(inputs: tf.Tensor) -> bool:

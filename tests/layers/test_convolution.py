@@ -46,8 +46,16 @@ def _held(values, layer) -> np.ndarray:
 DTYPES = pytest.mark.parametrize(
     ("dtype", "within"), [("float32", 1e-5), ("mixed_bfloat16", 2**-7)], ids=["f32", "bf16"]
 )
-# On both sides of every rule: small maps or not, 128 channels or fewer, a handful of channels; not square.
-SHAPES = [(2, 2, 2, 5), (1, 8, 8, 6), (3, 4, 16, 7), (2, 6, 12, 3), (1, 16, 16, 128), (2, 18, 10, 130)]
+# On both sides of every rule: 64 pixels in a map, 256 and 2048 in a batch, 128 channels, 4 channels; not square.
+SHAPES = [
+    (2, 2, 2, 5),
+    (9, 8, 8, 6),
+    (2, 4, 16, 7),
+    (1, 16, 16, 128),
+    (2, 18, 10, 130),
+    (3, 32, 24, 5),
+    (3, 24, 32, 128),
+]
 
 
 @DTYPES
@@ -60,7 +68,7 @@ def test_the_convolution_is_keras_own(shape, bias, dtype, within):
 
 @DTYPES
 @pytest.mark.parametrize("filters", [3, 5, 130])
-@pytest.mark.parametrize("shape", [(2, 1, 1, 5), (1, 4, 4, 6), (3, 2, 8, 7), (2, 6, 12, 3), (1, 9, 5, 11)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 1, 1, 5), (9, 4, 4, 6), (1, 8, 8, 7), (2, 6, 12, 3), (3, 16, 12, 4)], ids=str)
 def test_the_transposed_convolution_is_keras_own(shape, filters, dtype, within):
     x = np.random.RandomState(0).normal(size=shape).astype(np.float32)
     _assert_as_keras("Conv2DTranspose", filters, x, dtype, within, kernel_size=4, strides=2, padding="same")
