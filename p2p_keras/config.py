@@ -105,6 +105,9 @@ class TrainConfig:
     checkpoint_every_steps: int = setting(
         500, "Steps between checkpoints; one is also written at the end and on a stop.", at_least=1, free=True
     )
+    checkpoint_every_secs: int = setting(
+        600, "Seconds after a checkpoint until the next, if its step has not come by then.", at_least=1, free=True
+    )
     keep_checkpoints: int = setting(3, "Newest checkpoints kept; 0 keeps all.", at_least=0, free=True)
     samples_every_epochs: int = setting(1, "Epochs between sample grids.", at_least=1, free=True)
     max_bad_files: int = setting(

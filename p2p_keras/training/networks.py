@@ -23,6 +23,11 @@ class Networks(NamedTuple):
     loss_sums: tf.Variable  # float64 (4,): of the epoch so far, so that a resumed epoch reports the same means
     checkpoint: tf.train.Checkpoint
 
+    def variables(self) -> list[tf.Variable]:
+        """All that a checkpoint holds, in an order that follows from the settings alone."""
+        parts = (self.generator, self.discriminator, self.generator_optimizer, self.discriminator_optimizer)
+        return [variable.value for part in parts for variable in part.variables] + [self.step, self.loss_sums]
+
 
 def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_step: int, decaying: int) -> Networks:
     """Builds models, optimizers and checkpoint in the strategy's scope, with weights drawn from the run's seed."""

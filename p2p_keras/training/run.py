@@ -18,6 +18,7 @@ from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.samples import make_sampler
+from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import LOSS_NAMES, make_train_steps
 from p2p_keras.training.stop import stop_signals, stop_when_unread
@@ -99,8 +100,9 @@ def _train(run: Run, stop: list[int]) -> int | None:
     recorder = Recorder(
         run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
     )
+    saver = Saver(config, networks, run.checkpoints)
     step, steps_per_call, exhausted = run.first_step, 1, ""
-    with recorder, stop_signals(stop):
+    with recorder, stop_signals(stop), saver:
         while step < run.last_step and not stop and not exhausted:
             until = min(
                 step + steps_per_call,
@@ -111,7 +113,8 @@ def _train(run: Run, stop: list[int]) -> int | None:
             started = time.monotonic()
             losses = _take_steps(train_steps, batches, until - step, run.data)
             secs = time.monotonic() - started
-            _check_finite(losses, step, run.checkpoints)
+            _check_finite(losses, step, run.checkpoints, saver)
+            saver.check()
             recorder.add_losses(step, losses, secs)
             step = until
             steps_per_call = max(1, round(SECS_PER_CALL * len(losses) / secs))
@@ -121,15 +124,18 @@ def _train(run: Run, stop: list[int]) -> int | None:
                 evaluation = run.validate(step)
             if is_due(step, steps_per_epoch) or step == run.last_step:
                 recorder.end_epoch(step, evaluation)
-                networks.loss_sums.assign(recorder.loss_sums)
             if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == run.last_step:
                 recorder.add_samples(step, draw_samples())
+            networks.loss_sums.assign(recorder.loss_sums)
+            is_best = False
             if evaluation:  # last: from the best checkpoint, too, a run continues, with all of this done
-                exhausted = _keep_if_best(run, step)
-            if is_due(step, config.checkpoint_every_steps):
-                _save(run, recorder, step)
-        if step > run.first_step and not is_due(step, config.checkpoint_every_steps):  # at the end, or stopped between
-            _save(run, recorder, step)
+                saver.wait()  # the standing is found by what is kept
+                is_best, exhausted = _judge(run, step)
+            due = saver.is_due(step)
+            if is_best or due:
+                saver.save(step, is_best, due)
+        if step > run.first_step and saver.step != step:  # at the end, or stopped between
+            saver.save(step)
     if exhausted:
         run.report(f"Finished at step {step}: {exhausted}")
     elif step < run.last_step:
@@ -153,22 +159,16 @@ def _batches(run: Run) -> tf.data.Iterator:
     return iter(run.strategy.experimental_distribute_dataset(batches))
 
 
-def _save(run: Run, recorder: Recorder, step: int) -> None:
-    run.networks.loss_sums.assign(recorder.loss_sums)
-    checkpoints.save(run.networks.checkpoint, run.checkpoints, step, run.config.keep_checkpoints)
-
-
-def _keep_if_best(run: Run, step: int) -> str:
-    """Keeps the checkpoint of a step that was just scored, if it is the best. Says so if patience has run out."""
+def _judge(run: Run, step: int) -> tuple[bool, str]:
+    """Whether a step that was just scored is the best, and in what words patience has run out, if it has."""
     standing = _standing(run)
-    if standing.best and standing.best["step"] == step:
-        if standing.anew:
-            run.report(
-                f"The best is looked for anew from step {step} on: the one of step {standing.anew} was judged by other "
-                "images or another network, or nothing is known of it."
-            )
-        checkpoints.save_best(run.networks.checkpoint, run.checkpoints, step)
-    return _exhaustion(run, standing) if _is_exhausted(run, standing) else ""
+    is_best = standing.best is not None and standing.best["step"] == step
+    if is_best and standing.anew:
+        run.report(
+            f"The best is looked for anew from step {step} on: the one of step {standing.anew} was judged by other "
+            "images or another network, or nothing is known of it."
+        )
+    return is_best, _exhaustion(run, standing) if _is_exhausted(run, standing) else ""
 
 
 def _standing(run: Run) -> Standing:
@@ -215,10 +215,11 @@ def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, d
         ) from error
 
 
-def _check_finite(losses: np.ndarray, done_steps: int, directory: Path) -> None:
+def _check_finite(losses: np.ndarray, done_steps: int, directory: Path, saver: Saver) -> None:
     finite = np.isfinite(losses).all(axis=1)
     if finite.all():
         return
+    saver.wait()
     bad = int(np.argmin(finite))
     values = ", ".join(f"{name} {value:g}" for name, value in zip(LOSS_NAMES, losses[bad], strict=True))
     saved = checkpoints.all_steps(directory)
