@@ -2,15 +2,20 @@
 
     python benchmarks/train_step.py --batch_size=1,8,24 --rounds=5
     python benchmarks/train_step.py --torch_python=/path/to/python    # an environment that has torch
+    python benchmarks/train_step.py --contenders=ours,run,torch --data_dir=DATA    # and the whole of p2p-train
 
 Each contender runs in a process of its own, which waits between its turns. A round is one turn of each, so whatever
 else the machine does hits all of them; the ratios are those of one round. Prints images/s, GFLOP/s (81 GFLOP an image
 at 256x256; first of all, what a matrix product reaches on this machine), peak memory, and how many times as fast this
 project's step is, with the spread. PyTorch's step is the standard one, which applies the discriminator three times: 8
 passes of it where this project's and Keras' take 7, 8 % of all the arithmetic.
+
+`run` is p2p-train on pairs of images, with all that it does beside the steps: a turn of it is an epoch, however long,
+with its input, summaries, samples, curves and checkpoints.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -19,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 GFLOP_PER_IMAGE = 81.0  # 3 passes of the generator (6.05 GMAC) and 7 of the discriminator (3.20)
 TORCH = [f"torch {dtype} {layout}" for dtype in ("float32", "bfloat16") for layout in ("contiguous", "channels_last")]
@@ -31,7 +37,8 @@ def main() -> None:
     parser.add_argument("--secs", type=float, default=4.0, help="Length of a turn.")
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--precision", default="bfloat16", help="Of this project's and of Keras' step.")
-    parser.add_argument("--contenders", default="", help="Of ours, keras, torch; all without.")
+    parser.add_argument("--contenders", default="", help="Of ours, run, keras, torch; without, all but run.")
+    parser.add_argument("--data_dir", default="", help="Pairs for run.")
     parser.add_argument("--other", default="", help="Another checkout of this project, as one more contender.")
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--torch_python", default=sys.executable)
@@ -71,7 +78,11 @@ def compare(arguments: argparse.Namespace, batch_size: int) -> None:
         share = GFLOP_PER_IMAGE * rate * (arguments.image_size / 256) ** 2
         print(
             f"  {name:<32} {rate:6.2f} images/s ({1 / rate:.3f} s)  {share:5.0f} GFLOP/s  {worker.memory():.2f} GB  "
-            + (compare_rates(rates["ours"], rates[name]) if "ours" in rates else ""),
+            + "; ".join(
+                f"{one} is {compare_rates(rates[one], rates[name])}"
+                for one in ("ours", "run")
+                if one in rates and one != name
+            ),
             flush=True,
         )
     for worker in workers.values():
@@ -80,7 +91,7 @@ def compare(arguments: argparse.Namespace, batch_size: int) -> None:
 
 def compare_rates(ours: list[float], theirs: list[float]) -> str:
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    return f"ours is {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"{statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 class Worker:
@@ -91,7 +102,7 @@ class Worker:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         environment["PYTHONPATH"] = arguments.other if name == "other" else os.path.dirname(os.path.dirname(__file__))
         command = [python, os.path.abspath(__file__), f"--worker={name}", f"--batch_size={batch_size}"]
-        command += [f"--{key}={getattr(arguments, key)}" for key in ("image_size", "precision", "device")]
+        command += [f"--{key}={getattr(arguments, key)}" for key in ("image_size", "precision", "device", "data_dir")]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, as long as the process
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
@@ -124,6 +135,9 @@ class Worker:
 
 def work(arguments: argparse.Namespace) -> None:
     """A worker's side: builds, warms up, and answers."""
+    if arguments.worker == "run":
+        work_through_run(arguments)
+        return
     prepare = prepare_torch if arguments.worker.startswith("torch") else prepare_keras
     step, finish = prepare(arguments)
     for _ in range(2):
@@ -141,6 +155,33 @@ def work(arguments: argparse.Namespace) -> None:
             finish()
             count += 1
         print((time.perf_counter() - started) / count, flush=True)
+
+
+def work_through_run(arguments: argparse.Namespace) -> None:
+    """The same by p2p-train: it waits for its turn in the report of each epoch, the first of which warms it up."""
+    from p2p_keras.presets import make_config
+    from p2p_keras.training.run import train
+    from p2p_keras.workdir.folder import read_config
+
+    batch, started = int(arguments.batch_size), None
+
+    def take_turns(line: str) -> None:
+        nonlocal started
+        if not line.startswith("epoch "):
+            return
+        steps = read_config(Path(workdir) / "config.json")[1]["data"]["counts"]["train"] // batch
+        print((time.perf_counter() - started) / steps if started else "ready", flush=True)
+        for line in sys.stdin:
+            if json.loads(line) != "memory":
+                started = time.perf_counter()
+                return
+            print(peak_memory(arguments), flush=True)
+        raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as workdir, contextlib.suppress(KeyboardInterrupt):
+        settings = {"direction": "BtoA", "image_size": arguments.image_size, "precision": arguments.precision}
+        config = make_config(data_dir=arguments.data_dir, batch_size=batch, epochs=10**6, **settings)
+        train(config, Path(workdir), report=take_turns)
 
 
 def peak_memory(arguments: argparse.Namespace) -> float:

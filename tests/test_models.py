@@ -6,7 +6,7 @@ import tensorflow as tf
 from p2p_keras import models
 from p2p_keras.config import patch_size
 from p2p_keras.layers.batch_norm import BatchNorm
-from p2p_keras.layers.noise import NoiseDropout
+from p2p_keras.layers.noise import NoiseDropout, split_mix
 
 
 def _images(count, size, seed=0):
@@ -161,6 +161,27 @@ def test_noise_dropout_drops_its_rate_and_keeps_the_mean():
     other = NoiseDropout(0.5, salt=2)(x, tf.constant([[0, i] for i in range(4)])).numpy()
     assert 0.45 < (y == other).mean() < 0.55  # layers with another salt draw independently
     assert layer(x) is x
+
+
+def test_the_noise_of_an_image_depends_on_its_own_seed_alone():
+    layer, x = NoiseDropout(0.3, salt=1), tf.ones((3, 2, 4, 8))
+    together = layer(x, tf.constant([[7, 8], [-5, 2**31 - 1], [7, 8]])).numpy()
+    np.testing.assert_array_equal(together[0], together[2])
+    np.testing.assert_array_equal(together[1:2], layer(x[:1], tf.constant([[-5, 2**31 - 1]])))
+    for near in ([[8, 8]], [[7, 9]], [[8, 7]]):
+        assert (together[:1] != layer(x[:1], tf.constant(near))).any()
+
+
+def test_split_mix_gives_the_published_numbers():
+    """The first of seed 1234567, as in the test of Rosetta Code's programs and in Java's SplittableRandom."""
+    found = split_mix(tf.constant(1234567, tf.int64), tf.range(5, dtype=tf.int64)).numpy().view(np.uint64)
+    assert found.tolist() == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
 
 
 def test_per_image_statistics_equal_training_at_batch_1_and_ignore_the_batch():
