@@ -101,6 +101,9 @@ class TrainConfig:
         meaning="bfloat16 where the device is fast at it, else float32",
         choices=("float32", "bfloat16", "auto"),
     )
+    jit_compile: bool = setting(
+        False, "Have XLA compile the gradients' computation: for a GPU; on one device alone; the start takes longer."
+    )
     seed: int = setting(0, "Seed of initial weights, data order, jitter and dropout noise.", at_least=0, below=2**31)
     checkpoint_every_steps: int = setting(
         500, "Steps between checkpoints; one is also written at the end and on a stop.", at_least=1, free=True

@@ -41,7 +41,7 @@ def setting(
 
 
 def setting_type(config: type, field: dataclasses.Field) -> type:
-    """The type of a setting of a dataclass: `str`, `int`, `float`, or `tuple` for names with commas between."""
+    """The type of a setting of a dataclass: `str`, `bool`, `int`, `float`, or `tuple` for names with commas between."""
     hint = typing.get_type_hints(config)[field.name]
     if typing.get_origin(hint) is tuple:
         return tuple

@@ -209,7 +209,7 @@ def test_every_setting_is_declared_whole_and_its_range_is_kept(field):
     """The rules of a setting's line are those that are applied, at both ends."""
     rule = field.metadata
     assert rule["help"].endswith(".")
-    assert setting_type(TrainConfig, field) in (str, int, float, tuple)
+    assert setting_type(TrainConfig, field) in (str, bool, int, float, tuple)
     if field.default in (None, "", ()):
         assert rule["meaning"], "a default that is filled in later says what by"
     kind, bad = setting_type(TrainConfig, field), []

@@ -35,6 +35,8 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         flags.DEFINE_bool("version", False, "Shows the version.", flag_values=values)
     # TensorFlow's own messages about CPU features and absent GPUs are not for the user. Set it to 0 to see them.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Take of a GPU's memory what is needed, so that p2p-eval runs beside p2p-train.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     sys.stdout.reconfigure(line_buffering=True)  # `p2p-train | tee log` shows each line when it is said
     try:
         rest = values(sys.argv)[1:]

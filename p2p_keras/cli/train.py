@@ -42,7 +42,13 @@ flags.DEFINE_enum(
 
 def _define_settings() -> None:
     """A flag for each setting, not given by default: what is not given may come from a preset or the saved run."""
-    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, tuple: flags.DEFINE_list}
+    define = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+        tuple: flags.DEFINE_list,
+    }
     for field in dataclasses.fields(TrainConfig):
         text, kind, choices = _help_of(field), setting_type(TrainConfig, field), field.metadata["choices"]
         if choices and kind is str:
@@ -53,7 +59,7 @@ def _define_settings() -> None:
 
 def _help_of(field: dataclasses.Field) -> str:
     """What `--help` says: the setting's own help, its default, and the demo's where that is another."""
-    shown = "" if field.default in (None, "", ()) else str(field.default)
+    shown = "" if field.default in (None, "", ()) else str(field.default).lower()
     default = ", ".join(text for text in (shown, field.metadata["meaning"]) if text)
     demo = f"; the demo's is {DEMO[field.name]}" if field.name in DEMO else ""
     demo = "; the demo's is half of its epochs" if field.name == "decay_epochs" else demo  # see make_config

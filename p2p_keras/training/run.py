@@ -95,6 +95,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
         networks.discriminator_optimizer,
         config.lambda_l1,
         networks.step,
+        config.jit_compile,
     )
     batches = _batches(run)
     recorder = Recorder(

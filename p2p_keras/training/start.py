@@ -58,6 +58,7 @@ def open_run(
     saved, record = saved_run(workdir) or (None, {})
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
+    _check_jit(config, strategy.num_replicas_in_sync)
     _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
     steps_per_epoch = count // config.batch_size
     last_step = total_steps(config, steps_per_epoch)
@@ -102,6 +103,14 @@ def _check_batch(batch_size: int, count: int, replicas: int) -> None:
         raise UserError(
             f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
             f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
+        )
+
+
+def _check_jit(config: TrainConfig, replicas: int) -> None:
+    if config.jit_compile and replicas > 1:
+        raise UserError(
+            f"--jit_compile is for one device. There are {replicas}. Leave it out, or show one device with "
+            "CUDA_VISIBLE_DEVICES."
         )
 
 

@@ -18,6 +18,7 @@ def make_train_steps(
     discriminator_optimizer: keras.optimizers.Optimizer,
     lambda_l1: float,
     step: tf.Variable,
+    jit_compile: bool = False,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
 
@@ -33,6 +34,7 @@ def make_train_steps(
         discriminator_optimizer: Likewise.
         lambda_l1: Weight of the L1 loss.
         step: int64 scalar, counted up by one a step.
+        jit_compile: Have XLA compile the computation of the gradients; on one replica alone.
 
     Returns:
         A function of a (distributed) iterator over (input_image, target_image, noise_seed) and an int32 scalar; its
@@ -40,7 +42,7 @@ def make_train_steps(
     """
     replicas = strategy.num_replicas_in_sync
 
-    def train_step(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def compute_gradients(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> tuple:
         with tf.GradientTape(persistent=True) as tape:
             generated_image = generator([input_image, noise_seed], training=True)
             real_logits = discriminator([input_image, target_image], training=True)
@@ -54,10 +56,17 @@ def make_train_steps(
             generator_share, discriminator_share = generator_loss / replicas, discriminator_loss / replicas
         generator_gradients = tape.gradient(generator_share, generator.trainable_variables)
         discriminator_gradients = tape.gradient(discriminator_share, discriminator.trainable_variables)
+        values = (generator_loss, gan_loss, l1_loss, discriminator_loss)
+        return generator_gradients, discriminator_gradients, dict(zip(LOSS_NAMES, values, strict=True))
+
+    if jit_compile:
+        compute_gradients = tf.function(compute_gradients, jit_compile=True, autograph=False)
+
+    def train_step(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        generator_gradients, discriminator_gradients, values = compute_gradients(input_image, target_image, noise_seed)
         generator_optimizer.apply(generator_gradients, generator.trainable_variables)
         discriminator_optimizer.apply(discriminator_gradients, discriminator.trainable_variables)
-        values = (generator_loss, gan_loss, l1_loss, discriminator_loss)
-        return dict(zip(LOSS_NAMES, values, strict=True))
+        return values
 
     @tf.function(autograph=False)  # AutoGraph of TensorFlow 2.21 does not convert loops under Python 3.13
     def train_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> tf.Tensor:

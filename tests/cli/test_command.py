@@ -75,6 +75,16 @@ def test_a_reader_that_has_gone_is_no_trouble():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_of_a_gpus_memory_a_command_takes_what_it_needs(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["p2p-train"])
+    for name, value in (("TF_FORCE_GPU_ALLOW_GROWTH", None), ("TF_FORCE_GPU_ALLOW_GROWTH", "false")):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+        seen = []
+        with pytest.raises(SystemExit):
+            command.run(lambda values, seen=seen, name=name: seen.append(os.environ[name]), flags.FlagValues(), "")
+        assert seen == [value or "true"]
+
+
 def test_help_shows_defaults_that_are_zero_and_fitting_placeholders():
     values = flags.FlagValues()
     flags.DEFINE_integer("seed", 0, "Seed.", flag_values=values)

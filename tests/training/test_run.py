@@ -223,6 +223,13 @@ def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_xla_is_for_one_device(pairs_dir, tmp_path):
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with pytest.raises(UserError, match=r"--jit_compile is for one device\. There are 2"):
+        train(small_config(pairs_dir, jit_compile=True), tmp_path, two, quiet)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")  # NumPy's, of the weight
 def test_losses_that_are_not_finite_stop_the_run_and_save_nothing(pairs_dir, one_device, tmp_path):
     with pytest.raises(UserError, match=r"At step 1: generator_loss inf"):
         train(small_config(pairs_dir, lambda_l1=1e39), tmp_path, one_device, quiet)  # beyond float32
