@@ -18,6 +18,7 @@ import tensorflow as tf
 from p2p_keras.config import DISCRIMINATOR_STRIDED_LAYERS
 from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
+from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.layers.noise import NoiseDropout
 
 LEAKY_SLOPE = 0.2
@@ -64,7 +65,7 @@ def build_generator(
     x, skips = input_image, []
     for i, channels in enumerate(filters):
         if i > 0:
-            x = keras.layers.LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
+            x = LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
         normalised = 0 < i < depth - 1
         x = _conv(channels, 2, "same", use_bias=not normalised, dtype=dtype, name=f"down{i + 1}")(
             x
@@ -135,7 +136,7 @@ def build_discriminator(
         x = _conv(channels, strides, padding, use_bias=not norm, dtype=dtype, kernel=kernel, name=name)(x)
         if norm:
             x = BatchNorm(dtype=dtype, name=f"{name}_norm")(x)
-        return keras.layers.LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
+        return LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
 
     if kind == "pixel":
         x = block(x, base_filters, 1, "conv1", kernel=1, norm=False)

@@ -24,6 +24,7 @@ from p2p_keras.export import signatures, warmup
 from p2p_keras.images import codec
 from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
+from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.system.files import checksum, sync_path, sync_tree
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
@@ -149,12 +150,10 @@ def plain_generator(trained: Trained) -> keras.Model:
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         common = {"name": layer.name, "dtype": layer.dtype_policy}
-        if isinstance(layer, Conv2D):
-            return keras.layers.Conv2D.from_config(layer.get_config())
-        if isinstance(layer, Conv2DTranspose):
-            return keras.layers.Conv2DTranspose.from_config(layer.get_config())
         if not isinstance(layer, BatchNorm):
-            return layer.__class__.from_config(layer.get_config())
+            own = isinstance(layer, Conv2D | Conv2DTranspose | LeakyReLU)  # each is named after Keras' own
+            plain_class = getattr(keras.layers, type(layer).__name__) if own else type(layer)
+            return plain_class.from_config(layer.get_config())
         if layer.per_image_statistics:
             return keras.layers.GroupNormalization(groups=-1, epsilon=layer.epsilon, **common)
         return keras.layers.BatchNormalization(epsilon=layer.epsilon, **common)

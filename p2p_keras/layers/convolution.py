@@ -16,7 +16,7 @@ alone:
 The figures are in benchmarks/README.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -135,8 +135,9 @@ def _kernel_gradient(large: tf.Tensor, small: tf.Tensor) -> tf.Tensor:
         return _kernel_gradient_by_tensorflow(large, small, 2, "SAME")
     # A kernel of 4 and stride 2 is one of 2 and stride 1 over the map with each 2x2 pixels in one, (B, h+1, w+1, 4c).
     deep = tf.nn.space_to_depth(tf.pad(large, [[0, 0], [1, 1], [1, 1], [0, 0]]), 2)
-    views = (deep[:, :-1, :-1], deep[:, :-1, 1:], deep[:, 1:, :-1], deep[:, 1:, 1:])
-    products = [tf.matmul(tf.reshape(view, (-1, 4 * c)), rows, transpose_a=True) for view in views]
+    h, w = tf.shape(small)[1], tf.shape(small)[2]
+    views = [lambda i=i, j=j: deep[:, i : i + h, j : j + w] for i in range(2) for j in range(2)]
+    products = _products(views, rows)
     kernel = tf.reshape(tf.stack(products), (2, 2, 2, 2, c, o))  # row and column of the 2x2, then within each
     return tf.reshape(tf.transpose(kernel, (0, 2, 1, 3, 4, 5)), (_KERNEL, _KERNEL, c, o))
 
@@ -147,9 +148,21 @@ def _kernel_gradient_of_stride_1(large: tf.Tensor, small: tf.Tensor) -> tf.Tenso
         return _kernel_gradient_by_tensorflow(large, small, 1, "VALID")
     rows = tf.reshape(small, (-1, o))
     wide = tf.concat([large[:, :, j : j + w] for j in range(_KERNEL)], -1)  # (B, h + 3, w, 4c)
-    views = [tf.reshape(wide[:, i : i + h], (-1, _KERNEL * c)) for i in range(_KERNEL)]
-    products = [tf.matmul(view, rows, transpose_a=True) for view in views]
+    products = _products([lambda i=i: wide[:, i : i + h] for i in range(_KERNEL)], rows)
     return tf.reshape(tf.stack(products), (_KERNEL, _KERNEL, c, o))
+
+
+def _products(views: Sequence[Callable[[], tf.Tensor]], rows: tf.Tensor) -> list[tf.Tensor]:
+    """Of the views (B, h, w, C) of a map, as matrices (B * h * w, C), transposed, with the rows of a small map.
+
+    One after the other, so that only one view at a time is copied: all at once are four times the map.
+    """
+    products: list[tf.Tensor] = []
+    for view in views:
+        with tf.control_dependencies(products[-1:]):
+            copy = view()
+            products.append(tf.matmul(tf.reshape(copy, (-1, copy.shape[-1])), rows, transpose_a=True))
+    return products
 
 
 def _kernel_gradient_by_tensorflow(large: tf.Tensor, small: tf.Tensor, stride: int, padding: str) -> tf.Tensor:
