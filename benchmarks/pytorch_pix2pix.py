@@ -81,6 +81,11 @@ class Trainer:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
+    def generate(self, image):
+        """What the generator makes of images, in the mode that it is in."""
+        with torch.inference_mode(), self.autocast():
+            return self.generator(image).float().cpu()
+
     def step(self, image, target):
         """One update of the discriminator, then one of the generator, as `optimize_parameters`."""
         cross_entropy = nn.functional.binary_cross_entropy_with_logits

@@ -11,7 +11,8 @@ project's step is, with the spread. PyTorch's step is the standard one, which ap
 passes of it where this project's and Keras' take 7, 8 % of all the arithmetic.
 
 `run` is p2p-train on pairs of images, with all that it does beside the steps: a turn of it is an epoch, however long,
-with its input, summaries, samples, curves and checkpoints.
+with its input, summaries, samples, curves and checkpoints. --inference compares the generators instead, by the contract
+of p2p-translate and in PyTorch's eval mode.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import time
 from pathlib import Path
 
 GFLOP_PER_IMAGE = 81.0  # 3 passes of the generator (6.05 GMAC) and 7 of the discriminator (3.20)
+GFLOP_PER_GENERATED = 12.1
 TORCH = [f"torch {dtype} {layout}" for dtype in ("float32", "bfloat16") for layout in ("contiguous", "channels_last")]
 
 
@@ -42,6 +44,7 @@ def main() -> None:
     parser.add_argument("--other", default="", help="Another checkout of this project, as one more contender.")
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--torch_python", default=sys.executable)
+    parser.add_argument("--inference", action="store_true", help="The generator instead of the step.")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -54,6 +57,8 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace, batch_size: int) -> None:
     wanted = arguments.contenders.split(",") if arguments.contenders else ["ours", "keras", "torch"]
+    if arguments.inference:
+        wanted = [one for one in wanted if one in ("ours", "torch")]
     names = [name for one in wanted for name in (TORCH if one == "torch" else [one])]
     if arguments.other:
         names.append("other")
@@ -75,7 +80,8 @@ def compare(arguments: argparse.Namespace, batch_size: int) -> None:
     print(f"batch {batch_size}, {arguments.image_size}x{arguments.image_size}, {arguments.rounds} rounds")
     for name, worker in workers.items():
         rate = statistics.median(rates[name])
-        share = GFLOP_PER_IMAGE * rate * (arguments.image_size / 256) ** 2
+        gflop = GFLOP_PER_GENERATED if arguments.inference else GFLOP_PER_IMAGE
+        share = gflop * rate * (arguments.image_size / 256) ** 2
         print(
             f"  {name:<32} {rate:6.2f} images/s ({1 / rate:.3f} s)  {share:5.0f} GFLOP/s  {worker.memory():.2f} GB  "
             + "; ".join(
@@ -103,6 +109,7 @@ class Worker:
         environment["PYTHONPATH"] = arguments.other if name == "other" else os.path.dirname(os.path.dirname(__file__))
         command = [python, os.path.abspath(__file__), f"--worker={name}", f"--batch_size={batch_size}"]
         command += [f"--{key}={getattr(arguments, key)}" for key in ("image_size", "precision", "device", "data_dir")]
+        command += ["--inference"] if arguments.inference else []
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, as long as the process
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
@@ -212,11 +219,12 @@ def prepare_keras(arguments: argparse.Namespace):
         with tf.device(device):
             return prepare_tutorial(keras, tf, data, arguments.precision, size), lambda: None
     from p2p_keras.config import TrainConfig
+    from p2p_keras.models import make_inference
     from p2p_keras.training.networks import build_networks
     from p2p_keras.training.step import make_train_steps
 
     strategy = tf.distribute.MirroredStrategy([device])
-    config = TrainConfig(image_size=size, batch_size=batch, precision=arguments.precision)
+    config = TrainConfig(image_size=size, batch_size=batch, precision=arguments.precision, statistics="moving")
     networks = build_networks(config, strategy, 10**6, 0)
     train_steps = make_train_steps(
         strategy,
@@ -227,6 +235,9 @@ def prepare_keras(arguments: argparse.Namespace):
         config.lambda_l1,
         networks.step,
     )
+    if arguments.inference:
+        generate, image = make_inference(networks.generator), tf.constant(images[0])
+        return (lambda: generate(image).numpy()), lambda: None
     iterator = iter(strategy.experimental_distribute_dataset(data))
     return (lambda: train_steps(iterator, tf.constant(1)).numpy()), lambda: None
 
@@ -303,9 +314,12 @@ def prepare_torch(arguments: argparse.Namespace):
         torch.set_num_threads(os.cpu_count())
     trainer = Trainer(size, getattr(torch, dtype), layout == "channels_last", device)
     image, target = (torch.rand(batch, 3, size, size) * 2 - 1 for _ in range(2))
-    return (lambda: trainer.step(image, target)[0].item()), (
-        torch.cuda.synchronize if device == "cuda" else lambda: None
-    )
+    finish = torch.cuda.synchronize if device == "cuda" else lambda: None
+    if arguments.inference:
+        trainer.generator.eval()
+        image = image.to(trainer.device, memory_format=trainer.format)
+        return (lambda: trainer.generate(image)), finish
+    return (lambda: trainer.step(image, target)[0].item()), finish
 
 
 def describe_cpu() -> str:

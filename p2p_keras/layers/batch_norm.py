@@ -29,11 +29,14 @@ class BatchNorm(keras.layers.BatchNormalization):
             if tf.distribute.get_strategy().num_replicas_in_sync > 1:
                 return super().call(inputs, training=True, mask=mask)
             return self._normalise_batch(inputs)
+        gamma, beta = tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32)
         if not self.per_image_statistics:
-            return super().call(inputs, training=False, mask=mask)
+            average, variance = tf.cast(self.moving_mean, tf.float32), tf.cast(self.moving_variance, tf.float32)
+            return tf.compat.v1.nn.fused_batch_norm(
+                inputs, gamma, beta, average, variance, self.epsilon, is_training=False
+            )[0]
         x = tf.cast(inputs, tf.float32)
         mean, variance = tf.nn.moments(x, axes=[1, 2], keepdims=True)
-        gamma, beta = tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32)
         x = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
         return tf.cast(x, inputs.dtype)
 
