@@ -106,7 +106,8 @@ class Worker:
     def __init__(self, name: str, batch_size: int, arguments: argparse.Namespace) -> None:
         python = arguments.torch_python if name.startswith("torch") else sys.executable
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-        environment["PYTHONPATH"] = arguments.other if name == "other" else os.path.dirname(os.path.dirname(__file__))
+        here = str(Path(__file__).resolve().parents[1])
+        environment["PYTHONPATH"] = arguments.other if name == "other" else here
         command = [python, os.path.abspath(__file__), f"--worker={name}", f"--batch_size={batch_size}"]
         command += [f"--{key}={getattr(arguments, key)}" for key in ("image_size", "precision", "device", "data_dir")]
         command += ["--inference"] if arguments.inference else []

@@ -1,4 +1,4 @@
-"""Adam that updates each variable in one pass over its memory."""
+"""Adam that updates each variable by one kernel."""
 
 import keras
 import tensorflow as tf
