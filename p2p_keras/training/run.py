@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, best_metric
+from p2p_keras.config import TrainConfig, best_metric, decay_steps
 from p2p_keras.data import check, pipeline
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
@@ -101,7 +101,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
     recorder = Recorder(
         run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
     )
-    saver = Saver(config, networks, run.checkpoints)
+    saver = Saver(config, networks, decay_steps(config, steps_per_epoch), run.checkpoints)
     step, steps_per_call, exhausted = run.first_step, 1, ""
     with recorder, stop_signals(stop), saver:
         while step < run.last_step and not stop and not exhausted:

@@ -20,15 +20,16 @@ class Saver:
     Args:
         config: The run's settings.
         networks: The run's.
+        decaying: Final steps over which the learning rate falls: without any, it is one of the optimizers' variables.
         directory: The run's `checkpoints/`.
     """
 
-    def __init__(self, config: TrainConfig, networks: Networks, directory: Path) -> None:
+    def __init__(self, config: TrainConfig, networks: Networks, decaying: int, directory: Path) -> None:
         self.step = -1  # of the newest checkpoint that was written, or is being written
         self._config, self._networks, self._directory = config, networks, directory
         self._last = time.monotonic()
         with tf.device("CPU:0"):
-            self._copy = build_networks(config, tf.distribute.get_strategy(), 0, 0)
+            self._copy = build_networks(config, tf.distribute.get_strategy(), decaying, decaying)
         self._release()
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._job: concurrent.futures.Future | None = None
