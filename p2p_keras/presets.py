@@ -7,12 +7,13 @@ from p2p_keras.config import TrainConfig
 from p2p_keras.declare import check_value
 from p2p_keras.errors import UserError
 
-# The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its some 400 steps call
+# The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its 3000 steps call
 # for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half, and its small images
 # for smaller patches.
 DEMO = {
-    "image_size": 128,
-    "epochs": 16,
+    "image_size": 64,
+    "epochs": 120,
+    "samples_every_epochs": 10,
     "batch_size": 24,
     "base_filters": 32,
     "discriminator": "patch16",
