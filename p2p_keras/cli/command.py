@@ -37,6 +37,8 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Take of a GPU's memory what is needed, so that p2p-eval runs beside p2p-train.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if sys.stdout is None:  # closed by whoever started it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as long as the process
     sys.stdout.reconfigure(line_buffering=True)  # `p2p-train | tee log` shows each line when it is said
     try:
         rest = values(sys.argv)[1:]

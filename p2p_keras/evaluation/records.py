@@ -58,14 +58,16 @@ def make_record(
 
 
 def read_records(folder: Path) -> list[dict]:
-    """The records of `metrics.json`, by step; none if there is no such file, or a damaged one. What is none is skipped.
+    """The records of `metrics.json`, by step; none if there is no such file, or a damaged one.
+
+    Damaged records are skipped.
 
     Raises:
         OSError: It is there, but cannot be read now.
     """
     try:
-        records = list(json.loads((folder / "metrics.json").read_text())["records"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        records = list(json.loads((folder / "metrics.json").read_text(encoding="utf-8-sig"))["records"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return [record for record in records if isinstance(record, dict) and _is_whole(record)]
 
@@ -89,6 +91,8 @@ def add_record(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=True):  # a run in training may be writing its own records
         known = read_records(folder)
+        if not known:
+            _put_aside(folder / "metrics.json")
         stale = any(_is_stale(other, record) for other in known)
         kept = [other for other in known if not _is_stale(other, record) and not _replaces(record, other)]
         if not any(_replaces(other, record) for other in kept):
@@ -159,8 +163,14 @@ def remarks(record: dict) -> list[str]:
 
 
 def _is_whole(record: dict) -> bool:
-    kinds = {"step": int, "epoch": int | float, "metrics": dict, "pictures": dict, "extractor": dict | None}
-    return all(name in record and isinstance(record[name], kind) for name, kind in kinds.items())
+    kinds = {"step": int, "epoch": int | float, "count": int, "metrics": dict, "pictures": dict}
+    extractor = record.get("extractor", "")
+    return (
+        all(isinstance(record.get(name), kind) for name, kind in kinds.items())
+        and {"split", "fingerprint"} <= record["pictures"].keys()
+        and (extractor is None or (isinstance(extractor, dict) and isinstance(extractor.get("sha256"), str)))
+        and all(isinstance(value, int | float) for value in record["metrics"].values())
+    )
 
 
 def _show(metric: Metric, value: float | None, deviation: float | None) -> str:
@@ -178,13 +188,20 @@ def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
     new = {(str(step), name) for name in names}
     columns, known = _read_rows(path)
-    if not columns and path.exists():
-        os.replace(path, path.with_name(f"{path.name}.damaged"))
+    if not columns:
+        _put_aside(path)
     rows = [r for r in known if (r["step"], r["name"]) not in new and not (forget and r["step"] == str(step))]
     for i, name in enumerate(names):
         scores = {metric: f"{values[i]:.6g}" for metric, values in per_image.items()}
         rows.append({"step": str(step), "name": name, **scores})
     _write_rows(path, list(dict.fromkeys(["step", "name", *per_image, *columns])), rows)
+
+
+def _put_aside(path: Path) -> None:
+    """Renames a file in which nothing can be read, so that writing it anew destroys nothing."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if path.exists() and path.stat().st_size and not aside.exists():
+        os.replace(path, aside)
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -36,7 +36,7 @@ def training_figure(history: list[dict]) -> Figure:
     epochs = [record["epoch"] for record in history]
     scored = [record for record in history if record.get("evaluation")]
     split = scored[-1]["evaluation"]["split"] if scored else ""
-    scored = [record for record in scored if record["evaluation"]["split"] == split]
+    scored = [r for r in scored if r["evaluation"]["split"] == split and "l1" in r["evaluation"]]
     found = in_order({name for record in scored for name in record["evaluation"]})
     seen = [name for base in ("kid", "fid") for name in found if split_label(name)[0] == base]
     figure = Figure(figsize=(13.5 if seen else 9, 3.2), dpi=120, layout="constrained")

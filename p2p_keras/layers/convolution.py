@@ -8,9 +8,10 @@ alone:
 - On maps of up to 8x8, and in batches of up to 256 pixels, the weights outnumber the pixels, and a product reads them
   once, as they lie in memory.
 - TensorFlow's kernel for the gradient of the weights is about half as fast as a matrix product, and a fifth where there
-  are many channels on a small map. Four products need less copying than one, but their results have to be put in order,
-  which is less in batches of more than 2048 pixels. From 128 channels on, c * o multiplications a pixel outweigh both.
-  Of stride 1, that is so in bfloat16 alone.
+  are many channels on a small map. For one product each pixel is copied 16 times, for four products 4 times; but the
+  results of four have to be put in order. So it is one in batches of up to 2048 pixels, and four in larger ones if
+  there are 128 channels or more, whose multiplications outweigh the copying. At stride 1 four products are faster in
+  bfloat16 alone.
 - Into up to 4 channels, as an image has, doubling is mostly summing up, which a product does at once.
 
 The figures are in benchmarks/README.md.

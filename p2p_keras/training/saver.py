@@ -25,7 +25,7 @@ class Saver:
     """
 
     def __init__(self, config: TrainConfig, networks: Networks, decaying: int, directory: Path) -> None:
-        self.step = -1  # of the newest checkpoint that was written, or is being written
+        self.step = -1  # of the newest rotating checkpoint, written or under way
         self._config, self._networks, self._directory = config, networks, directory
         self._last = time.monotonic()
         with tf.device("CPU:0"):
@@ -59,7 +59,7 @@ class Saver:
             UserError: The one before could not be written.
         """
         self.wait()
-        # Nothing is copied yet: TensorFlow shares the memory until a step changes it, and copies it then.
+        # On a CPU nothing is copied yet: TensorFlow shares the memory until a step changes it, and copies it then.
         for copy, variable in zip(self._copy.variables(), self._networks.variables(), strict=True):
             _set(copy, variable.read_value())
         self._job = self._thread.submit(self._write, step, best, rotating)
@@ -87,7 +87,7 @@ class Saver:
             self._release()
 
     def _release(self) -> None:
-        """Gives the copy's memory back."""
+        """Gives the copy's memory back to TensorFlow, for the steps to come."""
         for variable in self._copy.variables():
             _set(variable, tf.zeros((), variable.dtype))
 

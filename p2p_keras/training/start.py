@@ -109,8 +109,8 @@ def _check_batch(batch_size: int, count: int, replicas: int) -> None:
 def _check_jit(config: TrainConfig, replicas: int) -> None:
     if config.jit_compile and replicas > 1:
         raise UserError(
-            f"--jit_compile is for one device. There are {replicas}. Leave it out, or show one device with "
-            "CUDA_VISIBLE_DEVICES."
+            f"--jit_compile is for one device. There are {replicas}. Show one with CUDA_VISIBLE_DEVICES, or, for a new "
+            "run, leave it out."
         )
 
 

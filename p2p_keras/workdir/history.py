@@ -4,6 +4,7 @@ import contextlib
 import json
 from pathlib import Path
 
+from p2p_keras.metrics.table import in_order
 from p2p_keras.system.files import append_line, write_whole
 
 HISTORY = "history.jsonl"
@@ -13,8 +14,8 @@ def read_history(workdir: Path) -> list[dict]:
     """The records of a run's epochs, by step; none if there are none yet. A damaged line is skipped."""
     records = []
     with contextlib.suppress(FileNotFoundError):
-        for line in (workdir / HISTORY).read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
+        for line in (workdir / HISTORY).read_text(encoding="utf-8-sig", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
                 records.append(json.loads(line))
     return [record for record in records if isinstance(record, dict) and _is_whole(record)]
 
@@ -31,5 +32,11 @@ def keep_history(workdir: Path, done_steps: int) -> None:
 
 
 def _is_whole(record: dict) -> bool:
-    known = isinstance(record.get("step"), int) and isinstance(record.get("epoch"), int | float)
-    return known and isinstance(record.get("evaluation", {}), dict)
+    losses, evaluation = ("gan_loss", "l1_loss", "discriminator_loss"), record.get("evaluation", {"split": ""})
+    return (
+        isinstance(record.get("step"), int)
+        and all(isinstance(record.get(name), int | float) for name in ("epoch", *losses))
+        and isinstance(evaluation, dict)
+        and isinstance(evaluation.get("split"), str)
+        and all(isinstance(evaluation[name], int | float) for name in in_order(set(evaluation)))
+    )

@@ -75,6 +75,11 @@ def test_a_reader_that_has_gone_is_no_trouble():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_without_a_standard_output_a_command_works_as_well():
+    done = run_command("prepare", "--help", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_of_a_gpus_memory_a_command_takes_what_it_needs(monkeypatch):
     monkeypatch.setattr("sys.argv", ["p2p-train"])
     for name, value in (("TF_FORCE_GPU_ALLOW_GROWTH", None), ("TF_FORCE_GPU_ALLOW_GROWTH", "false")):

@@ -56,19 +56,38 @@ def test_a_curve_mixes_neither_images_nor_extractors():
     assert [r["step"] for r in comparable(known[2:3], _record(6))] == [3]
 
 
-def test_a_damaged_file_is_begun_anew(tmp_path):
-    (tmp_path / "metrics.json").write_text('{"records": ')
+@pytest.mark.parametrize("text", ['{"records": ', "[" * 100_000], ids=["cut short", "too deep"])
+def test_a_damaged_file_is_put_aside_and_begun_anew(text, tmp_path):
+    (tmp_path / "metrics.json").write_text(text)
+    forget_later(tmp_path.parent, 0, quiet)
     add_record(tmp_path, _record(100, l1=0.1))
     assert _steps_and_extractors(tmp_path) == [(100, None)]
+    assert (tmp_path / "metrics.json.damaged").read_text() == text
+    (tmp_path / "metrics.json").write_text("damaged again")
+    add_record(tmp_path, _record(100, l1=0.1))
+    assert (tmp_path / "metrics.json.damaged").read_text() == text
+
+
+def test_a_mark_before_the_text_costs_nothing(tmp_path):
+    """As some editors write it."""
+    add_record(tmp_path, _record(100, l1=0.1))
+    path = tmp_path / "metrics.json"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    add_record(tmp_path, _record(200, l1=0.1))
+    assert _steps_and_extractors(tmp_path) == [(100, None), (200, None)]
 
 
 def test_what_is_no_record_is_skipped(tmp_path):
     whole = _record(100, l1=0.1)
-    for name in ("step", "pictures", "metrics", "extractor"):
-        broken = {key: value for key, value in _record(200).items() if key != name}
-        content = {"records": [broken, 7, None, {**whole, "step": "1"}, whole]}
-        (tmp_path / "metrics.json").write_text(json.dumps(content))
-        assert read_records(tmp_path) == [whole], name
+    broken = [
+        *({key: value for key, value in whole.items() if key != name} for name in ("step", "count", "extractor")),
+        *({**whole, name: None} for name in ("step", "epoch", "pictures", "metrics")),
+        *({**whole, "pictures": {"split": "val"}}, {**whole, "extractor": {"name": "x"}}, {**whole, "step": "1"}),
+        *({**whole, "metrics": {"l1": "0.1"}}, 7, None),
+    ]
+    for record in broken:
+        (tmp_path / "metrics.json").write_text(json.dumps({"records": [record, whole]}))
+        assert read_records(tmp_path) == [whole], record
 
 
 def _rows(folder) -> list[list[str]]:
@@ -195,7 +214,7 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_an_empty_one(tmp_path, 
     add_record(tmp_path, _record(100, l1=0.1))
     before = (tmp_path / "metrics.json").read_bytes()
 
-    def fail(self):
+    def fail(self, **_):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:

@@ -222,7 +222,6 @@ def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_pat
         train(small_config(pairs_dir, batch_size=5), tmp_path, two)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_xla_is_for_one_device(pairs_dir, tmp_path):
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with pytest.raises(UserError, match=r"--jit_compile is for one device\. There are 2"):

@@ -1,8 +1,13 @@
+import json
+
+import pytest
+
 from p2p_keras.workdir.history import HISTORY, append_history, keep_history, read_history
 
 
-def record(step: int) -> dict:
-    return {"step": step, "epoch": step / 5}
+def record(step: int, **more: object) -> dict:
+    losses = {"generator_loss": 50.0, "gan_loss": 0.7, "l1_loss": 0.5, "discriminator_loss": 0.7}
+    return {"step": step, "epoch": step / 5, **losses, **more}
 
 
 def test_only_the_steps_that_are_done_are_kept(tmp_path):
@@ -26,7 +31,32 @@ def test_damage_costs_the_damaged_lines_alone(tmp_path):
     append_history(tmp_path, record(5))
     with open(tmp_path / HISTORY, "ab") as file:
         file.write(b"\xff\xfe\n12\n[]\n{}\n")
-        file.write(b'{"step": "7", "epoch": 1}\n{"step": 7, "epoch": null}\n')
-        file.write(b'{"step": 7, "epoch": 1, "evaluation": null}\n')
     append_history(tmp_path, record(10))
     assert read_history(tmp_path) == [record(5), record(10)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 7, "epoch": 1}',
+        json.dumps({**record(7), "step": "7"}),
+        json.dumps({**record(7), "epoch": None}),
+        json.dumps(record(7, gan_loss=None)),
+        json.dumps(record(7, evaluation=None)),
+        json.dumps(record(7, evaluation={"l1": 0.5})),  # of which split?
+        json.dumps(record(7, evaluation={"split": "val", "l1": "0.5"})),
+        "[" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_a_line_that_is_no_record_costs_that_line_alone(line, tmp_path):
+    """Whatever reads the history, as the curves do, may rely on what is in a record."""
+    whole = record(10, evaluation={"split": "val", "count": 3, "fingerprint": "f", "extractor": None, "l1": 0.5})
+    (tmp_path / HISTORY).write_text(f"{line}\n{json.dumps(whole)}\n")
+    assert read_history(tmp_path) == [whole]
+
+
+def test_a_mark_before_the_first_line_costs_nothing(tmp_path):
+    (tmp_path / HISTORY).write_text(json.dumps(record(5)) + "\n", encoding="utf-8-sig")
+    keep_history(tmp_path, 5)
+    assert read_history(tmp_path) == [record(5)]
