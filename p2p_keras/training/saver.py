@@ -38,7 +38,11 @@ class Saver:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._thread.shutdown()
+        try:
+            self._thread.shutdown()
+        except KeyboardInterrupt:  # whoever holds the run's lock must not give it back while the thread writes
+            self._thread.shutdown()
+            raise
         if error is None:
             self.wait()
 

@@ -83,9 +83,12 @@ def make_validation(
         summary = scoring.summarise(scores, reference, extractor, reason)
         epoch, weights = step / steps_per_epoch, weights_checksum(generator)
         record = make_record(config, step, epoch, weights, pairs, summary, extractor)
-        add_record(folder, record)
-        known = comparable(read_records(folder), record)
-        charts.metric_curves({config.direction: known}, folder / "curves.png")
+        try:
+            add_record(folder, record)
+            known = comparable(read_records(folder), record)
+            charts.metric_curves({config.direction: known}, folder / "curves.png")
+        except OSError as error:  # as where the folder is another user's; a full disk stops the checkpoint
+            report(f"The evaluation at step {step} is in history.jsonl alone: {folder} ({error.strerror or error})")
         for name, why in summary.absent.items():
             if split_label(name)[0] == decider.name:
                 report(f"The evaluation at step {step} decides nothing: {decider.title} is not known, for {why}")

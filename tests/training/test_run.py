@@ -100,6 +100,19 @@ def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_pat
     assert read_config(tmp_path / "config.json")[0].steps == 6
 
 
+def test_while_the_learning_rate_decays_a_run_continues_bit_equal_too(pairs_dir, one_device, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(small_config(pairs_dir, decay_epochs=1), whole, one_device, quiet)
+
+    def stop_after_first_epoch(line):
+        if line.startswith("epoch 1/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert train(small_config(pairs_dir, decay_epochs=1), parts, one_device, stop_after_first_epoch) == signal.SIGTERM
+    train(small_config(pairs_dir, decay_epochs=1), parts, one_device, quiet)
+    assert_same_end(whole, parts, 6)
+
+
 def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one_device, tmp_path):
     workdir, data, _ = finished
     told = []

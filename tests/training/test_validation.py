@@ -1,3 +1,4 @@
+import errno
 import shutil
 
 import numpy as np
@@ -119,6 +120,18 @@ def test_a_metric_that_so_few_images_do_not_have_is_refused_before_anything_star
         with pytest.raises(UserError, match="--best_metric=inception_score needs a network with logits"):
             train(config, tmp_path / "run", one_device, lambda line: None)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_where_an_evaluation_cannot_be_written_the_run_goes_on(pairs_dir, one_device, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "eval")
+
+    monkeypatch.setattr(validation, "add_record", refuse)
+    told = []
+    assert train(small_config(pairs_dir, epochs=1, eval_every_epochs=1), tmp_path, one_device, told.append) is None
+    assert any(line.startswith("The evaluation at step 3 is in history.jsonl alone") for line in told)
+    assert "l1" in read_history(tmp_path)[0]["evaluation"]
+    assert checkpoints.list_steps(tmp_path / "checkpoints" / "best") == [3]
 
 
 def test_an_evaluation_that_decides_nothing_says_so(pairs_dir, one_device, tmp_path, monkeypatch):
