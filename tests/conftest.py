@@ -43,10 +43,11 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-# What a script starts in the background ignores Ctrl-C, and hands that on to all that it starts itself. The commands
-# under test must not.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a script starts in the background ignores Ctrl-C, and what nohup starts a closed terminal, and hands that on to
+# all that it starts itself. The commands under test must not.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 ROOT = Path(__file__).parents[1]
 READING = Reading(image_size=32)  # the drawn pairs as they are: two panels, left to right
