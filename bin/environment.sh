@@ -26,7 +26,8 @@ ensure_environment() {
     if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; then
         return
     fi
-    if [ ! -x "$venv/bin/python" ] || [ ! -x "$venv/bin/pip" ]; then # pip comes last: without, it was made halfway, and making it again completes it
+    # pip comes last: without it the environment was made halfway, and making it again completes it.
+    if [ ! -x "$venv/bin/python" ] || [ ! -x "$venv/bin/pip" ]; then
         python="$(find_python)" || return 2
         echo "Making a virtual environment in $venv" >&2
         "$python" -m venv "$venv"

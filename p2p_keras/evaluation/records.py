@@ -65,11 +65,7 @@ def read_records(folder: Path) -> list[dict]:
     Raises:
         OSError: It is there, but cannot be read now.
     """
-    try:
-        records = list(json.loads((folder / "metrics.json").read_text(encoding="utf-8-sig"))["records"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
-        return []
-    return [record for record in records if isinstance(record, dict) and _is_whole(record)]
+    return [record for record in _parse(folder) or [] if isinstance(record, dict) and _is_whole(record)]
 
 
 def add_record(
@@ -91,7 +87,7 @@ def add_record(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=True):  # a run in training may be writing its own records
         known = read_records(folder)
-        if not known:
+        if _parse(folder) is None:
             _put_aside(folder / "metrics.json")
         stale = any(_is_stale(other, record) for other in known)
         kept = [other for other in known if not _is_stale(other, record) and not _replaces(record, other)]
@@ -160,6 +156,16 @@ def remarks(record: dict) -> list[str]:
         *(f"Caution: {caution}" for caution in record["cautions"]),
         *(f"Absent: {', '.join(names)}: {why}" for why, names in absent.items()),
     ]
+
+
+def _parse(folder: Path) -> list | None:
+    """What `metrics.json` lists, whatever it is; nothing if there is no such file, None if it is damaged."""
+    try:
+        return list(json.loads((folder / "metrics.json").read_text(encoding="utf-8-sig"))["records"])
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _is_whole(record: dict) -> bool:

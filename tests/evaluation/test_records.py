@@ -144,6 +144,8 @@ def test_what_was_scored_at_later_steps_goes_when_a_run_continues_further_back(t
     forget_later(tmp_path, 0, quiet)  # it is begun anew
     assert read_records(folder) == []
     assert len(_rows(folder)) == 1
+    add_record(folder, _record(25, l1=0.1))
+    assert [path.name for path in folder.glob("*.damaged")] == []  # a list without records is whole
     forget_later(tmp_path / "none", 0, quiet)
 
 
