@@ -223,9 +223,13 @@ def prepare_keras(arguments: argparse.Namespace):
     from p2p_keras.models import make_inference
     from p2p_keras.training.networks import build_networks
     from p2p_keras.training.step import make_train_steps
+    from p2p_keras.workdir.generator import build_generator
 
     strategy = tf.distribute.MirroredStrategy([device])
     config = TrainConfig(image_size=size, batch_size=batch, precision=arguments.precision, statistics="moving")
+    if arguments.inference:
+        generate, image = make_inference(build_generator(config, compact=True)), tf.constant(images[0])
+        return (lambda: generate(image).numpy()), lambda: None
     networks = build_networks(config, strategy, 10**6, 0)
     train_steps = make_train_steps(
         strategy,
@@ -236,9 +240,6 @@ def prepare_keras(arguments: argparse.Namespace):
         config.lambda_l1,
         networks.step,
     )
-    if arguments.inference:
-        generate, image = make_inference(networks.generator), tf.constant(images[0])
-        return (lambda: generate(image).numpy()), lambda: None
     iterator = iter(strategy.experimental_distribute_dataset(data))
     return (lambda: train_steps(iterator, tf.constant(1)).numpy()), lambda: None
 

@@ -33,6 +33,7 @@ def build_generator(
     dtype: str = "float32",
     any_size: bool = False,
     noise: bool = True,
+    compact: bool = False,
 ) -> keras.Model:
     """U-Net: as many halvings as lead from `image_size` to 1x1, and back, layer i joined to layer n - i.
 
@@ -45,9 +46,11 @@ def build_generator(
         output_channels: Channels of the generated image.
         base_filters: 64 in the paper; the deepest layers have 8 times as many.
         per_image_statistics: See `BatchNorm`.
-        dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Weights and output stay float32.
+        dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Output and, unless `compact`, weights stay float32.
         any_size: Take images whose height and width are any multiples of `image_size`, with the same layers.
         noise: With the layers that draw noise; without, the model takes the input image alone.
+        compact: For inference: the convolutions keep their weights in what they compute in. In bfloat16 the results are
+            the same, half the memory is taken, and no batch waits for the weights to be cast.
 
     Returns:
         `generator([input_image, noise_seed], training=...)`: input_image (B, S, S, input_channels) in [-1, 1];
@@ -58,6 +61,7 @@ def build_generator(
         raise ValueError(f"image_size must be a power of two, at least 8. Received: {image_size}")
     filters = [base_filters * min(2**i, 8) for i in range(depth)]
 
+    conv_dtype = keras.DTypePolicy(dtype).compute_dtype if compact else dtype
     size = None if any_size else image_size
     input_image = keras.Input((size, size, input_channels), name="input_image")
     noise_seed = keras.Input((2,), dtype="int32", optional=True, name="noise_seed") if noise else None
@@ -67,7 +71,7 @@ def build_generator(
         if i > 0:
             x = LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
         normalised = 0 < i < depth - 1
-        x = _conv(channels, 2, "same", use_bias=not normalised, dtype=dtype, name=f"down{i + 1}")(
+        x = _conv(channels, 2, "same", use_bias=not normalised, dtype=conv_dtype, name=f"down{i + 1}")(
             x
         )  # (B, S / 2^(i+1), ...)
         if normalised:
@@ -76,14 +80,14 @@ def build_generator(
 
     for i in reversed(range(depth - 1)):
         x = keras.layers.ReLU(dtype=dtype)(x)
-        x = _conv_transpose(filters[i], use_bias=False, dtype=dtype, name=f"up{i + 1}")(x)  # (B, S / 2^(i+1), ...)
+        x = _conv_transpose(filters[i], use_bias=False, dtype=conv_dtype, name=f"up{i + 1}")(x)  # (B, S / 2^(i+1), ...)
         x = BatchNorm(per_image_statistics, dtype=dtype, name=f"up{i + 1}_norm")(x)
         if noise and i >= depth - 4:  # the three innermost carry the noise: CD512-CD512-CD512
             x = NoiseDropout(0.5, salt=i, dtype=dtype, name=f"up{i + 1}_noise")(x, noise_seed)
         x = keras.layers.Concatenate(dtype=dtype)([x, skips[i]])
 
     x = keras.layers.ReLU(dtype=dtype)(x)
-    x = _conv_transpose(output_channels, use_bias=True, dtype=dtype, name="output")(x)  # (B, S, S, output_channels)
+    x = _conv_transpose(output_channels, use_bias=True, dtype=conv_dtype, name="output")(x)
     x = keras.layers.Activation("tanh", dtype="float32", name="generated_image")(x)
     return keras.Model([input_image, noise_seed] if noise else input_image, x, name="generator")
 

@@ -236,6 +236,22 @@ def test_bfloat16_computes_close_to_float32_and_returns_float32():
     np.testing.assert_allclose(result, exact([image, None]), atol=0.03)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_compact_weights_give_the_same_results_in_half_the_memory(dtype):
+    keras.utils.set_random_seed(1)
+    exact = _lively_generator()
+    trained, compact = (models.build_generator(32, base_filters=8, dtype=dtype, compact=c) for c in (False, True))
+    for generator in (trained, compact):
+        generator.set_weights(exact.get_weights())
+    image, seed = _images(2, 32), tf.constant([[1, 2], [3, 4]])
+    for noise in (None, seed):
+        np.testing.assert_array_equal(trained([image, noise]), compact([image, noise]))
+    stored = {layer.name: layer.kernel.dtype for layer in compact.layers if hasattr(layer, "kernel")}
+    assert set(stored.values()) == {"float32" if dtype == "float32" else "bfloat16"}
+    assert compact.get_layer("down2_norm").moving_mean.dtype == "float32"
+    assert [v.path for v in trained.weights] == [v.path for v in compact.weights]
+
+
 def test_gradients_in_bfloat16_are_close_to_float32s():
     """Each rounding is off by up to 0.4 %, and roundings add up over a dozen layers; batch norm amplifies them."""
     image, target = _images(1, 16), _images(1, 16, seed=1)

@@ -1,5 +1,6 @@
 """Opens whatever can translate: a run, or anything exported from one; all of them behind the same functions."""
 
+import functools
 import json
 import os
 import warnings
@@ -46,7 +47,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     """
     if (path / "config.json").is_file():
         trained = write.load_trained(path, which, report=report)
-        return _of_generate(write.as_generate(trained.generator), trained.config, noise=True)
+        return _of_generate(write.as_generate(write.compact_generator(trained)), trained.config, noise=True)
     if path.is_dir() and write.list_versions(path):
         path = path / str(write.list_versions(path)[-1])
     file = path
@@ -102,17 +103,26 @@ def check_export(path: Path, trained: write.Trained, exact: bool = True) -> floa
 
 def _of_generate(generate: signatures.Generate, config: TrainConfig, noise: bool) -> Model:
     """A model of `signatures`' functions, as graphs."""
-    ours = input_kind(config)
+    ours, size = input_kind(config), config.image_size
 
     def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        images, seeds = tf.TensorSpec((None, None, None, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
-        plain = tf.function(lambda image: function(image, None), input_signature=[images])
-        noisy = tf.function(
-            lambda image, seed: function(image, signatures.seed_pairs(seed)), input_signature=[images, seeds]
-        )
-        return lambda image, seed: (plain(image) if seed is None else noisy(image, seed)).numpy()
+        @functools.cache
+        def graph(side: int | None, noise: bool) -> Callable:
+            images, seeds = tf.TensorSpec((None, side, side, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
+            if not noise:
+                return tf.function(lambda image: function(image, None), input_signature=[images])
+            return tf.function(
+                lambda image, seed: function(image, signatures.seed_pairs(seed)), input_signature=[images, seeds]
+            )
 
-    translate, _, tiled = signatures.make_functions(generate, config.image_size, ours, target_kind(config))
+        def call(image: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
+            # One graph for any size, and one for that trained on, whose known shapes make it faster.
+            side = size if image.shape[1:3] == (size, size) else None
+            return (graph(side, False)(image) if seed is None else graph(side, True)(image, seed)).numpy()
+
+        return call
+
+    translate, _, tiled = signatures.make_functions(generate, size, ours, target_kind(config))
     return _model(as_numpy(translate), as_numpy(tiled), config, noise)
 
 

@@ -88,6 +88,8 @@ def encode_images(images: tf.Tensor) -> tf.Tensor:
 
 def translate_any_size(generate: Generate, image: tf.Tensor, seed: tf.Tensor | None, multiple: int) -> tf.Tensor:
     """Translates (B, H, W, C) of any H and W: padded by reflection to multiples on all sides, and cropped back."""
+    if all(size is not None and size % multiple == 0 for size in image.shape[1:3]):
+        return generate(image, seed)
     height, width = tf.shape(image)[1], tf.shape(image)[2]
     top, full_height = _margin(height, multiple)
     left, full_width = _margin(width, multiple)

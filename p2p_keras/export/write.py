@@ -89,7 +89,7 @@ def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> No
         folder: Made anew.
         noise: Each signature also takes `seed` int32 (B,), from which an image's dropout noise is drawn.
     """
-    generator, size = trained.generator, trained.config.image_size
+    generator, size = compact_generator(trained), trained.config.image_size
     ours, theirs = input_kind(trained.config), target_kind(trained.config)
     translate, translate_float, tiled = signatures.make_functions(as_generate(generator), size, ours, theirs)
 
@@ -140,6 +140,13 @@ def write_tflite(trained: Trained, folder: Path) -> None:
 def as_generate(generator: keras.Model) -> signatures.Generate:
     """The generator by its inference contract, as `signatures` calls it."""
     return lambda image, seed: generator([image, seed], training=False)
+
+
+def compact_generator(trained: Trained) -> keras.Model:
+    """The generator with its convolutions' weights in what they compute in: see `models.build_generator`."""
+    generator = build_generator(trained.config, any_size=True, compact=True)
+    generator.set_weights(trained.generator.get_weights())
+    return generator
 
 
 def plain_generator(trained: Trained) -> keras.Model:

@@ -9,8 +9,10 @@ from p2p_keras import models
 from p2p_keras.config import TrainConfig, input_kind, target_kind
 
 
-def build_generator(config: TrainConfig, any_size: bool = False, noise: bool = True) -> keras.Model:
-    """Builds the run's generator; `any_size` and `noise` as in `models.build_generator`."""
+def build_generator(
+    config: TrainConfig, any_size: bool = False, noise: bool = True, compact: bool = False
+) -> keras.Model:
+    """Builds the run's generator; `any_size`, `noise` and `compact` as in `models.build_generator`."""
     return models.build_generator(
         config.image_size,
         input_kind(config).channels,
@@ -20,6 +22,7 @@ def build_generator(config: TrainConfig, any_size: bool = False, noise: bool = T
         dtype=dtype_policy(config),
         any_size=any_size,
         noise=noise,
+        compact=compact,
     )
 
 

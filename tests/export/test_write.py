@@ -95,6 +95,20 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_i
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4
 
 
+def test_bfloat16_is_exported_with_weights_of_half_the_size(finished, saved_model, images, tmp_path):
+    trained = write.load_trained(finished[0], "latest", "bfloat16")
+    folder = write.publish(trained, tmp_path, lambda f: write.write_saved_model(trained, f))
+    size, full = ((path / "variables/variables.data-00000-of-00001").stat().st_size for path in (folder, saved_model))
+    assert size < 0.6 * full
+    expected = open_model(finished[0]).translate(images, None)  # the run's own precision is float32
+    found = open_model(folder).translate(images, None)
+    assert np.abs(found.astype(int) - expected).max() <= 8  # levels; of 8 bits a number is off by up to half a level
+    generator = write.as_generate(trained.generator)
+    own = codec.from_unit_range(generator(codec.to_unit_range(images), None).numpy())
+    # No _assert_same_pixels: sums in another order fall on either side of a rounding to 8 bits, at every layer.
+    assert np.abs(found.astype(int) - own).max() <= 4
+
+
 def test_signatures_agree_with_each_other_and_with_the_trainer(saved_model, images, expected):
     signatures = tf.saved_model.load(str(saved_model)).signatures
     assert set(signatures) == {"serving_default", "translate", "translate_float", "tiled"}
