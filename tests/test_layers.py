@@ -26,7 +26,7 @@ FLOORS = [
     {"images"},
     {"metrics"},
     {"system"},
-    {"errors"},
+    {"errors", "sizes"},
     {"versions", "__init__"},
 ]
 # What a room of its floor may still know, though it does not lie below.
