@@ -228,7 +228,7 @@ def prepare_keras(arguments: argparse.Namespace):
     strategy = tf.distribute.MirroredStrategy([device])
     config = TrainConfig(image_size=size, batch_size=batch, precision=arguments.precision, statistics="moving")
     if arguments.inference:
-        generate, image = make_inference(build_generator(config, compact=True)), tf.constant(images[0])
+        generate, image = make_inference(build_generator(config, compact_weights=True)), tf.constant(images[0])
         return (lambda: generate(image).numpy()), lambda: None
     networks = build_networks(config, strategy, 10**6, 0)
     train_steps = make_train_steps(

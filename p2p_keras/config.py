@@ -6,12 +6,16 @@ Rules that concern several settings together are in `_check_together`.
 """
 
 import dataclasses
+import re
 
 from p2p_keras.declare import check_values, setting
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.table import BY_NAME, METRICS
+from p2p_keras.sizes import Size, to_size
 
+LARGEST_SIDE = 2048  # pixels, of what the networks see
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
 # Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
 # larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
@@ -46,37 +50,56 @@ class TrainConfig:
         "What the panels of a file show, left to right, as street,aerial.",
         meaning="what dataset.json in the data set says, else two panels without names",
     )
+    input_panels: tuple[str, ...] = setting(
+        (),
+        "Instead of --direction: the panels, by name, that together are the input, as aerial,street_seg. The networks "
+        "see their channels one after the other.",
+        meaning="--direction decides",
+    )
+    target_panel: str = setting("", "The panel that is the target, with --input_panels.", meaning="--direction decides")
     batch_size: int = setting(1, "Pairs per step, over all devices together.", at_least=1)
     epochs: int | None = setting(200, "Passes over the training pairs.", at_least=1, free=True)
     steps: int | None = setting(
         None, "Length in steps, instead of --epochs.", meaning="--epochs decides", at_least=1, free=True
     )
-    image_size: int | None = setting(
+    image_size: Size | None = setting(
         None,
-        "Height and width of what the networks see, pixels: 32, 64, 128, 256 or 512.",
+        "Size of what the networks see, pixels: one number, or height and width as 256x512; multiples of 32. The "
+        "generator halves it as often as both sides can be.",
         meaning="the data set's own (dataset.json), else 256",
-        choices=(32, 64, 128, 256, 512),
     )
-    input_channels: int | None = setting(
+    load_size: Size | None = setting(
         None,
-        "Channels of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted.",
+        "Size that training images are resized to before a random crop of --image_size.",
+        meaning="the paper's ratio, 286 for 256",
+    )
+    mirror: bool = setting(True, "Mirror every second training pair, at random.")
+    crops: str = setting(
+        "resized",
+        "Where training crops come from: the whole image, resized to --load_size, or the image in its own resolution "
+        "(native), which p2p-translate then works in, too.",
+        choices=("resized", "native"),
+    )
+    input_channels: tuple[int, ...] | None = setting(
+        None,
+        "Channels of the input images: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; files with others are converted. With "
+        "--input_panels a number for each.",
         meaning="the data set's own (dataset.json), else 3",
     )
     output_channels: int | None = setting(
         None, "The same of the target images.", meaning="the data set's own (dataset.json), else 3"
     )
-    labels: int = setting(
-        0,
+    labels: tuple[int, ...] = setting(
+        (),
         "Classes, if the input is a label map: an indexed or grey PNG whose numbers are 0 to N - 1. The networks see a "
-        "channel for each class.",
+        "channel for each class. With --input_panels a number for each, 0 for an image.",
         meaning="an image",
     )
     output_labels: int = setting(0, "The same of the target.", meaning="an image")
-    input_bits: int | None = setting(
+    input_bits: tuple[int, ...] | None = setting(
         None,
-        "Bits of each number in the input's files, 8 or 16.",
+        "Bits of each number in the input's files, 8 or 16. With --input_panels a number for each.",
         meaning="as in the first training pair",
-        choices=(8, 16),
     )
     output_bits: int | None = setting(
         None, "The same of the target's files.", meaning="as in the first training pair", choices=(8, 16)
@@ -150,8 +173,16 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        for name in ("image_size", "load_size"):
+            _set(self, name, _read_size(name, getattr(self, name)))
+        for name in ("panels", "input_panels"):
+            _set(self, name, tuple(getattr(self, name)))
+        for name in ("input_channels", "labels", "input_bits"):
+            _set(self, name, _read_numbers(name, getattr(self, name)))
+        if not any(self.labels):
+            _set(self, "labels", ())
         if not self.statistics:
-            object.__setattr__(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
+            _set(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
         check_values(self)
         _check_together(self)
 
@@ -161,9 +192,23 @@ def best_metric(config: TrainConfig) -> str:
     return config.best_metric or ("kid" if config.inception else "l1")
 
 
-def input_kind(config: TrainConfig) -> Kind:
-    """What the input image is."""
-    return _kind(config.labels, config.input_channels, config.input_bits)
+def input_kinds(config: TrainConfig) -> tuple[Kind, ...]:
+    """What the input images are: one, or one for each of the `input_panels`."""
+    count = len(config.input_panels) or 1
+    columns = [config.labels or (0,), config.input_channels or (None,), config.input_bits or (None,)]
+    return tuple(_kind(*row) for row in zip(*(column * (count // len(column)) for column in columns), strict=True))
+
+
+def input_names(config: TrainConfig) -> tuple[str, ...]:
+    """What the input images are called where each needs a name of its own: `image`, or as the `input_panels`."""
+    return config.input_panels or ("image",)
+
+
+def task_name(config: TrainConfig) -> str:
+    """What becomes what: the direction, or with `input_panels` as `aerial+street_seg_to_street`."""
+    if not config.input_panels:
+        return config.direction
+    return f"{'+'.join(config.input_panels)}_to_{config.target_panel}"
 
 
 def target_kind(config: TrainConfig) -> Kind:
@@ -179,6 +224,33 @@ def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
 def decay_steps(config: TrainConfig, steps_per_epoch: int) -> int:
     """Steps at the end of the run over which the learning rate falls to 0."""
     return min(config.decay_epochs * steps_per_epoch, total_steps(config, steps_per_epoch))
+
+
+def default_load_size(image_size: Size) -> Size:
+    """Size that an image is resized to before the random crop: 286 for 256, the paper's ratio, rounded."""
+    return Size(*(round(side * 286 / 256) for side in image_size))
+
+
+def _set(config: TrainConfig, name: str, value: object) -> None:
+    object.__setattr__(config, name, value)  # of a frozen dataclass, in its own __post_init__
+
+
+def _read_size(name: str, value: object) -> Size | None:
+    try:
+        return None if value is None else to_size(value)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"--{name} is one number, or height and width as 256x512. Received: {value}") from error
+
+
+def _read_numbers(name: str, value: object) -> tuple[int, ...] | None:
+    """One number, or several, also as texts."""
+    if value is None:
+        return None
+    values = value if isinstance(value, list | tuple) else [value]
+    try:
+        return tuple(int(each) for each in values)
+    except ValueError as error:
+        raise UserError(f"--{name} is a number, or several with commas between. Received: {value}") from error
 
 
 def _kind(classes: int, channels: int | None, bits: int | None) -> Kind:
@@ -204,14 +276,63 @@ def _check_together(config: TrainConfig) -> None:
             "--panels names two or more different panels, left to right, as in --panels=street,aerial. "
             f"Received: {','.join(config.panels)}"
         )
-    if config.image_size is not None and patch_size(config.discriminator, config.image_size) < 1:
-        raise UserError(
-            f"--discriminator={config.discriminator} needs images larger than --image_size={config.image_size}: "
-            "its last map would have no pixel. Take a larger --image_size, or --discriminator=patch70 or patch16."
+    _check_sizes(config)
+    _check_panels(config)
+    for i in range(len(config.input_panels) or 1):
+        labels, channels, bits = (
+            values[i] if values else None for values in (config.labels, config.input_channels, config.input_bits)
         )
-    _check_channels("labels", config.labels, "input_channels", config.input_channels)
+        _check_channels("labels", labels or 0, "input_channels", channels)
+        if bits not in (None, 8, 16):
+            raise UserError(f"--input_bits must be one of 8, 16. Received: {bits}")
     _check_channels("output_labels", config.output_labels, "output_channels", config.output_channels)
     _check_metric(config)
+
+
+def _check_sizes(config: TrainConfig) -> None:
+    size, load = config.image_size, config.load_size
+    if size is None:
+        return
+    if any(side % 32 or side > LARGEST_SIDE for side in size):
+        raise UserError(
+            f"--image_size must be multiples of 32, up to {LARGEST_SIDE}: the generator halves them at least five "
+            f"times. Received: {size}"
+        )
+    if min(patch_size(config.discriminator, side) for side in size) < 1:
+        raise UserError(
+            f"--discriminator={config.discriminator} needs images larger than --image_size={size}: "
+            "its last map would have no pixel. Take a larger --image_size, or --discriminator=patch70 or patch16."
+        )
+    if load is not None and config.crops == "native":
+        raise UserError("--crops=native does not resize, so leave --load_size out.")
+    if load is not None and not (size.height <= load.height <= 4096 and size.width <= load.width <= 4096):
+        raise UserError(f"--load_size must be at least --image_size={size}, and up to 4096. Received: {load}")
+
+
+def _check_panels(config: TrainConfig) -> None:
+    names, target = config.input_panels, config.target_panel
+    if bool(names) != bool(target):
+        raise UserError(
+            "--input_panels and --target_panel go together, as --input_panels=aerial,street_seg "
+            f"--target_panel=street. Received: {','.join(names)} and {target}"
+        )
+    if len(set(names)) != len(names) or target in names:
+        raise UserError(
+            "Each panel is an input, or the target, once. "
+            f"Received: --input_panels={','.join(names)} --target_panel={target}"
+        )
+    for name in names:
+        if not _NAME.fullmatch(name) or name == "seed":
+            raise UserError(
+                "The --input_panels become names of an export's inputs: letters, digits and _, a letter first, and "
+                f"not seed. Received: {name}. Call it otherwise, in --panels too."
+            )
+    for name in ("labels", "input_channels", "input_bits"):
+        values, count = getattr(config, name), len(names) or 1
+        if values and len(values) != count:
+            inputs = f"the {count} --input_panels" if names else "the one input image"
+            shown = ",".join(map(str, values))
+            raise UserError(f"--{name} has a number for each of {inputs}. Received: {shown}")
 
 
 def _check_channels(labels: str, classes: int, channels: str, count: int | None) -> None:
@@ -248,7 +369,7 @@ def _check_metric(config: TrainConfig) -> None:
         raise UserError(f"--best_metric of {targets} is one of {', '.join(fitting)}. Received: {asked.name}")
 
 
-def patch_size(discriminator: str, image_size: int) -> int:
-    """Height and width of the discriminator's map of logits: 30 for `patch70` at 256."""
-    size = image_size // 2 ** DISCRIMINATOR_STRIDED_LAYERS[discriminator]
+def patch_size(discriminator: str, side: int) -> int:
+    """A side of the discriminator's map of logits, by that of the image: 30 for `patch70` at 256."""
+    size = side // 2 ** DISCRIMINATOR_STRIDED_LAYERS[discriminator]
     return size - 2 if discriminator.startswith("patch") else size

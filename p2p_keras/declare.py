@@ -41,11 +41,11 @@ def setting(
 
 
 def setting_type(config: type, field: dataclasses.Field) -> type:
-    """The type of a setting of a dataclass: `str`, `bool`, `int`, `float`, or `tuple` for names with commas between."""
+    """The type of a setting: `str`, `bool`, `int`, `float`, `Size`, or `tuple` for several with commas between."""
     hint = typing.get_type_hints(config)[field.name]
-    if typing.get_origin(hint) is tuple:
-        return tuple
-    return next(kind for kind in typing.get_args(hint) or [hint] if kind is not type(None))
+    hints = [hint] if typing.get_origin(hint) is tuple else typing.get_args(hint) or [hint]
+    kind = next(kind for kind in hints if kind is not type(None))
+    return typing.get_origin(kind) or kind
 
 
 def check_values(config: Any) -> None:

@@ -20,12 +20,13 @@ from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
 from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.layers.noise import NoiseDropout
+from p2p_keras.sizes import Size, to_size
 
 LEAKY_SLOPE = 0.2
 
 
 def build_generator(
-    image_size: int = 256,
+    image_size: int | Size = 256,
     input_channels: int = 3,
     output_channels: int = 3,
     base_filters: int = 64,
@@ -33,37 +34,40 @@ def build_generator(
     dtype: str = "float32",
     any_size: bool = False,
     noise: bool = True,
-    compact: bool = False,
+    compact_weights: bool = False,
 ) -> keras.Model:
-    """U-Net: as many halvings as lead from `image_size` to 1x1, and back, layer i joined to layer n - i.
+    """U-Net: as many halvings as `image_size` allows, 256x256 down to 1x1, and back, layer i joined to layer n - i.
 
     At 256: encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C256-C128-C64, then a
     convolution to the output and tanh; 54.4 million parameters.
 
     Args:
-        image_size: Power of two, at least 8.
-        input_channels: Channels of the input image.
+        image_size: Height and width (H, W) below, or one number for both. As often as both can be halved, which is at
+            least three times, the generator does: 256x256 to 1x1, 256x512 to 1x2, 256x320 to 4x5.
+        input_channels: Channels of the input image, of several images all together.
         output_channels: Channels of the generated image.
         base_filters: 64 in the paper; the deepest layers have 8 times as many.
         per_image_statistics: See `BatchNorm`.
-        dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. Output and, unless `compact`, weights stay float32.
-        any_size: Take images whose height and width are any multiples of `image_size`, with the same layers.
+        dtype: Keras dtype policy, as `float32` or `mixed_bfloat16`. The output stays float32, and so do the weights,
+            unless they are compact.
+        any_size: Take images whose height and width can be halved as often, with the same layers.
         noise: With the layers that draw noise; without, the model takes the input image alone.
-        compact: For inference: the convolutions keep their weights in what they compute in. In bfloat16 the results are
-            the same, half the memory is taken, and no batch waits for the weights to be cast.
+        compact_weights: For inference: the convolutions keep their weights in what they compute in. In bfloat16 the
+            results are the same, the weights take half the memory, and no batch waits for them to be cast.
 
     Returns:
-        `generator([input_image, noise_seed], training=...)`: input_image (B, S, S, input_channels) in [-1, 1];
-        noise_seed int32 (B, 2), or None for no dropout noise; result float32 (B, S, S, output_channels) in [-1, 1].
+        `generator([input_image, noise_seed], training=...)`: input_image (B, H, W, input_channels) in [-1, 1];
+        noise_seed int32 (B, 2), or None for no dropout noise; result float32 (B, H, W, output_channels) in [-1, 1].
     """
-    depth = image_size.bit_length() - 1
-    if image_size != 2**depth or depth < 3:
-        raise ValueError(f"image_size must be a power of two, at least 8. Received: {image_size}")
+    size = to_size(image_size)
+    depth = size.halvings
+    if depth < 3:
+        raise ValueError(f"image_size must be multiples of 8. Received: {size}")
     filters = [base_filters * min(2**i, 8) for i in range(depth)]
 
-    conv_dtype = keras.DTypePolicy(dtype).compute_dtype if compact else dtype
-    size = None if any_size else image_size
-    input_image = keras.Input((size, size, input_channels), name="input_image")
+    conv_dtype = keras.DTypePolicy(dtype).compute_dtype if compact_weights else dtype
+    sides = (None, None) if any_size else size
+    input_image = keras.Input((*sides, input_channels), name="input_image")
     noise_seed = keras.Input((2,), dtype="int32", optional=True, name="noise_seed") if noise else None
 
     x, skips = input_image, []
@@ -71,16 +75,16 @@ def build_generator(
         if i > 0:
             x = LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
         normalised = 0 < i < depth - 1
-        x = _conv(channels, 2, "same", use_bias=not normalised, dtype=conv_dtype, name=f"down{i + 1}")(
-            x
-        )  # (B, S / 2^(i+1), ...)
+        # (B, H / 2^i, W / 2^i, ...) -> (B, H / 2^(i+1), W / 2^(i+1), channels)
+        x = _conv(channels, 2, "same", use_bias=not normalised, dtype=conv_dtype, name=f"down{i + 1}")(x)
         if normalised:
             x = BatchNorm(per_image_statistics, dtype=dtype, name=f"down{i + 1}_norm")(x)
         skips.append(x)
 
     for i in reversed(range(depth - 1)):
         x = keras.layers.ReLU(dtype=dtype)(x)
-        x = _conv_transpose(filters[i], use_bias=False, dtype=conv_dtype, name=f"up{i + 1}")(x)  # (B, S / 2^(i+1), ...)
+        # (B, H / 2^(i+2), ...) -> (B, H / 2^(i+1), ...)
+        x = _conv_transpose(filters[i], use_bias=False, dtype=conv_dtype, name=f"up{i + 1}")(x)
         x = BatchNorm(per_image_statistics, dtype=dtype, name=f"up{i + 1}_norm")(x)
         if noise and i >= depth - 4:  # the three innermost carry the noise: CD512-CD512-CD512
             x = NoiseDropout(0.5, salt=i, dtype=dtype, name=f"up{i + 1}_noise")(x, noise_seed)
@@ -96,7 +100,7 @@ def make_inference(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """The generator by its inference contract, no noise and `training=False`, as a graph.
 
     Returns:
-        A function of float32 (B, S, S, C) in [-1, 1], any B, to the generated images of the same form.
+        A function of float32 (B, H, W, C) in [-1, 1], any B, to the generated images of the same form.
     """
     signature = tf.TensorSpec((None, *generator.inputs[0].shape[1:]), tf.float32)
     return tf.function(lambda image: generator([image, None], training=False), input_signature=[signature])
@@ -104,7 +108,7 @@ def make_inference(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 def build_discriminator(
     kind: str = "patch70",
-    image_size: int = 256,
+    image_size: int | Size = 256,
     input_channels: int = 3,
     target_channels: int = 3,
     base_filters: int = 64,
@@ -116,22 +120,21 @@ def build_discriminator(
         kind: `patch70` C64-C128-C256-C512, 30x30 logits at 256; `patch16` C64-C128; `patch286`
             C64-C128-C256-C512-C512-C512; `pixel` C64-C128 of 1x1 convolutions; `compact` the report's n -> 32 n/2 -> 64
             n/4 -> 128 n/8 -> 1 n/8 (half of `base_filters` first), whose patches measure 46 pixels.
-        image_size: Height and width, pixels.
-        input_channels: Channels of the input image.
+        image_size: Height and width (H, W) below, or one number for both.
+        input_channels: Channels of the input image, of several images all together.
         target_channels: Channels of the target image.
         base_filters: 64 in the paper.
         dtype: Keras dtype policy. Weights and logits stay float32.
 
     Returns:
-        `discriminator([input_image, target_image], training=...)`: both (B, S, S, C) in [-1, 1]; logits float32 (B, h,
+        `discriminator([input_image, target_image], training=...)`: both (B, H, W, C) in [-1, 1]; logits float32 (B, h,
         w, 1).
     """
     strided = DISCRIMINATOR_STRIDED_LAYERS[kind]
-    input_image = keras.Input((image_size, image_size, input_channels), name="input_image")
-    target_image = keras.Input((image_size, image_size, target_channels), name="target_image")
-    x = keras.layers.Concatenate(dtype=dtype)(
-        [input_image, target_image]
-    )  # (B, S, S, input_channels + target_channels)
+    size = to_size(image_size)
+    input_image = keras.Input((*size, input_channels), name="input_image")
+    target_image = keras.Input((*size, target_channels), name="target_image")
+    x = keras.layers.Concatenate(dtype=dtype)([input_image, target_image])  # (B, H, W, channels of both)
 
     def block(x, channels, strides, name, kernel=4, norm=True):
         padding = "valid" if strides == 1 and kernel == 4 else "same"

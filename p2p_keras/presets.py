@@ -45,6 +45,8 @@ def make_config(preset: str | None = None, saved: TrainConfig | None = None, **f
     given |= {name: None for name in ("data_dir", "inception") if given.get(name) == ""}  # as in --inception=
     if "epochs" in given and "steps" in given:
         raise UserError("Give --epochs or --steps, not both. The length of a run is one of them.")
+    if given.get("input_panels") and "direction" in given:
+        raise UserError("Give --direction, or --input_panels and --target_panel, not both.")
     defaults = {} if given.get("data_dir") else DEMO
     base = dict(dataclasses.asdict(saved) if saved else defaults)
     if preset is not None:

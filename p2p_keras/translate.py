@@ -10,15 +10,16 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from p2p_keras.data.check import file_problem
+from p2p_keras.data.check import ImageError, file_problem
 from p2p_keras.data.listing import EXTENSIONS, list_images, match_pattern
-from p2p_keras.data.pipeline import resize
+from p2p_keras.data.pairs import match_stems
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
 from p2p_keras.images.files import file_names, orientation_of, upright, write_jpeg, write_whole
 from p2p_keras.images.kinds import Kind
 from p2p_keras.images.sheets import class_colours
+from p2p_keras.sizes import Size
 from p2p_keras.system.progress import ProgressLine
 
 STD_GAIN = 4  # levels of brightness for one level of standard deviation, so that it can be seen
@@ -27,9 +28,8 @@ STD_GAIN = 4  # levels of brightness for one level of standard deviation, so tha
 class Job(NamedTuple):
     """What is done with each image."""
 
-    panel: tuple[int, int] | None = None  # which of how many panels is the input; None if the image itself is
-    resize: bool = False  # to the size trained on, first
-    tile: bool = False
+    panels: tuple[tuple[int, ...], int] | None = None  # which of how many panels are the inputs; None if whole images
+    tile: bool = False  # in the images' own resolution, instead of the scale trained at
     samples: int = 0  # noise samples; 0 is one image without noise
     suffix: str = ""  # as `.png`; empty keeps the source's
     overwrite: bool = False
@@ -42,10 +42,43 @@ class Outcome(NamedTuple):
     written: int
     kept: int  # that were there already
     bad: dict[str, str]  # source -> problem
-    other_sizes: int  # translated images that were not of the size trained on
+    other_sizes: int  # translated images that were not of the size trained on, and have been resized
 
 
-def find_images(pattern: str) -> list[tuple[Path, str]]:
+class Source(NamedTuple):
+    """What one image is made from."""
+
+    files: tuple[Path, ...]  # one for each input, or one that holds all of them side by side
+    name: str  # of what becomes of it
+
+
+def find_sources(patterns: Sequence[str], report: Callable[[str], None] = print) -> list[Source]:
+    """Images of a file, a folder (and those beneath it) or a glob; of several, those of the same name go together.
+
+    Args:
+        patterns: One for each input, or one.
+        report: Called with one line for each image without partner.
+
+    Raises:
+        UserError: There is none.
+    """
+    listings = [_find_images(pattern) for pattern in patterns]
+    if len(listings) == 1:
+        return [Source((path,), name) for path, name in listings[0]]
+    paths = [{name: path for path, name in listing} for listing in listings]
+    matched, left = match_stems(paths)
+    for (number, name), why in left.items():
+        report(f"Skipped {paths[number][name]}: {why}")
+    if not matched:
+        raise UserError(
+            f"The images of several --input folders go together by their names. {' and '.join(patterns)} have none "
+            "in common."
+        )
+    rows = matched.values()
+    return [Source(tuple(found[name] for found, name in zip(paths, row, strict=True)), row[0]) for row in rows]
+
+
+def _find_images(pattern: str) -> list[tuple[Path, str]]:
     """Images of a file, a folder (and those beneath it) or a glob: their paths, and names for what becomes of them.
 
     In folders, and by "*" and "**", hidden ones are skipped, see `data.listing`; a file that is named is taken.
@@ -72,16 +105,16 @@ def find_images(pattern: str) -> list[tuple[Path, str]]:
 
 
 def translate_images(
-    model: Model, images: Sequence[tuple[Path, str]], output: Path, job: Job, report: Callable[[str], None] = print
+    model: Model, images: Sequence[Source], output: Path, job: Job, report: Callable[[str], None] = print
 ) -> Outcome:
     """Translates images into a folder, under their own names, images of one size in batches.
 
-    Each is read as the kind that the model takes, and written as the kind that it gives. What no JPEG can hold (16
-    bits, alpha, classes) is written as PNG, whatever its source was; a label map as an indexed one.
+    Each is read as the kind that the model takes, and written as the kind that it gives, in its own size. What no JPEG
+    can hold (16 bits, alpha, classes) is written as PNG, whatever its source was; a label map as an indexed one.
 
     Args:
         model: From `open_model`.
-        images: From `find_images`.
+        images: From `find_sources`.
         output: The folder; made if need be.
         job: What to do with each.
         report: Called with one line for each file that was skipped, and if images change from JPEG to PNG.
@@ -92,11 +125,15 @@ def translate_images(
     """
     if job.samples and not model.noise:
         raise UserError("--samples needs a model with noise: a run, or an export made with --noise. This one has none.")
-    todo, kind = [], model.target_kind
-    for (source, _), name in zip(images, _names([name for _, name in images], kind, job, report), strict=True):
+    contract = model.contract
+    todo, kind = [], contract.target_kind
+    for source, name in zip(images, _names([source.name for source in images], kind, job, report), strict=True):
         files = _files(output / name, job.samples, kind)
-        if source.resolve() in {file.resolve() for file in files}:
-            raise UserError(f"--output must not be where the images come from: {source} would be overwritten.")
+        written_over = {path.resolve() for path in source.files} & {file.resolve() for file in files}
+        if written_over:
+            raise UserError(
+                f"--output must not be where the images come from: {written_over.pop()} would be overwritten."
+            )
         if job.overwrite or not all(file.exists() for file in files):
             todo.append((source, files))
     try:
@@ -104,26 +141,29 @@ def translate_images(
     except OSError as error:
         raise UserError(f"--output must be a folder that can be written. {output}: {error.strerror}.") from error
     progress, bad, other_sizes, done = ProgressLine(len(todo), "images"), {}, 0, 0
-    for batch in _batches(_read_all(todo, job, model, bad, report), job.batch_size * model.image_size**2):
-        stack = np.stack([image for image, _ in batch])
+    size = contract.image_size
+    for batch in _batches(_read_all(todo, job, model, bad, report), job.batch_size * size.height * size.width):
+        stack = [np.stack(images) for images in zip(*(inputs for inputs, _ in batch), strict=True)]
         for results, (_, files) in zip(_translate(model, stack, job), batch, strict=True):
             for image, file in zip(results, files, strict=True):
                 is_map = kind.labels and image.shape[-1] == 1  # and not the samples' spread, which is RGB
                 _write(file, image, class_colours() if is_map else None)
-        other_sizes += len(batch) * (stack.shape[1:3] != (model.image_size,) * 2)
+        resized = not (job.tile or contract.native) and stack[0].shape[1:3] != size
+        other_sizes += len(batch) * resized
         done += len(batch)
         progress.update(done + len(bad))
     progress.clear()
     return Outcome(done, len(images) - len(todo), bad, other_sizes)
 
 
-def _translate(model: Model, stack: np.ndarray, job: Job) -> list[list[np.ndarray]]:
-    """For each image of a stack what is written: one, or the samples and then their standard deviation."""
+def _translate(model: Model, stack: Sequence[np.ndarray], job: Job) -> list[list[np.ndarray]]:
+    """For each image of the stacks, one for each input, what is written: one image, or the samples and their spread."""
     run = model.tiled if job.tile else model.translate
     if not job.samples:
         return [[image] for image in run(stack, None)]
-    samples = [run(stack, np.full(len(stack), number, np.int32)) for number in range(1, job.samples + 1)]
-    return [list(each) for each in zip(*samples, _spread(np.stack(samples), model.target_kind), strict=True)]
+    seeds = [np.full(len(stack[0]), number, np.int32) for number in range(1, job.samples + 1)]
+    samples = [run(stack, seed) for seed in seeds]
+    return [list(each) for each in zip(*samples, _spread(np.stack(samples), model.contract.target_kind), strict=True)]
 
 
 def _spread(samples: np.ndarray, kind: Kind) -> np.ndarray:
@@ -171,45 +211,60 @@ def _files(target: Path, samples: int, kind: Kind) -> list[Path]:
 
 
 def _read_all(
-    todo: Sequence[tuple[Path, list[Path]]], job: Job, model: Model, bad: dict[str, str], report: Callable
-) -> Iterator[tuple[np.ndarray, list[Path]]]:
-    """The images that can be read, one by one; the others are put into `bad` and reported."""
-    (index, count), kind = job.panel or (0, 1), model.input_kind
+    todo: Sequence[tuple[Source, list[Path]]], job: Job, model: Model, bad: dict[str, str], report: Callable
+) -> Iterator[tuple[list[np.ndarray], list[Path]]]:
+    """The inputs of images that can be read, one by one; the others are put into `bad` and reported."""
+    kinds = model.contract.input_kinds
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
         for source, files in todo:
-            problem = file_problem(str(source), count, rotated=job.panel is None, panel=index, kind=kind)
             try:
-                image = None if problem else _read(source, kind)
-            except tf.errors.InvalidArgumentError:  # Pillow read it, but TensorFlow is stricter
-                problem = "it cannot be decoded (TensorFlow refuses it)"
-            if problem:
-                bad[str(source)] = problem
-                report(f"Skipped {source}: {problem}")
-                continue
-            width = image.shape[1] // count
-            image = image[:, index * width : (index + 1) * width]
-            if job.resize:
-                image = codec.from_unit_range(resize(image, model.image_size, kind).numpy(), kind)
-            yield image, files
+                yield _read_inputs(source, job, kinds), files
+            except ImageError as problem:
+                name = " and ".join(map(str, source.files))
+                bad[name] = str(problem)
+                report(f"Skipped {name}: {problem}")
 
 
-def _read(source: Path, kind: Kind) -> np.ndarray:
-    """An image as training reads it, but turned upright: (H, W, kind.depth)."""
+def _read_inputs(source: Source, job: Job, kinds: Sequence[Kind]) -> list[np.ndarray]:
+    """The levels of each input. Raises ImageError."""
+    if job.panels is None:
+        images = [_read(path, kind) for path, kind in zip(source.files, kinds, strict=True)]
+        sizes = {image.shape[:2] for image in images}
+        if len(sizes) > 1:
+            shown = " and ".join(str(Size(*size)) for size in sorted(sizes))
+            raise ImageError(f"its inputs differ in size, {shown}")
+        return images
+    (panels, count), images = job.panels, []
+    for panel, kind in zip(panels, kinds, strict=True):
+        composite = _read(source.files[0], kind, count, panel)
+        width = composite.shape[1] // count
+        images.append(composite[:, panel * width : (panel + 1) * width])
+    return images
+
+
+def _read(source: Path, kind: Kind, panel_count: int = 0, panel: int = 0) -> np.ndarray:
+    """An image as training reads it: (H, W, kind.depth). Composites as they are, others turned upright."""
+    problem = file_problem(str(source), panel_count or 1, rotated=not panel_count, panel=panel, kind=kind)
+    if problem:
+        raise ImageError(problem)
     with Image.open(source) as image:
         orientation = orientation_of(image)
-    return upright(codec.decode(source.read_bytes(), kind).numpy(), orientation)
+    try:
+        return upright(codec.decode(source.read_bytes(), kind).numpy(), orientation)
+    except tf.errors.InvalidArgumentError as error:  # Pillow read it, but TensorFlow is stricter
+        raise ImageError("it cannot be decoded (TensorFlow refuses it)") from error
 
 
-def _batches(images: Iterator[tuple[np.ndarray, list[Path]]], most_pixels: int) -> Iterator[list]:
+def _batches(images: Iterator[tuple[list[np.ndarray], list[Path]]], most_pixels: int) -> Iterator[list]:
     """Runs of images of one size, of at most so many pixels together, but at least one."""
     batch: list = []
-    for image, files in images:
-        height, width, _ = image.shape
-        if batch and (batch[0][0].shape != image.shape or (len(batch) + 1) * height * width > most_pixels):
+    for inputs, files in images:
+        height, width, _ = inputs[0].shape
+        if batch and (batch[0][0][0].shape != inputs[0].shape or (len(batch) + 1) * height * width > most_pixels):
             yield batch
             batch = []
-        batch.append((image, files))
+        batch.append((inputs, files))
     if batch:
         yield batch
 

@@ -34,6 +34,7 @@ from p2p_keras.data.prepare.run import Outcome, prepare
 from p2p_keras.data.prepare.stack import Form
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.inception import Extractor
+from p2p_keras.sizes import Size
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir import checkpoints
@@ -50,7 +51,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 
 ROOT = Path(__file__).parents[1]
-READING = Reading(image_size=32)  # the drawn pairs as they are: two panels, left to right
+READING = Reading(image_size=Size(32, 32), load_size=Size(36, 36))  # the drawn pairs as they are: two panels
 # Whoever waits for something gives up after so long. It is never what a test measures, only the end of one that hangs,
 # so it is long enough for any loaded machine.
 DEADLINE_SECS = 600

@@ -8,15 +8,17 @@ from p2p_keras.config import (
     TrainConfig,
     best_metric,
     decay_steps,
-    input_kind,
+    input_kinds,
     patch_size,
     target_kind,
+    task_name,
     total_steps,
 )
 from p2p_keras.declare import check_value, setting_type
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
 from p2p_keras.presets import PRESETS, make_config
+from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import check_resume, read_config, to_json
 
 
@@ -27,9 +29,9 @@ def test_defaults_are_the_papers():
 
 
 def test_without_data_dir_the_defaults_are_the_demos_and_flags_override_them():
-    assert make_config().image_size == 64
+    assert make_config().image_size == (64, 64)
     assert make_config().base_filters == 32
-    assert make_config(image_size=128, batch_size=8).image_size == 128
+    assert make_config(image_size=128, batch_size=8).image_size == (128, 128)
     assert make_config().decay_epochs == make_config().epochs // 2
     assert make_config(epochs=3).decay_epochs == 1
     assert make_config(epochs=3, decay_epochs=0).decay_epochs == 0
@@ -179,7 +181,7 @@ def test_label_maps_have_metrics_of_their_own():
 
 def test_channels_are_those_of_a_file_or_the_classes_of_a_label_map():
     settled = make_config(data_dir="x", labels=12, input_channels=12)  # as a run writes it down
-    assert input_kind(settled) == Kind(12, labels=True)
+    assert input_kinds(settled) == (Kind(12, labels=True),)
     assert target_kind(make_config(data_dir="x", output_channels=1, output_bits=16)) == Kind(1, bits=16)
     for settings, words in (
         ({"input_channels": 12}, "--input_channels are what a JPEG or PNG file holds, 1 to 4. Received: 12"),
@@ -190,6 +192,64 @@ def test_channels_are_those_of_a_file_or_the_classes_of_a_label_map():
     ):
         with pytest.raises(UserError, match=words):
             make_config(data_dir="x", **settings)
+
+
+@pytest.mark.parametrize("given", ["256x512", (256, 512), [256, 512]])
+def test_sizes_are_height_and_width(given):
+    config = make_config(data_dir="x", image_size=given)
+    assert config.image_size == (256, 512)
+    assert json.loads(to_json(config))["config"]["image_size"] == [256, 512]
+    assert json.loads(to_json(make_config(data_dir="x", image_size="64")))["config"]["image_size"] == 64
+
+
+def test_several_inputs_have_a_number_each():
+    named = {"data_dir": "x", "input_panels": ("aerial", "classes"), "target_panel": "street"}
+    config = make_config(**named, labels=["0", "12"], input_bits=(16, 8))
+    assert input_kinds(config) == (Kind(3, 16), Kind(12, labels=True))
+    assert task_name(config) == "aerial+classes_to_street"
+    assert input_kinds(make_config(**named)) == (Kind(), Kind())
+    assert make_config(**named, labels=(0, 0)).labels == make_config(data_dir="x", labels=0).labels == ()
+
+
+def test_settings_come_back_from_json_as_they_were(tmp_path):
+    config = make_config(
+        data_dir="x",
+        panels=("a", "b", "c"),
+        input_panels=("c", "a"),
+        target_panel="b",
+        labels=(0, 7),
+        input_channels=(3, 7),
+        image_size="64x128",
+        load_size=(70, 140),
+    )
+    (tmp_path / "config.json").write_text(to_json(config))
+    assert read_config(tmp_path / "config.json")[0] == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"image_size": "48"}, "--image_size must be multiples of 32.*Received: 48x48"),
+        ({"image_size": "64x4096"}, "--image_size must be multiples of 32, up to 2048.*Received: 64x4096"),
+        ({"image_size": "big"}, "--image_size is one number, or height and width as 256x512. Received: big"),
+        ({"image_size": 64, "load_size": "60x70"}, "--load_size must be at least --image_size=64x64.*Received: 60x70"),
+        ({"image_size": 64, "load_size": 70, "crops": "native"}, "--crops=native does not resize"),
+        ({"input_panels": ("a",)}, "--input_panels and --target_panel go together"),
+        ({"target_panel": "a"}, "--input_panels and --target_panel go together"),
+        ({"input_panels": ("a", "a"), "target_panel": "b"}, "Each panel is an input, or the target, once"),
+        ({"input_panels": ("a", "b"), "target_panel": "b"}, "Each panel is an input, or the target, once"),
+        ({"input_panels": ("a b",), "target_panel": "c"}, "become names of an export's inputs.*Received: a b"),
+        ({"input_panels": ("seed",), "target_panel": "c"}, "and not seed"),
+        ({"input_panels": ("a", "b"), "target_panel": "c", "labels": 7}, "a number for each of the 2 --input_panels"),
+        ({"labels": (7, 7)}, "--labels has a number for each of the one input image. Received: 7,7"),
+        ({"labels": "many"}, "--labels is a number, or several with commas between. Received: many"),
+        ({"input_bits": 12}, "--input_bits must be one of 8, 16. Received: 12"),
+        ({"input_panels": ("a",), "target_panel": "b", "direction": "a2s"}, "Give --direction, or --input_panels"),
+    ],
+)
+def test_bad_sizes_and_panels_are_refused_in_words(settings, words):
+    with pytest.raises(UserError, match=words):
+        make_config(**{"data_dir": "x", **settings})
 
 
 def test_a_saved_run_can_be_given_an_extractor_later():
@@ -209,7 +269,7 @@ def test_every_setting_is_declared_whole_and_its_range_is_kept(field):
     """The rules of a setting's line are those that are applied, at both ends."""
     rule = field.metadata
     assert rule["help"].endswith(".")
-    assert setting_type(TrainConfig, field) in (str, bool, int, float, tuple)
+    assert setting_type(TrainConfig, field) in (str, bool, int, float, tuple, Size)
     if field.default in (None, "", ()):
         assert rule["meaning"], "a default that is filled in later says what by"
     kind, bad = setting_type(TrainConfig, field), []

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
-from p2p_keras.config import input_kind, target_kind
+from p2p_keras.config import input_kinds, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.evaluation.run import _palette, evaluate, open_evaluation
@@ -30,7 +30,7 @@ from p2p_keras.training.networks import build_networks
 from p2p_keras.training.recorder import _scores
 from p2p_keras.training.run import train
 from p2p_keras.training.validation import make_validation
-from p2p_keras.translate import Job, find_images, translate_images
+from p2p_keras.translate import Job, find_sources, translate_images
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import to_json
 from p2p_keras.workdir.resolve import Data, resolve
@@ -98,7 +98,7 @@ def _published(workdir: Path, output: Path, fill) -> Path:
 def test_rgb_to_grey_of_16_bits(tmp_path):
     workdir, data = _trained(tmp_path, _save_rgb, _save_deep, output_channels=1)
     run = open_evaluation(workdir, split="val", report=quiet)
-    assert (input_kind(run.config), target_kind(run.config)) == (RGB, GREY_16)
+    assert (input_kinds(run.config), target_kind(run.config)) == ((RGB,), GREY_16)
     (record,) = evaluate(run, None, "no network", save_images=True)
 
     # The same L1 from the saved files, and they use all 16 bits.
@@ -111,7 +111,7 @@ def test_rgb_to_grey_of_16_bits(tmp_path):
 
     # Translated by an export that is loaded again: the same images.
     folder = _published(workdir, tmp_path / "models", write.write_keras)
-    images = find_images(str(data / "A" / "val"))
+    images = find_sources([str(data / "A" / "val")])
     outcome = translate_images(open_model(folder), images, tmp_path / "out", Job(), quiet)
     assert (outcome.written, outcome.other_sizes) == (2, 0)
     with Image.open(tmp_path / "out" / "100.png") as image:
@@ -123,7 +123,7 @@ def test_rgb_to_grey_of_16_bits(tmp_path):
 def test_label_maps_to_rgb(tmp_path):
     workdir, data = _trained(tmp_path, _save_classes, _save_rgb, labels=3)
     run = open_evaluation(workdir, split="val", report=quiet)
-    assert (input_kind(run.config), target_kind(run.config)) == (CLASSES, RGB)
+    assert (input_kinds(run.config), target_kind(run.config)) == ((CLASSES,), RGB)
     evaluate(run, None, "no network", save_images=True)
     with Image.open(run.folder / "images" / "step_00000004" / "100.png") as image:
         assert image.mode == "RGB"
@@ -134,7 +134,7 @@ def test_label_maps_to_rgb(tmp_path):
     folder = _published(workdir, tmp_path / "models", write.write_keras)
     (data / "A" / "val" / "bad.png").write_bytes(b"")
     Image.fromarray(_classes(3) + 1).save(data / "A" / "val" / "high.png")
-    images = find_images(str(data / "A" / "val"))
+    images = find_sources([str(data / "A" / "val")])
     outcome = translate_images(open_model(folder), images, tmp_path / "out", Job(), quiet)
     assert outcome.written == 2
     assert sorted(outcome.bad.values()) == ["it has class 3; with 3 classes the highest is 2", "it is empty"]
@@ -192,7 +192,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
         call_command(export_command, f"--workdir={workdir}", f"--output={tmp_path / 'models'}", "--format=keras") == 0
     )
     assert "model.keras: reloaded, it reproduces the trainer's image to within " in capfd.readouterr().out
-    model, images = open_model(tmp_path / "models" / "keras"), find_images(str(files / "A" / "val"))
+    model, images = open_model(tmp_path / "models" / "keras"), find_sources([str(files / "A" / "val")])
     translate_images(model, images, tmp_path / "out", Job(), quiet)
     with Image.open(tmp_path / "out" / "100.png") as image:
         assert image.mode == "P"

@@ -6,9 +6,10 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.declare import setting_type
 from p2p_keras.presets import DEMO, PRESETS, make_config
+from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import saved_run
 
 DOC = """
@@ -48,6 +49,7 @@ def _define_settings() -> None:
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
         tuple: flags.DEFINE_list,
+        Size: flags.DEFINE_string,
     }
     for field in dataclasses.fields(TrainConfig):
         text, kind, choices = _help_of(field), setting_type(TrainConfig, field), field.metadata["choices"]
@@ -73,9 +75,11 @@ def main(values: flags.FlagValues) -> int:
     """Trains; returns the exit status."""
     given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
     workdir, preset = given.pop("workdir"), given.pop("preset")
-    given["panels"] = tuple(name.strip() for name in given["panels"]) if given["panels"] else None
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = tuple(each.strip() for each in value) or None
     if workdir is None:
-        workdir = f"runs/{make_config(preset, **given).direction}"
+        workdir = f"runs/{task_name(make_config(preset, **given))}"
     saved, _ = saved_run(Path(workdir)) or (None, None)
     config = make_config(preset, saved, **given)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
-from p2p_keras.config import DIRECTIONS
+from p2p_keras.config import DIRECTIONS, TrainConfig
 from p2p_keras.data.pairs import select_panels
 from p2p_keras.errors import UserError
 
@@ -14,11 +14,14 @@ DOC = """
     p2p-translate translates images with a run, or with anything that p2p-export wrote.
 
       p2p-translate --model=runs/a2s --input=photos --output=translated
-      p2p-translate --model=models/a2s --input='photos/*.jpg' --output=translated --resize
-      p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       an image far larger
+      p2p-translate --model=models/a2s --input='photos/*.jpg' --output=translated
+      p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       in the image's own resolution
       p2p-translate --model=runs/a2s --input=dayton/test --output=out --direction=a2s  composites: their input panel
+      p2p-translate --model=runs/two --input=aerial,street_seg --output=out            a folder for each --input_panels
 
-    An image comes out in its own size, under its own name; as PNG if the model gives 16 bits, alpha or label maps.
+    An image comes out in its own size, under its own name; as PNG if the model gives 16 bits, alpha or label maps. It
+    is translated at the scale that the model was trained at: resized, and the result resized back, or, after training
+    with --crops=native, in overlapping tiles in its own resolution.
     Bad files are named and skipped; the exit status is then 1.
     """
 
@@ -29,7 +32,11 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "input", None, "An image, a folder (searched recursively), or a pattern in quotes.", flag_values=FLAGS
+    "input",
+    None,
+    "An image, a folder (searched recursively), or a pattern in quotes. Of a model with --input_panels: one for each "
+    "with commas between, in their order, whose images go together by name; or one, of composites.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string("output", None, "Folder for the translated images.", flag_values=FLAGS)
 flags.DEFINE_enum(
@@ -43,10 +50,11 @@ flags.DEFINE_list(
     "panels", None, "What the composites show, left to right. Default: as the model was trained.", flag_values=FLAGS
 )
 flags.DEFINE_bool(
-    "resize", False, "Resize to the size trained on first, as training and p2p-eval do.", flag_values=FLAGS
-)
-flags.DEFINE_bool(
-    "tile", False, "Translate in overlapping tiles of the size trained on: for images far larger.", flag_values=FLAGS
+    "tile",
+    None,
+    "Translate in overlapping tiles of the size trained on, in the image's own resolution. Default: if the model was "
+    "trained with --crops=native.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer(
     "samples",
@@ -82,38 +90,53 @@ def main(values: flags.FlagValues) -> int:
         from p2p_keras import translate
         from p2p_keras.export.open import open_model
 
-    images = translate.find_images(given["input"])
+    def complain(line: str) -> None:
+        print(line, file=sys.stderr)
+
     model = open_model(Path(given["model"]), given["checkpoint"])
-    panel = None
-    if given["direction"] or given["panels"]:
-        panels = tuple(name.strip() for name in given["panels"] or ()) or model.panels
-        panel = (select_panels(given["direction"] or model.direction, panels)[0], len(panels) or 2)
+    patterns = given["input"].split(",") if model.config.input_panels else [given["input"]]
+    images = translate.find_sources([pattern.strip() for pattern in patterns], complain)
     job = translate.Job(
-        panel=panel,
-        resize=given["resize"],
-        tile=given["tile"],
+        panels=_panels(given, len(patterns), model.config),
+        tile=model.contract.native if given["tile"] is None else given["tile"],
         samples=given["samples"],
         suffix=f".{given['format']}" if given["format"] else "",
         overwrite=given["overwrite"],
         batch_size=given["batch_size"],
     )
-    outcome = translate.translate_images(
-        model, images, Path(given["output"]), job, lambda line: print(line, file=sys.stderr)
-    )
+    outcome = translate.translate_images(model, images, Path(given["output"]), job, complain)
     print(f"{command.counted(outcome.written, 'image', 'images')} translated to {given['output']}")
     if outcome.kept:
         kept = command.counted(
             outcome.kept, "was there already and is as it was", "were there already and are as they were"
         )
         print(f"{kept}; --overwrite replaces {'it' if outcome.kept == 1 else 'them'}")
-    if outcome.other_sizes and not given["tile"]:
-        size, them = model.image_size, "it" if outcome.other_sizes == 1 else "them"
-        others = command.counted(outcome.other_sizes, "was", "were")
-        print(f"{others} not {size}x{size}, the size trained on; --resize brings {them} there")
+    if outcome.other_sizes:
+        others = command.counted(outcome.other_sizes, "was resized", "were resized")
+        print(f"{others} to {model.contract.image_size}, as in training, and back; --tile keeps the own resolution")
     if outcome.bad:
         skipped = "could not be read and {} skipped"
         print(command.counted(len(outcome.bad), skipped.format("was"), skipped.format("were")), file=sys.stderr)
     return 1 if outcome.bad else 0
+
+
+def _panels(given: dict, count: int, config: TrainConfig) -> tuple[tuple[int, ...], int] | None:
+    """Which of how many panels of composites are the inputs; None if the inputs are no composites."""
+    named = config.input_panels
+    if named and given["direction"]:
+        raise UserError(f"This model's inputs are panels by name, {', '.join(named)}: leave --direction out.")
+    if count > 1:
+        if count != len(named):
+            raise UserError(f"This model takes {len(named)} inputs, {', '.join(named)}. Received {count} with --input.")
+        return None
+    panels = tuple(name.strip() for name in given["panels"] or ()) or config.panels
+    if named:
+        if not set(named) <= set(panels):
+            raise UserError(f"--panels must name the inputs {', '.join(named)}. Received: {','.join(panels)}")
+        return tuple(map(panels.index, named)), len(panels)
+    if given["direction"] or given["panels"]:
+        return (select_panels(given["direction"] or config.direction, panels)[0],), len(panels) or 2
+    return None
 
 
 def entry_point() -> None:

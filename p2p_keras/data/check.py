@@ -62,15 +62,15 @@ def open_image(path: str, panel_count: int = 1, rotated: bool = False) -> Image.
         raise ImageError(f"it cannot be decoded ({error})") from error
 
 
-def bit_depths(pairs: Pairs, split: str, panels: tuple[int, int]) -> tuple[int, int]:
-    """8 or 16, of the input and the target panel: as the data set says, else as the header of a split's first pair."""
+def bit_depths(pairs: Pairs, split: str, panels: tuple[int, ...]) -> tuple[int, ...]:
+    """8 or 16, of each of these panels: as the data set says, else as the header of a split's first pair."""
     if pairs.bits:
-        return pairs.bits, pairs.bits
+        return (pairs.bits,) * len(panels)
     first = pairs.files(split).paths[0]
     try:
         return tuple(bit_depth(first[panel] if len(first) > 1 else first[0]) for panel in panels)
     except OSError:  # a link to nowhere, for one: the check of all pairs names it
-        return 8, 8
+        return (8,) * len(panels)
 
 
 def file_problem(
@@ -82,7 +82,7 @@ def file_problem(
     """
     try:
         with open_image(path, panel_count, rotated) as image:
-            _check_classes(image, None, Reading(panel_count, panel, input_kind=kind))
+            _check_classes(image, None, Reading(panel_count, (panel,), input_kinds=(kind,)))
     except ImageError as problem:
         return str(problem)
     return None
@@ -90,12 +90,17 @@ def file_problem(
 
 def pair_problem(files: tuple[str, ...], reading: Reading) -> str | None:
     """Why a pair of loose files cannot be trained on; None if it can."""
+    sizes = set()
     for panel, path in enumerate(files):
         try:
             with open_image(path, reading.panel_count if len(files) == 1 else 1) as image:
                 _check_classes(image, panel if len(files) > 1 else None, reading)
+                sizes |= {image.size} if panel in reading.panels else set()
         except ImageError as problem:
             return str(problem) if len(files) == 1 else f"{path}: {problem}"
+    if reading.native and len(sizes) > 1:
+        shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        return f"its images are of {shown} pixels; native crops need images of one size in a pair"
     return None
 
 
@@ -175,7 +180,7 @@ def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
             )
     if pairs.shards:
         return {}
-    rows, labels = {}, reading.input_kind.labels or reading.target_kind.labels
+    rows, labels = {}, any(kind.labels for kind in reading.kinds)
     for split in SPLITS:
         for name, files in zip(pairs.splits[split], pairs.files(split).paths, strict=True):
             entry = pairs.entries.get(name)
@@ -204,7 +209,7 @@ def _stored_bits(path: str) -> int:
 
 def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> None:
     """Refuses a label map with other classes than there are channels. `panel` is None for a composite."""
-    for number, kind in ((reading.input_panel, reading.input_kind), (reading.target_panel, reading.target_kind)):
+    for number, kind in zip(reading.panels, reading.kinds, strict=True):
         if not kind.labels or panel not in (None, number):
             continue
         try:
@@ -221,10 +226,12 @@ def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> N
 
 
 def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
-    kinds = (reading.panel_count, *(kind for kind in (reading.input_kind, reading.target_kind) if kind.labels))
+    kinds = (reading.panel_count, *(kind for kind in reading.kinds if kind.labels))
     rules = f"{MAX_PIXELS} {kinds}"
     if len(kinds) > 1:
         rules += " numbers as in the file"  # earlier versions took grey levels of less than 8 bits for other classes
+        rules += f" {reading.panels}" if len(reading.panels) > 2 else ""
+    rules += " native" if reading.native else ""
     digest = hashlib.sha256(f"{rules}\n".encode())
     for name, files in rows.items():
         for path in files:

@@ -11,6 +11,7 @@ from p2p_keras.data import manifest
 from p2p_keras.data.listing import EXTENSIONS, list_images
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import RGB, Kind
+from p2p_keras.sizes import Size, to_size
 
 SPLITS = ("train", "val", "test")
 
@@ -20,14 +21,27 @@ _FOLDERS = ("{panel}/{split}", "{split}/{panel}", "{split}_{panel}", "{split}{pa
 
 
 class Reading(NamedTuple):
-    """How the input and the target image are taken out of a pair's files."""
+    """How the input and the target image are taken out of a pair's files. The input may be several images."""
 
     panel_count: int = 2
-    input_panel: int = 0  # counted from 0 at the left
+    input_panels: tuple[int, ...] = (0,)  # counted from 0 at the left
     target_panel: int = 1
-    image_size: int = 256  # height and width of what the networks see, pixels
-    input_kind: Kind = RGB
+    image_size: Size = Size(256, 256)  # of what the networks see
+    input_kinds: tuple[Kind, ...] = (RGB,)
     target_kind: Kind = RGB
+    load_size: Size = Size(286, 286)  # that a training image is resized to before the random crop
+    native: bool = False  # crops of images in their own resolution, which are not resized
+    mirror: bool = True  # every second training pair, at random
+
+    @property
+    def panels(self) -> tuple[int, ...]:
+        """All that are read: those of the input, then the target."""
+        return (*self.input_panels, self.target_panel)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Of the same."""
+        return (*self.input_kinds, self.target_kind)
 
 
 class Files(NamedTuple):
@@ -65,7 +79,7 @@ class Pairs:
 
     root: Path
     panels: tuple[str, ...]
-    image_size: int | None
+    image_size: Size | None
     splits: dict[str, tuple[str, ...]]
     channels: int | None = None
     bits: int | None = None
@@ -126,7 +140,7 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
     common = {
         "root": data_dir,
         "panels": panels,
-        "image_size": described.get("image_size"),
+        "image_size": _size_of(described, data_dir),
         "channels": described.get("channels"),
         "bits": described.get("bits"),
     }
@@ -183,6 +197,27 @@ def select_panels(direction: str, panels: tuple[str, ...]) -> tuple[int, int]:
     return panels.index(wanted[0]), panels.index(wanted[1])
 
 
+def find_panels(
+    direction: str, input_panels: tuple[str, ...], target_panel: str, panels: tuple[str, ...]
+) -> tuple[tuple[int, ...], int]:
+    """Which panels are the input and which is the target, counted from 0: by names if there are any, else by direction.
+
+    Raises:
+        UserError: A panel of that name is not there.
+    """
+    if not input_panels:
+        first, second = select_panels(direction, panels)
+        return (first,), second
+    for flag, name in (*(("input_panels", name) for name in input_panels), ("target_panel", target_panel)):
+        if name not in panels:
+            listed = f"The panels are {', '.join(panels)}" if panels else "The panels have no names"
+            raise UserError(
+                f"--{flag} takes names of panels. There is no panel {name}. {listed}. Name them left to right, as in "
+                "--panels=street,aerial,street_seg."
+            )
+    return tuple(map(panels.index, input_panels)), panels.index(target_panel)
+
+
 def fingerprint(pairs: Pairs) -> str:
     """A checksum over the training pairs' names, sizes and order: what a run's result depends on, wherever they lie.
 
@@ -229,6 +264,13 @@ def stem(path: str) -> str:
         if path.lower().endswith(extension):
             return path[: -len(extension)]
     return path
+
+
+def _size_of(described: dict, data_dir: Path) -> Size | None:
+    try:
+        return to_size(described["image_size"]) if "image_size" in described else None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"image_size in {data_dir / manifest.DESCRIPTION}: {error}") from error
 
 
 def _sorted(names: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:

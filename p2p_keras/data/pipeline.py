@@ -12,23 +12,19 @@ import tensorflow as tf
 
 from p2p_keras.data.pairs import Files, Reading
 from p2p_keras.images import codec
-from p2p_keras.images.kinds import Kind
+from p2p_keras.images.kinds import RGB, Kind
+from p2p_keras.images.resizing import resize, resize_and_crop
+from p2p_keras.sizes import Size
 
 # First numbers of the derived seeds, so that order, jitter and noise never share a stream.
 _ORDER, _JITTER, _NOISE = 1, 2, 3
 
 
 class Jitter(NamedTuple):
-    """One draw of the random jitter, the same for both images of a pair."""
+    """One draw of the random jitter, the same for all images of a pair."""
 
-    top: tf.Tensor  # int32 (): where the crop begins, in pixels of the load size
-    left: tf.Tensor
+    place: tf.Tensor  # float32 (2,) in [0, 1): how far down and to the right the crop begins
     mirrored: tf.Tensor  # bool ()
-
-
-def load_size(image_size: int) -> int:
-    """Size an image is resized to before the random crop: 286 for 256, the paper's ratio, rounded."""
-    return round(image_size * 286 / 256)
 
 
 def training_dataset(
@@ -39,7 +35,8 @@ def training_dataset(
     Each epoch is a new permutation of the pairs; what does not fill its last batch is left out of that epoch.
 
     Returns:
-        A data set of (input_image, target_image, noise_seed): float32 (B, S, S, C) in [-1, 1] twice, int32 (B, 2).
+        A data set of (input_image, target_image, noise_seed): float32 (B, H, W, C) in [-1, 1] twice, int32 (B, 2).
+        Several input images have their channels one after the other.
     """
     count = len(files)
     used = count // batch_size * batch_size
@@ -48,11 +45,12 @@ def training_dataset(
     def example(n: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         epoch, position = n // used, n % used
         index = tf.random.experimental.index_shuffle(position, _seed_of(seed, _ORDER, epoch), count - 1)
-        draw = draw_jitter(_seed_of(seed, _JITTER, n), reading.image_size)
-        input_image, target_image = (
-            random_jitter(image, draw, reading.image_size, kind)
-            for image, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
+        draw = draw_jitter(_seed_of(seed, _JITTER, n))
+        *inputs, target_image = (
+            random_jitter(image, draw, reading, kind)
+            for image, kind in zip(read_pair(index), reading.kinds, strict=True)
         )
+        input_image = tf.concat(inputs, axis=-1)
         # The generator takes int32: Keras would cut the seeds down to that, too.
         return input_image, target_image, tf.cast(_seed_of(seed, _NOISE, n), tf.int32)
 
@@ -65,15 +63,21 @@ def training_dataset(
 
 
 def inference_dataset(files: Files, reading: Reading, batch_size: int) -> tf.data.Dataset:
-    """Every pair once, in order, resized, not jittered: (input_image, target_image), float32 (<=B, S, S, C)."""
+    """Every pair once, in order, not jittered: (input_image, target_image), float32 (<=B, H, W, C).
+
+    They are resized; with `reading.native` the middle is cropped out of them instead.
+    """
     read_pair = make_reader(files, reading)
+    middle = Jitter(tf.constant([0.5, 0.5]), tf.constant(False))
 
     def example(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        input_image, target_image = (
-            resize(image, reading.image_size, kind)
-            for image, kind in zip(read_pair(index), (reading.input_kind, reading.target_kind), strict=True)
+        *inputs, target_image = (
+            _native_crop(image, middle, reading.image_size, kind)
+            if reading.native
+            else resize(image, reading.image_size, kind)
+            for image, kind in zip(read_pair(index), reading.kinds, strict=True)
         )
-        return input_image, target_image
+        return tf.concat(inputs, axis=-1), target_image
 
     return (
         tf.data.Dataset.range(len(files))
@@ -83,27 +87,27 @@ def inference_dataset(files: Files, reading: Reading, batch_size: int) -> tf.dat
     )
 
 
-def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Returns a function of a pair's number (int64 scalar) to its input and target image.
+def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
+    """Returns a function of a pair's number (int64 scalar) to its input images and its target image.
 
     They are as `codec.decode` gives them, (H, W, C) each of its own size.
     """
     paths = tf.constant(files.paths)  # (N, 1) or (N, panels)
     offsets = None if files.offsets is None else tf.constant(files.offsets, tf.int64)
     sizes = None if files.offsets is None else tf.constant(files.sizes, tf.int64)
-    panels, kinds = (reading.input_panel, reading.target_panel), (reading.input_kind, reading.target_kind)
+    panels, kinds = reading.panels, reading.kinds
 
-    def from_composite(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def from_composite(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         path = paths[index, 0]
         encoded = tf.io.read_file(path) if offsets is None else read_record(path, offsets[index], sizes[index])
-        decoded = {kind: codec.decode(encoded, kind) for kind in set(kinds)}  # once, if both are of one kind
+        decoded = {kind: codec.decode(encoded, kind) for kind in set(kinds)}  # once for all of one kind
         cut = []
         for panel, kind in zip(panels, kinds, strict=True):
             width = tf.shape(decoded[kind])[1] // reading.panel_count
             cut.append(decoded[kind][:, panel * width : (panel + 1) * width])
         return tuple(cut)
 
-    def from_folders(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def from_folders(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         encoded = [tf.io.read_file(paths[index, panel]) for panel in panels]
         return tuple(codec.decode(content, kind) for content, kind in zip(encoded, kinds, strict=True))
 
@@ -131,67 +135,56 @@ def read_record(shard: tf.Tensor, offset: tf.Tensor, size: tf.Tensor) -> tf.Tens
     return tf.raw_ops.DatasetToSingleElement(dataset=first, **record)[0]
 
 
-def draw_jitter(seed: tf.Tensor, image_size: int) -> Jitter:
+def draw_jitter(seed: tf.Tensor) -> Jitter:
     """Draws where to crop, and whether to mirror (every second pair): a function of the seed, int32 (2,), alone."""
     draw = tf.random.stateless_uniform((3,), seed)
-    offset = tf.cast(draw[:2] * float(load_size(image_size) - image_size + 1), tf.int32)
-    return Jitter(offset[0], offset[1], draw[2] < 0.5)
+    return Jitter(draw[:2], draw[2] < 0.5)
 
 
-def random_jitter(image: tf.Tensor, draw: Jitter, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
+def random_jitter(image: tf.Tensor, draw: Jitter, reading: Reading, kind: Kind = RGB) -> tf.Tensor:
     """Resizes to the load size, crops, and mirrors if the draw says so (paper, section 6.2).
 
     Args:
-        image: (H, W, C), any size, as decoded.
+        image: (H, W, kind.depth), any size, as decoded.
         draw: From `draw_jitter`.
-        image_size: S.
+        reading: Its sizes count, and whether to mirror. With `native` it is not resized, but for images smaller than
+            the crop.
         kind: What it shows.
 
     Returns:
-        float32 (S, S, kind.channels) in [-1, 1].
+        float32 (*reading.image_size, kind.channels) in [-1, 1].
     """
-    size = load_size(image_size)
+    mirrored = tf.logical_and(draw.mirrored, reading.mirror)
     # Mirrored first, as bytes, and cropped from the other side then: the same image for a quarter of the work.
-    image = tf.cond(draw.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-    left = tf.where(draw.mirrored, size - image_size - draw.left, draw.left)
-    return _resize_and_crop(image, size, image_size, draw.top, left, kind)
+    image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+    if reading.native:
+        return _native_crop(image, Jitter(draw.place, mirrored), reading.image_size, kind)
+    top, left = _corner(Jitter(draw.place, mirrored), reading.load_size, reading.image_size)
+    return resize_and_crop(image, reading.load_size, reading.image_size, top, left, kind)
 
 
-def resize(image: tf.Tensor, image_size: int, kind: Kind = codec.RGB) -> tf.Tensor:
-    """Resizes a decoded image (H, W, C), as at inference, to float32 (S, S, kind.channels) in [-1, 1]."""
-    return _resize_and_crop(image, image_size, image_size, 0, 0, kind)
+def _native_crop(image: tf.Tensor, draw: Jitter, crop: Size, kind: Kind) -> tf.Tensor:
+    """A crop of an image in its own resolution; a smaller one is enlarged, as a whole, until the crop fits."""
+    sides = tf.shape(image)[:2]
+    scale = tf.reduce_max(tf.cast(crop, tf.float64) / tf.cast(sides, tf.float64))
+    size = tf.maximum(tf.cast(tf.round(scale * tf.cast(sides, tf.float64)), tf.int32), crop)
+
+    def cut() -> tf.Tensor:
+        top, left = _corner(draw, sides, crop)
+        return codec.to_unit_range(image[top : top + crop.height, left : left + crop.width], kind)
+
+    def enlarged() -> tf.Tensor:
+        return resize_and_crop(image, size, crop, *_corner(draw, size, crop), kind)
+
+    cropped = tf.cond(tf.reduce_all(sides >= crop), cut, enlarged)
+    return tf.ensure_shape(cropped, (*crop, kind.channels))
 
 
-def _resize_and_crop(
-    image: tf.Tensor, size: int, crop: int, top: tf.Tensor | int, left: tf.Tensor | int, kind: Kind
-) -> tf.Tensor:
-    """`tf.image.resize(..., "bilinear", antialias=True)` to (size, size), a crop to (crop, crop), all in [-1, 1].
-
-    Bilinear as in the original's `image.scale`; the antialiasing, which matters only when shrinking, is ours. Classes
-    are not mixed: of a label map the nearest pixel is taken.
-    """
-    if kind.labels:
-        resized = tf.raw_ops.ResizeNearestNeighbor(images=image[tf.newaxis], size=(size, size), half_pixel_centers=True)
-        return codec.to_unit_range(resized[0, top : top + crop, left : left + crop], kind)
-
-    unit = codec.to_unit_range(image, kind)[tf.newaxis]  # before resizing, which is faster of floats than of bytes
-
-    def enlarged() -> tf.Tensor:  # the same numbers as below, in a quarter of the time
-        resized = tf.raw_ops.ResizeBilinear(images=unit, size=(size, size), half_pixel_centers=True)
-        return resized[:, top : top + crop, left : left + crop]
-
-    def shrunk() -> tf.Tensor:
-        return tf.raw_ops.ScaleAndTranslate(
-            images=unit,
-            size=(crop, crop),
-            scale=tf.cast(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32),
-            translation=-tf.cast(tf.stack([top, left]), tf.float32),
-            kernel_type="triangle",
-            antialias=True,
-        )
-
-    resized = tf.cond(tf.reduce_all(tf.shape(image)[:2] <= size), enlarged, shrunk)
-    return tf.ensure_shape(resized[0], (crop, crop, kind.channels))
+def _corner(draw: Jitter, size: Size | tf.Tensor, crop: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the crop begins, from the top and the left, int32; of a mirrored image in the mirrored one."""
+    room = tf.cast(tf.convert_to_tensor(size) - tf.convert_to_tensor(crop), tf.float32)
+    top, left = tf.unstack(tf.cast(draw.place * (room + 1.0), tf.int32))
+    return top, tf.where(draw.mirrored, tf.cast(room[1], tf.int32) - left, left)
 
 
 def _seed_of(seed: int, stream: int, n: tf.Tensor) -> tf.Tensor:

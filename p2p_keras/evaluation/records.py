@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fingerprint
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
@@ -48,8 +48,8 @@ def make_record(
         "extractor": describe_extractor(extractor),
         "pictures": {
             "split": split.name,
-            "direction": config.direction,
-            "image_size": config.image_size,
+            "direction": task_name(config),
+            "image_size": config.image_size.plain,
             "fingerprint": fingerprint(split),
         },
         "inference": {"statistics": config.statistics, "noise": False, "precision": config.precision},

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
@@ -132,7 +132,8 @@ def evaluate(
         epoch, weights = step / evaluation.steps_per_epoch, weights_checksum(generator)
         records.append(make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor))
         add_record(folder, records[-1], pairs.names, scores.per_image)
-        write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], step))
+        titles = [*(evaluation.config.input_panels or ["input"]), "target", f"generated at step {step}"]
+        write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], titles))
     progress.clear()
     return records
 
@@ -149,7 +150,7 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
     """
     curves = {}
     for evaluation, record in zip(evaluations, newest, strict=True):
-        name = evaluation.config.direction
+        name = task_name(evaluation.config)
         name = f"{name} ({evaluation.workdir.name})" if name in curves else name
         curves[name] = comparable(read_records(evaluation.folder), record)
     paths = [evaluation.folder / "curves.png" for evaluation in evaluations]
@@ -222,7 +223,9 @@ def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None
     return write
 
 
-def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, step: int) -> np.ndarray:
+def _sheet(
+    generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, titles: list[str]
+) -> np.ndarray:
     """Input, target and generated image of the best, median and worst pairs by L1."""
     order = np.argsort(l1, kind="stable")
     most, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
@@ -231,8 +234,7 @@ def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1:
     shown = {int(order[rank]): name for name, among in ranks.items() for rank in among}  # each pair once
     chosen = inference_dataset(pairs.files.take(list(shown)), pairs.reading, batch_size=len(shown))
     input_image, target_image = next(iter(chosen))
-    kinds = pairs.reading.input_kind, pairs.reading.target_kind, pairs.reading.target_kind
-    rows = codec.visible_rows((input_image, target_image, generate(input_image)), kinds)
+    columns = [*codec.split_channels(input_image, pairs.reading.input_kinds), target_image, generate(input_image)]
+    rows = codec.visible_rows(columns, (*pairs.reading.kinds, pairs.reading.target_kind))
     captions = [f"{rank}: {pairs.names[i]}, L1 {l1[i]:.4f}" for i, rank in shown.items()]
-    titles = ["input", "target", f"generated at step {step}"]
     return grid(rows, titles, captions)

@@ -78,12 +78,12 @@ def score_images(
     """Generates each pair's image, quantises it to what a file of the target's kind holds, and compares the two.
 
     Args:
-        generate: float32 (B, S, S, C) in [-1, 1] -> (B, S, S, K), by the run's inference contract.
+        generate: float32 (B, H, W, C) in [-1, 1] -> (B, H, W, K), by the run's inference contract.
         split: The pairs.
         batch_size: Images at a time.
         extractor: For the features, of the images by `codec.to_rgb`; None leaves them out.
         on_batch: Called with the index of a batch's first image and its generated images, as
-            `codec.from_unit_range` gives them: (B, S, S, 3) of uint8 for 8-bit RGB.
+            `codec.from_unit_range` gives them: (B, H, W, 3) of uint8 for 8-bit RGB.
 
     Raises:
         UserError: A generated image or its features are not finite; names its file.
@@ -232,10 +232,21 @@ def describe_extractor(extractor: Extractor | None) -> dict | None:
 
 def fingerprint(split: Split) -> str:
     """A checksum over the pairs' names and sizes, and how they are read, wherever they lie."""
-    digest = hashlib.sha256(f"{split.reading}\n".encode())
+    digest = hashlib.sha256(f"{_describe_reading(split.reading)}\n".encode())
     for name, size in zip(split.names, byte_sizes(split.files), strict=True):
         digest.update(f"{name}\0{size}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _describe_reading(reading: Reading) -> str:
+    """How it is read, as far as what is scored depends on it; in the words of earlier versions where those had any."""
+    panels, kinds = reading.input_panels, reading.input_kinds
+    described = (
+        f"Reading(panel_count={reading.panel_count}, input_panel={panels[0] if len(panels) == 1 else panels}, "
+        f"target_panel={reading.target_panel}, image_size={reading.image_size.plain}, "
+        f"input_kind={kinds[0] if len(kinds) == 1 else kinds}, target_kind={reading.target_kind})"
+    )
+    return f"{described} native" if reading.native else described
 
 
 def _reference_key(split: Split, extractor: Extractor) -> str:

@@ -1,37 +1,39 @@
 """Opens whatever can translate: a run, or anything exported from one; all of them behind the same functions."""
 
-import functools
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.config import TrainConfig, input_names, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export import signatures, write
-from p2p_keras.images.kinds import RGB, Kind
+from p2p_keras.sizes import Size
 from p2p_keras.workdir.generator import build_generator
+
+Function = Callable[[Sequence[np.ndarray], np.ndarray | None], np.ndarray]
 
 
 class Model(NamedTuple):
-    """What translates. Both functions take images and int32 seeds (B,) or None, and give images.
+    """What translates. Both functions take the images of each input, and int32 seeds (B,) or None, and give images.
 
     They are uint8 (B, H, W, 3); of other kinds uint8 or uint16 (B, H, W, depth) as `codec.from_unit_range` gives them.
     """
 
-    translate: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    tiled: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    image_size: int  # trained on
-    panels: tuple[str, ...]  # of the composites trained on
-    direction: str  # trained in
+    translate: Function  # at the scale trained at
+    tiled: Function  # in the images' own resolution
+    config: TrainConfig  # of the run that it comes from
     noise: bool  # whether it takes seeds
-    input_kind: Kind = RGB
-    target_kind: Kind = RGB
+
+    @property
+    def contract(self) -> signatures.Contract:
+        """What it was trained on."""
+        return signatures.contract_of(self.config)
 
 
 def open_model(path: Path, which: str = "latest", report: Callable[[str], None] = print) -> Model:
@@ -81,10 +83,14 @@ def check_export(path: Path, trained: write.Trained, exact: bool = True) -> floa
     Raises:
         UserError: It is to be exact, but they differ by more than a level or a pixel in 100.
     """
-    model, size = open_model(path), trained.config.image_size
-    ours, theirs = model.input_kind, model.target_kind
-    highest = ours.channels - 1 if ours.labels else ours.levels
-    image = np.random.default_rng(0).integers(0, highest + 1, (1, size, size, ours.depth)).astype(ours.dtype)
+    model = open_model(path)
+    size, theirs, rng = model.contract.image_size, model.contract.target_kind, np.random.default_rng(0)
+    image = [
+        rng.integers(0, (ours.channels - 1 if ours.labels else ours.levels) + 1, (1, *size, ours.depth)).astype(
+            ours.dtype
+        )
+        for ours in model.contract.input_kinds
+    ]
     seed = np.ones(1, np.int32) if model.noise else None
     expected = _of_generate(write.as_generate(trained.generator), trained.config, noise=True).translate(image, seed)
     found = model.translate(image, seed)
@@ -103,46 +109,36 @@ def check_export(path: Path, trained: write.Trained, exact: bool = True) -> floa
 
 def _of_generate(generate: signatures.Generate, config: TrainConfig, noise: bool) -> Model:
     """A model of `signatures`' functions, as graphs."""
-    ours, size = input_kind(config), config.image_size
+    contract = signatures.contract_of(config)
 
-    def as_numpy(function: Callable) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        @functools.cache
-        def graph(side: int | None, noise: bool) -> Callable:
-            images, seeds = tf.TensorSpec((None, side, side, ours.depth), ours.dtype), tf.TensorSpec((None,), tf.int32)
-            if not noise:
-                return tf.function(lambda image: function(image, None), input_signature=[images])
-            return tf.function(
-                lambda image, seed: function(image, signatures.seed_pairs(seed)), input_signature=[images, seeds]
-            )
+    images = tuple(tf.TensorSpec((None, None, None, kind.depth), kind.dtype) for kind in contract.input_kinds)
 
-        def call(image: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
-            # One graph for any size, and one for that trained on, whose known shapes make it faster.
-            side = size if image.shape[1:3] == (size, size) else None
-            return (graph(side, False)(image) if seed is None else graph(side, True)(image, seed)).numpy()
+    def as_numpy(function: Callable) -> Function:
+        plain = tf.function(lambda images: function(images, None), input_signature=[images])
+        noisy = tf.function(
+            lambda images, seed: function(images, signatures.seed_pairs(seed)),
+            input_signature=[images, tf.TensorSpec((None,), tf.int32)],
+        )
+        return lambda images, seed: (plain(tuple(images)) if seed is None else noisy(tuple(images), seed)).numpy()
 
-        return call
-
-    translate, _, tiled = signatures.make_functions(generate, size, ours, target_kind(config))
-    return _model(as_numpy(translate), as_numpy(tiled), config, noise)
-
-
-def _model(translate: Callable, tiled: Callable, config: TrainConfig, noise: bool) -> Model:
-    kinds = input_kind(config), target_kind(config)
-    return Model(translate, tiled, config.image_size, config.panels, config.direction, noise, *kinds)
+    functions = signatures.make_functions(generate, contract)
+    return Model(as_numpy(functions.translate), as_numpy(functions.tiled), config, noise)
 
 
 def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
     endpoints = tf.saved_model.load(str(folder)).signatures
-    noise = "seed" in endpoints["translate"].structured_input_signature[1]
+    noise, names = "seed" in endpoints["translate"].structured_input_signature[1], input_names(config)
 
-    def as_numpy(name: str) -> Callable[[np.ndarray, np.ndarray | None], np.ndarray]:
-        def call(image: np.ndarray, seed: np.ndarray | None) -> np.ndarray:
-            seeds = {"seed": tf.constant(np.zeros(len(image), np.int32) if seed is None else seed)} if noise else {}
-            return endpoints[name](image=tf.constant(image), **seeds)["image"].numpy()
+    def as_numpy(name: str) -> Function:
+        def call(images: Sequence[np.ndarray], seed: np.ndarray | None) -> np.ndarray:
+            count = len(images[0])
+            seeds = {"seed": tf.constant(np.zeros(count, np.int32) if seed is None else seed)} if noise else {}
+            named = {name: tf.constant(image) for name, image in zip(names, images, strict=True)}
+            return endpoints[name](**named, **seeds)["image"].numpy()
 
         return call
 
-    return _model(as_numpy("translate"), as_numpy("tiled"), config, noise)
+    return Model(as_numpy("translate"), as_numpy("tiled"), config, noise)
 
 
 def _load_keras(file: Path, config: TrainConfig) -> Model:
@@ -157,23 +153,21 @@ def _load_tflite(file: Path, config: TrainConfig) -> Model:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of tf.lite moving to a package of its own
         interpreter = tf.lite.Interpreter(model_path=str(file), num_threads=os.cpu_count())
-    runner, size = interpreter.get_signature_runner(), config.image_size
+    runner = interpreter.get_signature_runner()
 
     def one_by_one(images: np.ndarray) -> np.ndarray:
         return np.concatenate([runner(image=image[None])["image"] for image in images])
 
     def generate(image: tf.Tensor, seed: None) -> tf.Tensor:
-        shape = (None, size, size, target_kind(config).channels)
+        shape = (None, *config.image_size, target_kind(config).channels)
         return tf.ensure_shape(tf.numpy_function(one_by_one, [image], tf.float32), shape)
 
     model = _of_generate(generate, config, noise=False)
 
-    def translate(images: np.ndarray, seed: None) -> np.ndarray:
-        if images.shape[1:3] != (size, size):
-            raise UserError(
-                f"A TFLite file takes images of {size}x{size}. Received {images.shape[2]}x{images.shape[1]}. "
-                "Add --resize, or --tile."
-            )
+    def translate(images: Sequence[np.ndarray], seed: None) -> np.ndarray:
+        own = Size(*images[0].shape[1:3])
+        if config.crops == "native" and own != config.image_size:
+            raise UserError(f"A TFLite file takes images of {config.image_size}. Received {own}. Add --tile.")
         return model.translate(images, seed)
 
     return model._replace(translate=translate)
@@ -181,8 +175,7 @@ def _load_tflite(file: Path, config: TrainConfig) -> Model:
 
 def _read_metadata(path: Path) -> TrainConfig:
     try:
-        settings = json.loads(path.read_text())["config"]
-        return TrainConfig(**{**settings, "panels": tuple(settings["panels"])})
+        return TrainConfig(**json.loads(path.read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"An export has a {path.name} beside it, which says what it was trained on. {path} cannot be read: {error}."

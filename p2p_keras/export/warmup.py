@@ -9,31 +9,34 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from p2p_keras.export.signatures import Contract
 from p2p_keras.images.codec import encode
-from p2p_keras.images.kinds import RGB, Kind
 
 BATCHES = (1, 8)
 
 
-def write_requests(saved_model: Path, image_size: int, noise: bool, kind: Kind = RGB) -> None:
-    """Writes requests for `serving_default` and `translate`, for each of `BATCHES`.
+def write_requests(saved_model: Path, contract: Contract, noise: bool) -> None:
+    """Writes requests for `serving_default`, `translate` and `tiled`, for each of `BATCHES`.
 
     Args:
         saved_model: The version's folder.
-        image_size: Of the images, in pixels.
+        contract: The size of the images, and what they are: grey, or of class 0.
         noise: Whether the signatures take a seed.
-        kind: What the images are; they are grey, or of class 0.
     """
-    level = 0 if kind.labels else (kind.levels + 1) // 2
-    image = np.full((image_size, image_size, kind.depth), level, kind.dtype)
+    images = {
+        name: np.full((*contract.image_size, kind.depth), 0 if kind.labels else (kind.levels + 1) // 2, kind.dtype)
+        for name, kind in zip(contract.input_names, contract.input_kinds, strict=True)
+    }
     folder = saved_model / "assets.extra"
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as file:
         for batch in BATCHES:
             seeds = {"seed": np.zeros(batch, np.int32)} if noise else {}
-            encoded = np.array([encode(image)] * batch, object)
-            file.write(_prediction_log("serving_default", {"image_bytes": encoded, **seeds}))
-            file.write(_prediction_log("translate", {"image": np.stack([image] * batch), **seeds}))
+            encoded = {f"{name}_bytes": np.array([encode(image)] * batch, object) for name, image in images.items()}
+            levels = {name: np.stack([image] * batch) for name, image in images.items()}
+            file.write(_prediction_log("serving_default", {**encoded, **seeds}))
+            file.write(_prediction_log("translate", {**levels, **seeds}))
+            file.write(_prediction_log("tiled", {**levels, **seeds}))
 
 
 def _prediction_log(signature: str, inputs: dict[str, np.ndarray]) -> bytes:

@@ -9,26 +9,25 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.config import TrainConfig, input_names
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.export import signatures, warmup
-from p2p_keras.images import codec
 from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
 from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.system.files import checksum, sync_path, sync_tree
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.folder import read_config, settings_of
 from p2p_keras.workdir.generator import build_generator, weights_checksum
 
 METADATA = "metadata.json"
@@ -73,44 +72,54 @@ def load_trained(
 def write_saved_model(trained: Trained, folder: Path, noise: bool = False) -> None:
     """Writes a SavedModel whose results depend on nothing but its inputs, each image's on that image alone.
 
-    Signatures (B images of equal size in a batch; height H and width W are any, unless said otherwise):
-        serving_default: `image_bytes` strings (B,), JPEG or PNG each of any size, resized to the size trained on ->
-            `image_bytes`, PNG of that size, of 8 or 16 bits and as many channels as the targets.
+    Signatures (B images of equal size in a batch, unless said otherwise; height H and width W are any):
+        serving_default: `image_bytes` strings (B,), JPEG or PNG each of any size -> `image_bytes`, PNG of the same
+            size, of 8 or 16 bits and as many channels as the targets; and `error` strings (B,), what is wrong with a
+            file, whose `image_bytes` are empty then. All others are translated all the same.
         translate: `image` uint8 (B, H, W, 3) -> `image` uint8, the same size.
         translate_float: `image` float32 (B, H, W, 3) in [-1, 1] -> `image` float32.
-        tiled: `image` uint8 (B, H, W, 3) -> `image` uint8, in overlapping tiles: for images far larger.
+        tiled: `image` uint8 (B, H, W, 3) -> `image` uint8, in overlapping tiles, in the image's own resolution.
+
+    The first three see images as the run did: whole ones are resized to the size trained on, and the result back to
+    theirs; if it was trained on native crops, they stay in their own resolution (`serving_default` in tiles).
 
     So it is for 8-bit RGB. The number of channels is the run's, `image` of 16 bits is uint16, and of a label map uint8
     (B, H, W, 1) of classes, but in `translate_float` 1 in the channel of the class and -1 in the others. As bytes a
-    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `signatures.decode_images`.
+    label map comes and goes as a grey PNG of 8 bits whose numbers are the classes: see `served.decode_file`. A run with
+    several input images takes each under its panel's name instead of `image`, as `aerial` and `aerial_bytes`.
 
     Args:
         trained: What to write.
         folder: Made anew.
         noise: Each signature also takes `seed` int32 (B,), from which an image's dropout noise is drawn.
     """
-    generator, size = compact_generator(trained), trained.config.image_size
-    ours, theirs = input_kind(trained.config), target_kind(trained.config)
-    translate, translate_float, tiled = signatures.make_functions(as_generate(generator), size, ours, theirs)
+    contract = signatures.contract_of(trained.config)
+    functions = signatures.make_functions(as_generate(compact_generator(trained)), contract)
+    named = list(zip(contract.input_names, contract.input_kinds, strict=True))
+    files = [tf.TensorSpec((None,), tf.string, f"{name}_bytes") for name, _ in named]  # REST needs that ending
+    levels = [tf.TensorSpec((None, None, None, kind.depth), kind.dtype, name) for name, kind in named]
+    floats = [tf.TensorSpec((None, None, None, kind.channels), tf.float32, name) for name, kind in named]
 
-    def from_bytes(image_bytes: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        generated = generator([signatures.decode_images(image_bytes, size, ours), seed], training=False)
-        return signatures.encode_images(codec.quantise(generated, theirs))
+    def as_image(function: Callable) -> Callable:
+        return lambda images, seed: {"image": function(images, seed)}
 
-    levels = tf.TensorSpec((None, None, None, ours.depth), ours.dtype, "image")
+    def from_bytes(images: Sequence[tf.Tensor], seed: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        image_bytes, error = functions.from_bytes(images, seed)
+        return {"image_bytes": image_bytes, "error": error}
+
     endpoints = {
-        "serving_default": (from_bytes, tf.TensorSpec((None,), tf.string, "image_bytes")),  # REST needs that ending
-        "translate": (translate, levels),
-        "translate_float": (translate_float, tf.TensorSpec((None, None, None, ours.channels), tf.float32, "image")),
-        "tiled": (tiled, levels),
+        "serving_default": (from_bytes, files),
+        "translate": (as_image(functions.translate), levels),
+        "translate_float": (as_image(functions.translate_float), floats),
+        "tiled": (as_image(functions.tiled), levels),
     }
     # A SavedModel of a plain tf.Module does not load in a server's session. Nothing is `track`ed: the archive finds the
     # variables through the signatures, and would write those of a tracked model a second time.
     archive = keras.export.ExportArchive()
-    for name, (function, spec) in endpoints.items():
-        archive.add_endpoint(name, *_endpoint(function, spec, noise))
+    for name, (function, specs) in endpoints.items():
+        archive.add_endpoint(name, *_endpoint(function, specs, noise))
     archive.write_out(str(folder), verbose=False)
-    warmup.write_requests(folder, size, noise, ours)
+    warmup.write_requests(folder, contract, noise)
 
 
 def write_keras(trained: Trained, folder: Path) -> None:
@@ -122,13 +131,14 @@ def write_keras(trained: Trained, folder: Path) -> None:
 def write_tflite(trained: Trained, folder: Path) -> None:
     """Writes `model_float32.tflite` and `model_int8.tflite` (8-bit weights), for one image of the size trained on.
 
-    Input and output are called `image`, float32 (1, S, S, C) in [-1, 1]; of 8-bit RGB C is 3.
+    Input and output are called `image`, float32 (1, H, W, C) in [-1, 1]; of 8-bit RGB C is 3. Several input images have
+    their channels one after the other.
     """
     folder.mkdir()
     model, size = plain_generator(trained), trained.config.image_size
     with tempfile.TemporaryDirectory() as saved:
         archive = keras.export.ExportArchive()
-        spec = tf.TensorSpec((1, size, size, model.inputs[0].shape[-1]), tf.float32, "image")
+        spec = tf.TensorSpec((1, *size, model.inputs[0].shape[-1]), tf.float32, "image")
         archive.add_endpoint("serve", lambda image: {"image": model(image, training=False)}, [spec])
         archive.write_out(saved, verbose=False)
         for name, optimizations in (("float32", []), ("int8", [tf.lite.Optimize.DEFAULT])):
@@ -144,7 +154,9 @@ def as_generate(generator: keras.Model) -> signatures.Generate:
 
 def compact_generator(trained: Trained) -> keras.Model:
     """The generator with its convolutions' weights in what they compute in: see `models.build_generator`."""
-    generator = build_generator(trained.config, any_size=True, compact=True)
+    if trained.config.precision == "float32":
+        return trained.generator
+    generator = build_generator(trained.config, any_size=True, compact_weights=True)
     generator.set_weights(trained.generator.get_weights())
     return generator
 
@@ -239,15 +251,15 @@ def list_versions(output: Path) -> list[int]:
     return sorted(int(path.name) for path in output.glob("[0-9]*") if path.name.isdecimal())
 
 
-def _endpoint(function: Callable, spec: tf.TensorSpec, noise: bool) -> tuple[Callable, list[tf.TensorSpec]]:
-    """The signature's function, with its seed or without; the output is called as the input."""
+def _endpoint(function: Callable, specs: list[tf.TensorSpec], noise: bool) -> tuple[Callable, list[tf.TensorSpec]]:
+    """The signature's function, with its seed or without."""
     if not noise:
-        return (lambda image: {spec.name: function(image, None)}), [spec]
+        return (lambda *images: function(images, None)), specs
 
-    def seeded(image: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {spec.name: function(image, signatures.seed_pairs(seed))}
+    def seeded(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return function(inputs[:-1], signatures.seed_pairs(inputs[-1]))
 
-    return seeded, [spec, tf.TensorSpec((None,), tf.int32, "seed")]
+    return seeded, [*specs, tf.TensorSpec((None,), tf.int32, "seed")]
 
 
 def _describe(trained: Trained, noise: bool) -> dict:
@@ -261,7 +273,7 @@ def _describe(trained: Trained, noise: bool) -> dict:
     ]
     kept = ("count", "metrics", "extractor", "pictures", "inference")
     return {
-        "config": dataclasses.asdict(trained.config),
+        "config": settings_of(trained.config),
         "step": trained.step,
         "inference": {
             "statistics": trained.config.statistics,
@@ -278,8 +290,10 @@ def _describe_labels(config: TrainConfig) -> dict:
     """What a client cannot guess of label maps."""
     form = "grey PNG of 8 bits whose numbers are the classes 0 to {}"
     said = {}
-    if config.labels:
-        said["input_bytes"] = form.format(config.labels - 1) + "; not indexed, for a graph cannot see palette entries"
+    for name, classes in zip(input_names(config), config.labels or (), strict=False):
+        if classes:
+            key = f"{name}_bytes" if config.input_panels else "input_bytes"
+            said[key] = form.format(classes - 1) + "; not indexed, for a graph cannot see palette entries"
     if config.output_labels:
         said["output_bytes"] = form.format(config.output_labels - 1)
     return said

@@ -48,7 +48,10 @@ def round_levels(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
 def quantise(image: tf.Tensor, kind: Kind = RGB) -> tf.Tensor:
     """`from_unit_range` inside a graph: the same levels."""
     if kind.labels:
-        return tf.cast(tf.argmax(image, axis=-1), tf.uint8)[..., tf.newaxis]
+        # By way of an operation that changes nothing: else TensorFlow takes the argmax before the generator's tanh, and
+        # of classes that tanh has rounded to the same number another one may be the first.
+        scores = tf.ensure_shape(image, image.shape)
+        return tf.cast(tf.argmax(scores, axis=-1), tf.uint8)[..., tf.newaxis]
     levels = tf.clip_by_value(tf.round((image + 1.0) * (kind.levels / 2)), 0.0, float(kind.levels))
     return tf.cast(levels, kind.dtype)
 
@@ -81,6 +84,11 @@ def visible(levels: np.ndarray, kind: Kind = RGB) -> np.ndarray:
     y, x = np.indices(levels.shape[-3:-1]) // _SQUARE
     board = np.where((x + y) % 2, 204.0, 255.0)[..., np.newaxis]
     return round_levels(board + (colours - board) * (levels[..., -1:] / kind.levels))
+
+
+def split_channels(image: tf.Tensor, kinds: Sequence[Kind]) -> list[tf.Tensor]:
+    """Takes several images apart whose channels are one after the other, (..., sum of the kinds' channels)."""
+    return tf.split(image, [kind.channels for kind in kinds], axis=-1)
 
 
 def visible_rows(columns: Sequence[np.ndarray], kinds: Sequence[Kind]) -> list[list[np.ndarray]]:

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from p2p_keras import models
-from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.config import TrainConfig, input_kinds, target_kind
 from p2p_keras.layers.adam import Adam
 from p2p_keras.training.step import LOSS_NAMES, LinearDecay
 from p2p_keras.workdir.generator import build_generator, dtype_policy
@@ -37,7 +37,7 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
         discriminator = models.build_discriminator(
             config.discriminator,
             config.image_size,
-            input_kind(config).channels,
+            sum(kind.channels for kind in input_kinds(config)),
             target_kind(config).channels,
             config.base_filters,
             dtype_policy(config),

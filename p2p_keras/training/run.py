@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, best_metric, decay_steps
+from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
 from p2p_keras.data import check, pipeline
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
@@ -73,8 +73,8 @@ def train(
             _report_outcome(run)
             return None
         report(
-            f"{run.config.direction}: {len(run.data.pairs.splits['train'])} training pairs at "
-            f"{run.config.image_size}x{run.config.image_size}, batch {run.config.batch_size} in {run.config.precision} "
+            f"{task_name(run.config)}: {len(run.data.pairs.splits['train'])} training pairs at "
+            f"{run.config.image_size}, batch {run.config.batch_size} in {run.config.precision} "
             f"on {run.strategy.num_replicas_in_sync} device(s), steps {run.first_step + 1} to {run.last_step}, "
             f"{run.steps_per_epoch} an epoch"
         )

@@ -38,7 +38,9 @@ def make_sampler(
     input_image, target_image = next(iter(inference_dataset(files, reading, batch_size=ROWS)))
 
     def draw() -> np.ndarray:
-        columns, kinds = (input_image, target_image, generate(input_image)), (reading.input_kind, reading.target_kind)
-        return grid(codec.visible_rows(columns, (*kinds, kinds[1])), ["input", "target", "generated"])
+        columns = [*codec.split_channels(input_image, reading.input_kinds), target_image, generate(input_image)]
+        inputs = [pairs.panels[panel] for panel in reading.input_panels] if len(reading.input_panels) > 1 else ["input"]
+        rows = codec.visible_rows(columns, (*reading.kinds, reading.target_kind))
+        return grid(rows, [*inputs, "target", "generated"])
 
     return draw

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, best_metric
+from p2p_keras.config import TrainConfig, best_metric, task_name
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
 from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
@@ -86,7 +86,7 @@ def make_validation(
         try:
             add_record(folder, record)
             known = comparable(read_records(folder), record)
-            charts.metric_curves({config.direction: known}, folder / "curves.png")
+            charts.metric_curves({task_name(config): known}, folder / "curves.png")
         except OSError as error:  # as where the folder is another user's; a full disk stops the checkpoint
             report(f"The evaluation at step {step} is in history.jsonl alone: {folder} ({error.strerror or error})")
         for name, why in summary.absent.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 from p2p_keras.config import TrainConfig, decay_steps, total_steps
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size
 from p2p_keras.system import files
 
 _MINUTE_SECS = 60  # more than any file in the folder itself takes
@@ -56,7 +57,13 @@ def saved_run(workdir: Path) -> tuple[TrainConfig, dict[str, Any]] | None:
 
 def to_json(config: TrainConfig, **more: Any) -> str:
     """The text of `config.json`: the settings under the flags' names, and what else the run records about itself."""
-    return json.dumps({"format": 1, "config": dataclasses.asdict(config), **more}, indent=2) + "\n"
+    return json.dumps({"format": 1, "config": settings_of(config), **more}, indent=2) + "\n"
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON has them, sizes of a square as one number."""
+    settings = dataclasses.asdict(config)
+    return {name: value.plain if isinstance(value, Size) else value for name, value in settings.items()}
 
 
 def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
@@ -68,7 +75,6 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     try:
         record = json.loads(path.read_text())
         settings = record.pop("config")
-        settings["panels"] = tuple(settings["panels"])
         return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -103,4 +109,4 @@ def check_resume(saved: TrainConfig, asked: TrainConfig, done_steps: int, steps_
 
 def _show(config: TrainConfig, name: str) -> str:
     value = getattr(config, name)
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if type(value) is tuple else str(value)

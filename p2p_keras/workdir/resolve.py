@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from p2p_keras.config import TrainConfig, best_metric, input_kind, target_kind
+from p2p_keras.config import TrainConfig, best_metric, default_load_size, input_kinds, target_kind
 from p2p_keras.data import check, town
-from p2p_keras.data.pairs import Pairs, Reading, find_pairs, select_panels
+from p2p_keras.data.pairs import Pairs, Reading, find_pairs, find_panels
+from p2p_keras.errors import UserError
 from p2p_keras.presets import DEMO
+from p2p_keras.sizes import Size
 from p2p_keras.system.cache import cache_folder
 from p2p_keras.system.devices import fast_precision
 from p2p_keras.system.progress import ProgressLine
@@ -52,23 +54,34 @@ def resolve(
             config = dataclasses.replace(config, best_metric=config.best_metric or best_metric(saved))
     if config.data_dir is None:
         config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
-        pairs = find_pairs(_town(config.image_size, report), config.panels, needed)
+        pairs = find_pairs(_town(_square(config.image_size), report), config.panels, needed)
     else:
         pairs = find_pairs(Path(config.data_dir), config.panels, needed)
-    panels = select_panels(config.direction, pairs.panels)
-    bits = check.bit_depths(pairs, needed, panels)
+    input_panels, target_panel = find_panels(config.direction, config.input_panels, config.target_panel, pairs.panels)
+    *input_bits, target_bits = check.bit_depths(pairs, needed, (*input_panels, target_panel))
+    classes = config.labels or (0,) * len(input_panels)
     config = dataclasses.replace(
         config,
         panels=pairs.panels,
         image_size=config.image_size or pairs.image_size or 256,
-        input_channels=config.input_channels or config.labels or pairs.channels or 3,
+        input_channels=config.input_channels or tuple(number or pairs.channels or 3 for number in classes),
         output_channels=config.output_channels or config.output_labels or pairs.channels or 3,
-        input_bits=config.input_bits or bits[0],
-        output_bits=config.output_bits or bits[1],
+        input_bits=config.input_bits or tuple(input_bits),
+        output_bits=config.output_bits or target_bits,
         precision=fast_precision() if config.precision == "auto" else config.precision,
         best_metric=best_metric(config) if config.eval_every_epochs else config.best_metric,
     )
-    reading = Reading(pairs.panel_count, *panels, config.image_size, input_kind(config), target_kind(config))
+    reading = Reading(
+        pairs.panel_count,
+        input_panels,
+        target_panel,
+        config.image_size,
+        input_kinds(config),
+        target_kind(config),
+        config.load_size or default_load_size(config.image_size),
+        config.crops == "native",
+        config.mirror,
+    )
     progress = None
 
     def show(done: int, total: int) -> None:
@@ -80,6 +93,12 @@ def resolve(
     if progress:
         progress.clear()
     return config, Data(pairs, bad, reading)
+
+
+def _square(size: Size) -> int:
+    if size.height != size.width:
+        raise UserError(f"The demo town is drawn in squares. Received: --image_size={size}. Take a square one.")
+    return size.height
 
 
 def _town(image_size: int, report: Callable[[str], None]) -> Path:

@@ -73,8 +73,8 @@ def test_what_earlier_versions_remember_of_label_maps_is_not_believed(tmp_path):
     for number in range(2):
         (tmp_path / "data" / "train").mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / "train" / f"{number}.png").write_bytes(png_of(np.array([[0, 3]]), 4))
-    pairs, reading = find_pairs(tmp_path / "data"), Reading(input_kind=Kind(4, labels=True))
-    digest = hashlib.sha256(f"{check.MAX_PIXELS} {(2, reading.input_kind)}\n".encode())
+    pairs, reading = find_pairs(tmp_path / "data"), Reading(input_kinds=(Kind(4, labels=True),))
+    digest = hashlib.sha256(f"{check.MAX_PIXELS} {(2, *reading.input_kinds)}\n".encode())
     for name, (path,) in zip(pairs.splits["train"], pairs.files("train").paths, strict=True):
         status = Path(path).stat()
         digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())

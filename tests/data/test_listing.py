@@ -9,7 +9,7 @@ from p2p_keras.data.listing import list_images
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.prepare import sources
 from p2p_keras.errors import UserError
-from p2p_keras.translate import find_images
+from p2p_keras.translate import find_sources
 
 VISIBLE = ["-a.x1.png", "0.png", "_b.png", "deep/1.JPG"]
 HIDDEN = [".0.png", ".ipynb_checkpoints/0-checkpoint.png", "deep/.cache/far/1.png", ".git/2.jpg"]
@@ -27,7 +27,7 @@ def _by_pairs(root: Path) -> list[str]:
 
 
 def _by_folder(root: Path) -> list[str]:
-    return sorted(name for _, name in find_images(str(root)))
+    return sorted(source.name for source in find_sources([str(root)]))
 
 
 def _by_pattern(root: Path) -> list[str]:
@@ -37,7 +37,7 @@ def _by_pattern(root: Path) -> list[str]:
 
 def _matches(pattern: str) -> list[Path]:
     try:
-        return [path for path, _ in find_images(pattern)]
+        return [source.files[0] for source in find_sources([pattern])]
     except UserError:  # there is none
         return []
 
@@ -122,9 +122,9 @@ def test_all_layouts_of_a_data_set_follow_the_rule(tmp_path):
 def test_what_is_named_is_taken_hidden_or_not(tmp_path):
     root = _write(tmp_path / "photos")
     for name in HIDDEN:
-        assert find_images(str(root / name)) == [(root / name, Path(name).name)]
-    assert [name for _, name in find_images(str(root / ".ipynb_checkpoints"))] == ["0-checkpoint.png"]
-    assert [name for _, name in find_images(str(root / ".git" / "*.jpg"))] == ["2.jpg"]
+        assert find_sources([str(root / name)]) == [((root / name,), Path(name).name)]
+    assert [source.name for source in find_sources([str(root / ".ipynb_checkpoints")])] == ["0-checkpoint.png"]
+    assert [source.name for source in find_sources([str(root / ".git" / "*.jpg")])] == ["2.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from PIL import Image
 from p2p_keras.data import pipeline
 from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, match_stems, select_panels, stem
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size
 
 
 def test_lists_images_sorted_with_folders_beneath_and_says_what_it_left_out(pairs_dir):
@@ -26,7 +27,7 @@ def test_lists_images_sorted_with_folders_beneath_and_says_what_it_left_out(pair
 def test_dataset_json_names_the_panels_and_the_flag_overrides_it(pairs_dir):
     (pairs_dir / "dataset.json").write_text(json.dumps({"panels": ["street", "aerial"], "image_size": 64}))
     pairs = find_pairs(pairs_dir)
-    assert (pairs.panels, pairs.image_size, pairs.panel_count) == (("street", "aerial"), 64, 2)
+    assert (pairs.panels, pairs.image_size, pairs.panel_count) == (("street", "aerial"), (64, 64), 2)
     assert find_pairs(pairs_dir, ("a", "b", "c")).panel_count == 3
 
 
@@ -88,7 +89,7 @@ def test_both_dayton_composites_come_out_the_right_way_round(shared_data, tmp_pa
         (tmp_path / folder / "train").symlink_to(shared_data / "dayton" / folder)
         pairs = find_pairs(tmp_path / folder, panels)
         input_panel, target_panel = select_panels("a2s", panels)
-        dataset = pipeline.inference_dataset(pairs.files("train"), Reading(4, input_panel, target_panel), 8)
+        dataset = pipeline.inference_dataset(pairs.files("train"), Reading(4, (input_panel,), target_panel), 8)
         aerial, street = (batch.numpy() for batch in next(iter(dataset)))
         assert aerial.shape == street.shape == (8, 256, 256, 3)
 
@@ -122,7 +123,7 @@ def test_a_folder_for_each_panel_is_trainable_as_it_is(tmp_path, pattern):
     if pattern != "{split}/{panel}":
         place = pattern.format(panel="A", split="train")
         assert pairs.ignored == {f"{place}/alone.jpg": "it has no partner"}
-    dataset = pipeline.inference_dataset(pairs.files("train"), Reading(2, 1, 0, 32), 3)
+    dataset = pipeline.inference_dataset(pairs.files("train"), Reading(2, (1,), 0, Size(32, 32)), 3)
     input_image, target_image = (np.rint((batch + 1) * 127.5) for batch in next(iter(dataset)))
     for i in range(3):
         first, second = draw_pair(i)

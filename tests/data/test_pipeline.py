@@ -4,9 +4,12 @@ import tensorflow as tf
 from conftest import READING, draw_pair
 from PIL import Image
 
+from p2p_keras.config import default_load_size
 from p2p_keras.data import pipeline
 from p2p_keras.data.pairs import Files, Reading, find_pairs
+from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
+from p2p_keras.sizes import Size
 
 
 def _batches(pairs_dir, first=0, last=6, batch_size=4, seed=3):
@@ -27,7 +30,7 @@ def _numbers(batch):
 
 @pytest.mark.parametrize(("size", "load"), [(32, 36), (64, 72), (128, 143), (256, 286), (512, 572)])
 def test_load_size_keeps_the_papers_ratio(size, load):
-    assert pipeline.load_size(size) == load
+    assert default_load_size(Size(size, 2 * size)) == (load, round(2 * size * 286 / 256))
 
 
 def test_a_run_that_starts_later_sees_what_it_would_have_seen(pairs_dir):
@@ -92,8 +95,8 @@ def test_jitter_equals_resize_crop_mirror_of_tensorflow(shape):
     pair = tf.constant(np.random.RandomState(0).randint(0, 256, shape, dtype=np.uint8))
     mirrored, offsets = set(), set()
     for i in range(40):
-        draw, kind = pipeline.draw_jitter(tf.constant([i, 5]), 32), Kind(shape[-1])
-        ours = pipeline.random_jitter(pair, draw, 32, kind).numpy()
+        draw, kind = pipeline.draw_jitter(tf.constant([i, 5])), Kind(shape[-1])
+        ours = pipeline.random_jitter(pair, draw, READING, kind).numpy()
         draw = tf.random.stateless_uniform((3,), [i, 5]).numpy()
         top, left = (draw[:2] * 5).astype(int)
         resized = tf.image.resize(pair, (36, 36), "bilinear", antialias=True).numpy()
@@ -124,7 +127,87 @@ def test_inference_keeps_an_image_of_the_right_size_as_it_is_and_resizes_others_
 def test_panels_are_cut_by_position(tmp_path):
     levels = [10, 80, 150, 220]
     Image.fromarray(np.concatenate([np.full((8, 8, 3), x, np.uint8) for x in levels], axis=1)).save(tmp_path / "a.png")
-    read_pair = pipeline.make_reader(Files([(str(tmp_path / "a.png"),)]), Reading(4, 2, 1, 32))
+    read_pair = pipeline.make_reader(Files([(str(tmp_path / "a.png"),)]), Reading(4, (2,), 1, Size(32, 32)))
     input_image, target_image = read_pair(tf.constant(0, tf.int64))
     assert input_image.shape == target_image.shape == (8, 8, 3)
     assert (np.unique(input_image), np.unique(target_image)) == (150, 80)
+
+
+def _gradient(tmp_path, height, width):
+    """An image whose pixels say where they are: red the row, green the column."""
+    rows, columns = np.indices((height, width))
+    image = np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+    Image.fromarray(np.concatenate([image, image], axis=1)).save(tmp_path / "a.png")
+    return Files([(str(tmp_path / "a.png"),)])
+
+
+def _levels(image):
+    return np.rint((np.asarray(image) + 1) * 127.5).astype(int)
+
+
+NATIVE = Reading(image_size=Size(32, 64), native=True)
+
+
+def test_native_crops_are_cut_out_of_the_image_as_it_is(tmp_path):
+    files, corners, mirrored = _gradient(tmp_path, 60, 120), set(), set()
+    dataset = pipeline.training_dataset(files, NATIVE, 1, seed=3, first_step=0, last_step=60)
+    for input_image, target_image, _ in dataset.as_numpy_iterator():
+        np.testing.assert_array_equal(input_image, target_image)
+        rows, columns = _levels(input_image)[0, ..., 0], _levels(input_image)[0, ..., 1]
+        assert rows.shape == (32, 64)
+        np.testing.assert_array_equal(np.diff(rows, axis=0), 1)
+        step = columns[0, 1] - columns[0, 0]
+        np.testing.assert_array_equal(np.diff(columns, axis=1), step)
+        mirrored.add(step)
+        corners.add((rows.min(), columns.min()))
+    assert mirrored == {1, -1}
+    assert len(corners) > 40
+    for places, room in zip(zip(*corners, strict=True), (60 - 32, 120 - 64), strict=True):
+        assert 0 <= min(places) < room / 8 < room * 7 / 8 < max(places) <= room
+    (middle, _) = next(pipeline.inference_dataset(files, NATIVE, 1).as_numpy_iterator())
+    assert _levels(middle)[0, 0, 0].tolist()[:2] == [14, 28]
+
+
+def test_an_image_smaller_than_a_native_crop_is_enlarged_as_a_whole(tmp_path):
+    files = _gradient(tmp_path, 16, 64)  # as high as half the crop, so it is enlarged twice, to 32x128
+    for input_image, _, _ in pipeline.training_dataset(files, NATIVE, 1, 3, 0, 10).as_numpy_iterator():
+        rows, columns = _levels(input_image)[0, ..., 0], _levels(input_image)[0, ..., 1]
+        assert (rows.min(), rows.max()) == (0, 15)
+        assert columns.max() - columns.min() in (31, 32)  # 64 pixels of half the scale
+
+
+def test_without_mirror_no_pair_is_mirrored(tmp_path):
+    files = _gradient(tmp_path, 60, 120)
+    for reading in (NATIVE, Reading(image_size=Size(32, 64), load_size=Size(40, 80))):
+        kept = pipeline.training_dataset(files, reading._replace(mirror=False), 1, 3, 0, 12).as_numpy_iterator()
+        both = pipeline.training_dataset(files, reading, 1, 3, 0, 12).as_numpy_iterator()
+        rising = [_levels(image)[0, 0, -1, 1] > _levels(image)[0, 0, 0, 1] for image, _, _ in kept]
+        assert all(rising)
+        assert {_levels(image)[0, 0, -1, 1] > _levels(image)[0, 0, 0, 1] for image, _, _ in both} == {True, False}
+
+
+def test_rectangles_are_resized_to_the_load_size_and_cropped(tmp_path):
+    files = _gradient(tmp_path, 100, 100)
+    reading = Reading(image_size=Size(32, 64), load_size=Size(50, 100), mirror=False)
+    for input_image, _, _ in pipeline.training_dataset(files, reading, 1, 3, 0, 8).as_numpy_iterator():
+        assert input_image.shape == (1, 32, 64, 3)
+        rows, columns = _levels(input_image)[0, ..., 0], _levels(input_image)[0, ..., 1]
+        assert abs(rows[:, 0].max() - rows[:, 0].min() - 62) <= 1  # 31 steps of two
+        assert columns[0].max() - columns[0].min() == 63
+
+
+def test_several_inputs_are_stacked_and_get_the_same_draw(tmp_path):
+    rows, columns = np.indices((40, 40)).astype(np.uint8)
+    classes = (columns // 10) % 3
+    for name, image in (("a", rows), ("b", classes), ("c", columns)):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    files = Files([tuple(str(tmp_path / f"{name}.png") for name in "abc")])
+    kinds = (Kind(1), Kind(3, labels=True))
+    reading = Reading(3, (0, 1), 2, Size(32, 32), kinds, Kind(1), Size(40, 40))
+    for input_image, target_image, _ in pipeline.training_dataset(files, reading, 1, 3, 0, 8).as_numpy_iterator():
+        assert input_image.shape == (1, 32, 32, 4)
+        classes = input_image[0, ..., 1:].argmax(axis=-1)
+        np.testing.assert_array_equal(classes, _levels(target_image)[0, ..., 0] // 10 % 3)
+        assert set(np.unique(input_image[..., 1:])) <= {-1, 1}
+    input_image, _ = next(pipeline.inference_dataset(files, reading, 1).as_numpy_iterator())
+    assert [image.shape[-1] for image in codec.split_channels(input_image, kinds)] == [1, 3]

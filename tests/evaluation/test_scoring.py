@@ -6,15 +6,16 @@ import pytest
 import tensorflow as tf
 from conftest import READING, Eye, negative, write_pairs
 
-from p2p_keras.data.pairs import Reading, find_pairs
+from p2p_keras.data.pairs import Files, Reading, find_pairs
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.metrics import distribution
+from p2p_keras.sizes import Size
 
-SWAPPED = READING._replace(input_panel=1, target_panel=0)
+SWAPPED = READING._replace(input_panels=(1,), target_panel=0)
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def _noise_folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
             top = each.channels if each.labels else each.levels + 1
             levels = rng.integers(0, top, (32, 32, each.depth)).astype(each.dtype)
             (root / panel / "train" / f"{i}.png").write_bytes(codec.encode(levels))
-    return scoring.take_split(find_pairs(root), Reading(image_size=32, target_kind=kind), "train")
+    return scoring.take_split(find_pairs(root), Reading(image_size=Size(32, 32), target_kind=kind), "train")
 
 
 def _targets(split: scoring.Split) -> np.ndarray:
@@ -221,3 +222,27 @@ def test_the_fingerprint_knows_the_images_and_not_the_place(pairs_dir, tmp_path)
         != before
     )
     assert scoring.fingerprint(moved._replace(reading=SWAPPED)) != before
+
+
+@pytest.mark.parametrize(
+    ("reading", "expected"),
+    [
+        (Reading(), "98fd047c73a3d091"),
+        (Reading(4, (2,), 1, Size(64, 64), (Kind(5, labels=True),), Kind(1, 16)), "ea7688da5fe5dae9"),
+    ],
+)
+def test_fingerprints_are_those_of_earlier_versions(reading, expected):
+    """Golden, from the version before rectangles and several inputs: else a run's earlier scores would not count."""
+    files = Files([("a.png",), ("b.png",)], [0, 1], [10, 20])
+    split = scoring.Split("val", ("a.png", "b.png"), files, reading)
+    assert scoring.fingerprint(split) == expected
+    others = [
+        reading._replace(native=True),
+        reading._replace(image_size=Size(64, 128)),
+        reading._replace(input_panels=(0, 2), input_kinds=reading.input_kinds * 2),
+        reading._replace(input_panels=(2, 0), input_kinds=reading.input_kinds * 2),
+    ]
+    assert len({scoring.fingerprint(split._replace(reading=other)) for other in others} | {expected}) == 5
+    assert (
+        scoring.fingerprint(split._replace(reading=reading._replace(load_size=Size(70, 70), mirror=False))) == expected
+    )

@@ -88,10 +88,10 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_i
         ("tflite", write.write_tflite),
     ):
         folder = write.publish(model, tmp_path / name, lambda f, fill=fill: fill(model, f))
-        _assert_same_pixels(open_model(folder).translate(images, None), expected)
-        assert open_model(tmp_path / name).image_size == 32
+        _assert_same_pixels(open_model(folder).translate([images], None), expected)
+        assert open_model(tmp_path / name).contract.image_size == (32, 32)
     # Weights of 8 bits are off by 1/254 of each channel's largest, through a dozen layers: a few levels in the mean.
-    eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate(images, None)
+    eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate([images], None)
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4
 
 
@@ -100,8 +100,8 @@ def test_bfloat16_is_exported_with_weights_of_half_the_size(finished, saved_mode
     folder = write.publish(trained, tmp_path, lambda f: write.write_saved_model(trained, f))
     size, full = ((path / "variables/variables.data-00000-of-00001").stat().st_size for path in (folder, saved_model))
     assert size < 0.6 * full
-    expected = open_model(finished[0]).translate(images, None)  # the run's own precision is float32
-    found = open_model(folder).translate(images, None)
+    expected = open_model(finished[0]).translate([images], None)  # the run's own precision is float32
+    found = open_model(folder).translate([images], None)
     assert np.abs(found.astype(int) - expected).max() <= 8  # levels; of 8 bits a number is off by up to half a level
     generator = write.as_generate(trained.generator)
     own = codec.from_unit_range(generator(codec.to_unit_range(images), None).numpy())
@@ -164,10 +164,10 @@ def test_the_graph_assigns_nothing_and_draws_nothing_of_its_own(saved_model, noi
 def test_noise_is_a_function_of_the_seed(noisy_model, images):
     model = open_model(noisy_model)
     assert model.noise
-    one, again, other = (model.translate(images, np.full(5, seed, np.int32)) for seed in (1, 1, 2))
+    one, again, other = (model.translate([images], np.full(5, seed, np.int32)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert np.abs(one.astype(int) - other).mean() > 5
-    _assert_same_pixels(model.translate(images[2:3], np.array([1], np.int32)), one[2:3])
+    _assert_same_pixels(model.translate([images[2:3]], np.array([1], np.int32)), one[2:3])
 
 
 def test_a_fresh_process_without_p2p_keras_loads_every_format(trained, saved_model, images, expected, tmp_path):
@@ -234,7 +234,8 @@ def test_a_real_client_is_understood(saved_model, images, expected):
         )
         files = tf.constant([base64.b64decode(row["b64"]) for row in rows])
         replies = signatures["serving_default"](image_bytes=files)
-        assert set(replies) == {"image_bytes"}
+        assert set(replies) == {"image_bytes", "error"}
+        assert not any(replies["error"].numpy())
         _assert_same_pixels(
             [np.asarray(Image.open(io.BytesIO(one))) for one in replies["image_bytes"].numpy()], expected
         )

@@ -62,7 +62,7 @@ def test_the_last_samples_are_what_the_last_checkpoint_generates(finished):
         input_image, target_image = draw_pair(index)
         np.testing.assert_array_equal(cell(sheet, row, 0), input_image)
         np.testing.assert_array_equal(cell(sheet, row, 1), target_image)
-        difference = cell(sheet, row, 2) - generate(input_image[None], None)[0].astype(int)
+        difference = cell(sheet, row, 2) - generate([input_image[None]], None)[0].astype(int)
         assert np.abs(difference).max() <= 1  # alone and in a batch convolutions may add up in another order
 
 

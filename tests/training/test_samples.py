@@ -41,7 +41,7 @@ def test_label_maps_and_grey_are_shown_in_colours(tmp_path):
     for panel, levels in (("A", classes), ("B", deep)):
         (tmp_path / panel / "train").mkdir(parents=True)
         (tmp_path / panel / "train" / "0.png").write_bytes(codec.encode(levels))
-    reading = READING._replace(input_kind=Kind(5, labels=True), target_kind=Kind(1, 16))
+    reading = READING._replace(input_kinds=(Kind(5, labels=True),), target_kind=Kind(1, 16))
     shapes = []
 
     def generate(image: tf.Tensor) -> tf.Tensor:

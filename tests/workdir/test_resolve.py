@@ -11,8 +11,8 @@ def test_the_size_is_that_asked_for_or_the_runs_or_the_data_sets_or_the_papers(p
     def size(asked, saved=None):
         return resolve(asked, saved, tmp_path, quiet)[0].image_size
 
-    assert size(config) == 256
+    assert size(config) == (256, 256)
     (pairs_dir / "dataset.json").write_text(json.dumps({"panels": ["left", "right"], "image_size": 64}))
-    assert size(config) == 64
-    assert size(config, small_config(pairs_dir, image_size=128)) == 128
-    assert size(small_config(pairs_dir, image_size=32), small_config(pairs_dir, image_size=128)) == 32
+    assert size(config) == (64, 64)
+    assert size(config, small_config(pairs_dir, image_size=128)) == (128, 128)
+    assert size(small_config(pairs_dir, image_size=32), small_config(pairs_dir, image_size=128)) == (32, 32)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import (
+    READING,
     ROOT,
     SMALL_FORM,
     cell,
@@ -23,7 +24,7 @@ from PIL import Image
 
 from p2p_keras.data import check, pipeline
 from p2p_keras.data.manifest import read
-from p2p_keras.data.pairs import Reading, find_pairs, fingerprint
+from p2p_keras.data.pairs import find_pairs, fingerprint
 from p2p_keras.data.prepare import lists, sources, splits
 from p2p_keras.errors import UserError
 
@@ -42,7 +43,7 @@ def test_a_prepared_data_set_says_all_about_itself_and_is_found_again(raw, tmp_p
         with Image.open(tmp_path / "data" / name) as image:
             assert image.size == (entry.width, entry.height) == (32, 16)
     pairs = find_pairs(tmp_path / "data")
-    assert (pairs.panels, pairs.image_size) == (("street", "aerial"), 16)
+    assert (pairs.panels, pairs.image_size) == (("street", "aerial"), (16, 16))
     assert {name for names in pairs.splits.values() for name in names} == set(entries)
     assert not (tmp_path / "data" / ".prepare").exists()
     with Image.open(tmp_path / "data" / "preview.png") as image:
@@ -131,7 +132,7 @@ def test_a_run_on_shards_sees_what_a_run_on_loose_files_sees(raw, tmp_path):
     batches = []
     for folder in ("loose", "sharded"):
         files = find_pairs(tmp_path / folder).files("train")
-        dataset = pipeline.training_dataset(files, Reading(image_size=32), 2, seed=5, first_step=3, last_step=8)
+        dataset = pipeline.training_dataset(files, READING, 2, seed=5, first_step=3, last_step=8)
         batches.append(list(dataset.as_numpy_iterator()))
     for loose, sharded in zip(*batches, strict=True):
         for ours, theirs in zip(loose, sharded, strict=True):
@@ -141,7 +142,7 @@ def test_a_run_on_shards_sees_what_a_run_on_loose_files_sees(raw, tmp_path):
 def test_a_prepared_set_is_not_decoded_again_and_a_changed_file_is(raw, tmp_path):
     prepare_folders(raw, tmp_path / "data")
     pairs, read_again = find_pairs(tmp_path / "data"), []
-    reading = Reading(image_size=32)
+    reading = READING
     memory = tmp_path / "memory.json"
     kept, bad = check.checked(pairs, reading, 0, memory, lambda done, total: read_again.append(done))
     assert (kept, bad, read_again) == (pairs, {}, [])
