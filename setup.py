@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-version = re.search(r'__version__ = "(.+)"', (here / "p2p_keras/__init__.py").read_text()).group(1)
+version = re.search(r'VERSION = "(.+)"', (here / "p2p_keras/versions.py").read_text()).group(1)
 
 setup(
     name="p2p_keras",

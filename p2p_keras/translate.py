@@ -229,7 +229,7 @@ def _read_all(
 def _read_inputs(source: Source, job: Job, kinds: Sequence[Kind]) -> list[np.ndarray]:
     """The levels of each input. Raises ImageError."""
     if job.panels is None:
-        images = [_read(path, kind) for path, kind in zip(source.files, kinds, strict=True)]
+        images = [read_image(path, kind) for path, kind in zip(source.files, kinds, strict=True)]
         sizes = {image.shape[:2] for image in images}
         if len(sizes) > 1:
             shown = " and ".join(str(Size(*size)) for size in sorted(sizes))
@@ -237,14 +237,24 @@ def _read_inputs(source: Source, job: Job, kinds: Sequence[Kind]) -> list[np.nda
         return images
     (panels, count), images = job.panels, []
     for panel, kind in zip(panels, kinds, strict=True):
-        composite = _read(source.files[0], kind, count, panel)
+        composite = read_image(source.files[0], kind, count, panel)
         width = composite.shape[1] // count
         images.append(composite[:, panel * width : (panel + 1) * width])
     return images
 
 
-def _read(source: Path, kind: Kind, panel_count: int = 0, panel: int = 0) -> np.ndarray:
-    """An image as training reads it: (H, W, kind.depth). Composites as they are, others turned upright."""
+def read_image(source: Path, kind: Kind, panel_count: int = 0, panel: int = 0) -> np.ndarray:
+    """Reads an image as training does, but turned upright: (H, W, kind.depth).
+
+    Args:
+        source: The file.
+        kind: What it shows.
+        panel_count: Of a composite; those stay as they are. 0 is no composite.
+        panel: That must have the kind's classes, if it is a label map.
+
+    Raises:
+        ImageError: It cannot be read, or is not of that kind.
+    """
     problem = file_problem(str(source), panel_count or 1, rotated=not panel_count, panel=panel, kind=kind)
     if problem:
         raise ImageError(problem)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from absl import flags
 
-from p2p_keras import __version__
 from p2p_keras.errors import UserError
+from p2p_keras.versions import VERSION
 
 # What flags take whose value is text, but neither a path nor a default that shows it.
 _PLACEHOLDERS = {"splits": "TRAIN,VAL,TEST", "download": "NAME", "inception": "default|FILE|URL"}
@@ -46,7 +46,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
             print(help_text(values, doc), flush=True)
             sys.exit(0)
         if not has_own_version and values["version"].value:
-            print(f"{name} (p2p_keras) {__version__}")
+            print(f"{name} (p2p_keras) {VERSION}")
             sys.exit(0)
         if rest:
             raise UserError(f"{name} takes flags only, as in --workdir=runs/a2s. Received: {' '.join(rest)}")

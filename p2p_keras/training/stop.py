@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import stat
+import threading
 from collections.abc import Callable, Iterator
 
 
@@ -17,7 +18,12 @@ def stop_signals(stop: list[int]) -> Iterator[None]:
 
     Args:
         stop: Gets the number of the signal.
+
+    In a thread other than the main one, where Python lets nobody catch signals, it does nothing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     taken = [number for number, handler in before.items() if handler != signal.SIG_IGN or number == signal.SIGINT]
 

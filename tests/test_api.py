@@ -1,0 +1,75 @@
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import draw_pair, quiet, small_config
+from PIL import Image
+
+import p2p_keras
+from p2p_keras import UserError
+from p2p_keras.export.open import open_model
+from p2p_keras.workdir.history import read_history
+
+
+def test_importing_the_package_does_not_load_tensorflow():
+    code = "import sys, p2p_keras; assert not {'tensorflow', 'keras', 'matplotlib'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_picture_is_translated_whatever_form_it_comes_in(finished, tmp_path):
+    translate = p2p_keras.load(finished[0])
+    image = draw_pair(7, size=40)[0]
+    expected = open_model(finished[0]).translate([image[None]], None)[0]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for picture in (image, Image.fromarray(image), tmp_path / "a.png", str(tmp_path / "a.png")):
+        np.testing.assert_array_equal(translate(picture), expected)
+    batch = translate(np.stack([image, image[::-1]]))
+    assert (batch.shape, batch.dtype) == ((2, 40, 40, 3), np.uint8)
+    assert np.abs(batch[0].astype(int) - expected).max() <= 1  # alone and in a batch sums have another order
+    assert (translate(image, seed=1) != translate(image, seed=2)).any()
+    np.testing.assert_array_equal(translate(image, tile=True), open_model(finished[0]).tiled([image[None]], None)[0])
+    assert (translate.inputs, translate.config.image_size) == (("image",), (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "words"),
+    [
+        ((), "This model takes image. Received 0 pictures"),
+        ((np.zeros((8, 8)),), r"takes uint8 \(H, W, 3\), or a batch of them. Received: float64 \(8, 8\)"),
+        ((np.zeros((0, 8, 3), np.uint8),), r"Received: uint8 \(0, 8, 3\)"),
+        (("nowhere.png",), "nowhere.png: it is not there"),
+    ],
+)
+def test_what_cannot_be_translated_is_refused_in_words(finished, pictures, words):
+    with pytest.raises(UserError, match=words):
+        p2p_keras.load(finished[0])(*pictures)
+
+
+def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):
+    config = small_config(finished[1])
+    settings = {"direction": "AtoB", "image_size": 32, "base_filters": 8, "discriminator": "pixel", "batch_size": 4}
+    for epochs in (1, 2):
+        workdir = p2p_keras.train(finished[1], tmp_path / "run", report=quiet, epochs=epochs, **settings)
+    assert [record["epoch"] for record in read_history(workdir)] == [1, 2]
+    assert p2p_keras.load(workdir).config.seed == config.seed
+    with pytest.raises(UserError, match="--batch_size was 4, is 2"):
+        p2p_keras.train(finished[1], workdir, report=quiet, **{**settings, "batch_size": 2})
+
+
+def test_training_works_in_a_thread_which_no_signal_reaches(finished, tmp_path):
+    failures = []
+
+    def work():
+        try:
+            small = {"image_size": 32, "base_filters": 4, "discriminator": "pixel", "batch_size": 2, "steps": 1}
+            p2p_keras.train(finished[1], tmp_path / "run", report=quiet, direction="AtoB", **small)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert failures == []
+    assert (tmp_path / "run" / "checkpoints" / "step_00000001").is_dir()
