@@ -22,7 +22,9 @@ FLAGS = flags.FlagValues()
 
 flags.DEFINE_string("workdir", None, "The run's folder.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "The folder of the versions, as models/a2s.", flag_values=FLAGS)
-flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "checkpoint", None, "latest, best, or a step. Default: best, if the run keeps one, else latest.", flag_values=FLAGS
+)
 flags.DEFINE_integer("version", None, "Number of the version. Default: the next free one.", flag_values=FLAGS)
 flags.DEFINE_enum(
     "format",
@@ -58,8 +60,11 @@ def main(values: flags.FlagValues) -> int:
     with command.quiet_start():
         from p2p_keras.export import write
         from p2p_keras.export.open import check_export
+        from p2p_keras.workdir.checkpoints import best_of, list_steps
 
-    trained = write.load_trained(workdir, given["checkpoint"], given["precision"])
+    has_best = bool(list_steps(best_of(workdir / "checkpoints")))
+    which = given["checkpoint"] or ("best" if has_best else "latest")
+    trained = write.load_trained(workdir, which, given["precision"])
     if given["format"] == "savedmodel":
         fill = partial(write.write_saved_model, trained, noise=given["noise"])
     elif given["format"] == "keras":
@@ -74,7 +79,8 @@ def main(values: flags.FlagValues) -> int:
             differences[path.name if path != written else ""] = check_export(path, trained, exact)
 
     folder = write.publish(trained, output, fill, given["version"], check, given["noise"])
-    print(f"Step {trained.step} of {workdir}: {folder}")
+    kept = "" if given["checkpoint"] or not has_best else ", the best one (--checkpoint=latest for the newest)"
+    print(f"Step {trained.step} of {workdir}{kept}: {folder}")
     for name, difference in differences.items():
         off = f"{difference:.3g} pixels in 100" if trained.config.output_labels else f"{difference:.3g} of 255 levels"
         start = f"{name}: reloaded" if name else "Reloaded"
