@@ -116,7 +116,9 @@ def complaints(text: str) -> list[str]:
     """What is wrong with the flags in a page, one line each."""
     found = []
     for program, flag, value, code in uses(text):
-        name = Path(program).name
+        name, positive = Path(program).name, flag.removeprefix("no")
+        if name in FLAGS and flag not in FLAGS[name] and positive in FLAGS[name] and FLAGS[name][positive].boolean:
+            flag = positive  # --notile takes --tile back
         if name.startswith("p2p-") and name not in FLAGS:
             found.append(f"there is no {name}: {code}")
         elif program == "" and not any(flag in known for known in (*FLAGS.values(), BUILT_IN)):
