@@ -34,6 +34,7 @@ from p2p_keras.data.prepare.run import Outcome, prepare
 from p2p_keras.data.prepare.stack import Form
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.inception import Extractor
+from p2p_keras.sizes import Size
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir import checkpoints
@@ -328,7 +329,7 @@ def raw(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-SMALL_FORM = Form(image_size=16, format="png")
+SMALL_FORM = Form(image_size=Size(16, 16), format="png")
 
 
 def prepare_folders(

@@ -7,6 +7,7 @@ from absl import flags
 
 from p2p_keras.cli import command
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size, to_size
 
 DOC = """
     p2p-prepare makes a data set for p2p-train: pairs of equal size side by side, checked, split, listed.
@@ -51,7 +52,13 @@ flags.DEFINE_list(
     "What the --composites show, left to right. Default: their dataset.json, else as --panels.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("image_size", 256, "Height and width of each panel, pixels.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "image_size",
+    None,
+    "Of each panel, pixels: 256, or height x width as 256x512; native keeps the size that it has, and p2p-train "
+    "resizes. Default: as the data set was begun, else native of composites and downloads, and 256 of all others.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_enum("format", "jpeg", ("jpeg", "png"), "Format of the pairs; png loses nothing.", flag_values=FLAGS)
 flags.DEFINE_integer("quality", 95, "JPEG quality, 1 to 100.", flag_values=FLAGS)
 flags.DEFINE_integer("channels", 3, "1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (2 and 4 as png).", flag_values=FLAGS)
@@ -78,6 +85,7 @@ flags.DEFINE_integer("max_bad_files", 0, "Pairs that may be rejected before it s
 
 _SOURCES = ("first", "dayton", "composites", "folders", "download")
 _DAYTON_COUNTS = {"all": 76_048, "train": 55_000, "test": 21_048}  # section 3.1 of the report
+_LEAST_SIDE, _MOST_SIDE = 8, 4096  # pixels of a panel
 _GOOD_SHARD = (100_000_000, 200_000_000)  # bytes
 
 
@@ -87,12 +95,14 @@ def main(values: flags.FlagValues) -> int:
     _check(given)
 
     from p2p_keras.data.prepare import lists
+    from p2p_keras.data.prepare.earlier import begun_with
     from p2p_keras.data.prepare.run import PREVIEW, prepare
     from p2p_keras.data.prepare.splits import Shares, by_folders, by_hash, by_lists, count, parse_shares
     from p2p_keras.data.prepare.stack import Form
     from p2p_keras.system.files import checksum
 
-    form = Form(*(given[name] for name in Form._fields))
+    output = Path(given["output"])
+    form = Form(_image_size(given, begun_with(output)), *(given[name] for name in Form._fields[1:]))
     found = _find(given)
     print(f"{command.counted(len(found.sources), 'pair', 'pairs')} in {found.origin['folders']}")
     if found.unmatched:
@@ -127,7 +137,6 @@ def main(values: flags.FlagValues) -> int:
             import tensorflow  # noqa: F401
 
     workers = given["workers"] or os.cpu_count() or 1
-    output = Path(given["output"])
     outcome = prepare(found, splits, output, form, rule, given["shards"], workers, given["max_bad_files"])
     counted = ", ".join(f"{pairs} {split}" for split, pairs in outcome.counts.items())
     if outcome.finished_before:
@@ -147,6 +156,8 @@ def main(values: flags.FlagValues) -> int:
         first = outcome.alike[0]
         look = command.counted(len(outcome.alike), "pair looks", "pairs look")
         print(f"{look} like one of another split, as {first.pair} like {first.like}: see {output / lists.DUPLICATES}")
+    if form.image_size is None:
+        print(f"The panels keep their own size, {_sizes(outcome.sizes)}; p2p-train resizes them")
     _remark_on_shards(outcome.shards)
     print(f"Look at {output / PREVIEW}: are the panels {' | '.join(found.panels)}?")
     return 0
@@ -162,7 +173,7 @@ def _check(given: dict) -> None:
             "The images come from one of --first with --second, --dayton, --composites, --folders, --download. "
             f"Received: {received}"
         )
-    for name, least, most in (("image_size", 8, 4096), ("quality", 1, 100), ("channels", 1, 4)):
+    for name, least, most in (("quality", 1, 100), ("channels", 1, 4)):
         if not least <= given[name] <= most:
             raise UserError(f"--{name} must lie in {least} to {most}. Received: {given[name]}")
     for name, least in (("shards", 0), ("max_bad_files", 0), ("workers", 1)):
@@ -177,6 +188,21 @@ def _check(given: dict) -> None:
         raise UserError("JPEG has neither 16 bits nor alpha. Add --format=png.")
     if given["source_panels"] and not given["composites"]:
         raise UserError("--source_panels says what --composites show. With other sources leave it out.")
+
+
+def _image_size(given: dict, begun: dict) -> Size | None:
+    """Of each panel; None for that which it has."""
+    default = "native" if given["composites"] or given["download"] else 256
+    value = given["image_size"] or begun.get("image_size", default)
+    if value == "native":
+        return None
+    try:
+        size = to_size(value)
+        if not _LEAST_SIDE <= min(size) <= max(size) <= _MOST_SIDE:
+            raise ValueError(f"height and width must lie in {_LEAST_SIDE} to {_MOST_SIDE}, not {size}")
+    except ValueError as error:
+        raise UserError(f"--image_size: {error}. native keeps the panels' own.") from error
+    return size
 
 
 def _find(given: dict):
@@ -217,6 +243,12 @@ def _remark_on_shards(shards: dict[str, int]) -> None:
     least, most = _GOOD_SHARD
     if not least <= mean <= most and total > least:
         print(f"100 to 200 MB suit network disks best: --shards={max(1, round(total / 150e6))}")
+
+
+def _sizes(found: set[Size]) -> str:
+    """`600x600`, or the smallest and the largest of several."""
+    sizes = sorted(found, key=lambda size: (size.height * size.width, size))
+    return str(sizes[0]) if len(sizes) == 1 else f"{len(sizes)} of them from {sizes[0]} to {sizes[-1]}"
 
 
 def _first(reasons: dict[str, str]) -> str:
