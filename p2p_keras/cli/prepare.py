@@ -13,6 +13,7 @@ DOC = """
     p2p-prepare makes a data set for p2p-train: pairs of equal size side by side, checked, split, listed.
 
       p2p-prepare --output=DATA --first=street --second=aerial              two folders of images with equal names
+      p2p-prepare --output=DATA --first=street --second=aerial --pairs=pairs.csv      where the names differ
       p2p-prepare --output=DATA --dayton=GTCrossView --train_list=train.txt --test_list=test.txt
       p2p-prepare --output=DATA --composites=OLD --source_panels=aerial,street,map --panels=street,aerial
       p2p-prepare --output=DATA --folders=OLD                               A/train, B/train and so on
@@ -27,6 +28,12 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder of the data set.", flag_values=FLAGS)
 flags.DEFINE_string("first", None, "Folder of the left images (searched recursively).", flag_values=FLAGS)
 flags.DEFINE_string("second", None, "Folder of the right images, with the same names.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "pairs",
+    None,
+    "CSV that pairs the images of --first and --second, whose names may differ: two paths a line, below the folders.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "dayton", None, "GTCrossView as unpacked: streetview and overhead folders with equal names.", flag_values=FLAGS
 )
@@ -105,8 +112,11 @@ def main(values: flags.FlagValues) -> int:
     form = Form(_image_size(given, begun_with(output)), *(given[name] for name in Form._fields[1:]))
     found = _find(given)
     print(f"{command.counted(len(found.sources), 'pair', 'pairs')} in {found.origin['folders']}")
+    for remark in found.remarks:
+        print(remark)
     if found.unmatched:
-        belong = command.counted(len(found.unmatched), "file belongs", "files belong")
+        one, many = ("file or line", "files and lines") if given["pairs"] else ("file", "files")
+        belong = command.counted(len(found.unmatched), f"{one} belongs", f"{many} belong")
         print(f"{belong} to no pair: {_first(found.unmatched)}")
 
     shares = parse_shares(given["splits"]) if given["splits"] else None
@@ -186,6 +196,8 @@ def _check(given: dict) -> None:
         )
     if given["format"] == "jpeg" and (given["bits"] == 16 or given["channels"] in (2, 4)):
         raise UserError("JPEG has neither 16 bits nor alpha. Add --format=png.")
+    if given["pairs"] and not given["first"]:
+        raise UserError("--pairs pairs the images of --first and --second. With other sources leave it out.")
     if given["source_panels"] and not given["composites"]:
         raise UserError("--source_panels says what --composites show. With other sources leave it out.")
 
@@ -206,7 +218,7 @@ def _image_size(given: dict, begun: dict) -> Size | None:
 
 
 def _find(given: dict):
-    from p2p_keras.data.prepare import sources
+    from p2p_keras.data.prepare import pairing, sources
 
     panels, source_panels = (tuple(name.strip() for name in given[flag] or ()) for flag in ("panels", "source_panels"))
     if not all(panels + source_panels):
@@ -214,7 +226,10 @@ def _find(given: dict):
     if len(set(panels)) < len(panels) or len(panels) == 1:
         raise UserError(f"--panels names two or more different panels, as street,aerial. Received: {','.join(panels)}")
     if given["first"]:
-        return sources.two_folders([Path(given["first"]), Path(given["second"])], panels)
+        folders = [Path(given["first"]), Path(given["second"])]
+        if given["pairs"]:
+            return pairing.listed_pairs(Path(given["pairs"]), folders, panels)
+        return sources.two_folders(folders, panels)
     if given["dayton"]:
         return sources.dayton(Path(given["dayton"]), panels)
     if given["composites"]:
