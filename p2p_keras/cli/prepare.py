@@ -20,7 +20,8 @@ DOC = """
       p2p-prepare --output=DATA --download=facades                          one of the classical archives
 
     Stopped and run again, it continues. Look at preview.png before you train. What could not be used stands in
-    rejected.csv and unmatched.csv, what looks alike in different splits in near_duplicates.csv.
+    rejected.csv and unmatched.csv, what looks alike in different splits in near_duplicates.csv,
+    what of a sample seems shifted in misaligned.csv.
     """
 
 FLAGS = flags.FlagValues()
@@ -166,6 +167,8 @@ def main(values: flags.FlagValues) -> int:
         first = outcome.alike[0]
         look = command.counted(len(outcome.alike), "pair looks", "pairs look")
         print(f"{look} like one of another split, as {first.pair} like {first.like}: see {output / lists.DUPLICATES}")
+    for line in outcome.misaligned:
+        print(f"{line}: see {output / lists.MISALIGNED}")
     if form.image_size is None:
         print(f"The panels keep their own size, {_sizes(outcome.sizes)}; p2p-train resizes them")
     _remark_on_shards(outcome.shards)

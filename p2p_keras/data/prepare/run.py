@@ -16,6 +16,7 @@ from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare.duplicates import Alike, near_duplicates
 from p2p_keras.data.prepare.earlier import Earlier, begin, count, is_finished, look_into, to_json
+from p2p_keras.data.prepare.misaligned import find_misaligned
 from p2p_keras.data.prepare.preview import draw_preview
 from p2p_keras.data.prepare.shards import write_shards
 from p2p_keras.data.prepare.sources import Found, made_from
@@ -42,6 +43,7 @@ class Outcome(NamedTuple):
     alike: list[Alike]
     shards: dict[str, int]  # shard -> bytes
     sizes: set[Size]  # of the panels
+    misaligned: Sequence[str] = ()  # a line about each two panels of which some are
     finished_before: bool = False
 
 
@@ -94,7 +96,8 @@ def prepare(
         removed = _remove_others(output, earlier, entries)
         alike = near_duplicates(entries)
         left_out = {**found.unmatched, **splits.left_out}
-        lists.write_lists(output, rejected, left_out, alike)
+        misaligned, remarks = find_misaligned(entries, output, found.panels)
+        lists.write_lists(output, rejected, left_out, alike, misaligned)
         if entries:
             write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
         entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
@@ -102,7 +105,9 @@ def prepare(
         _finish(output, entries, {**described, "settings": settings, "shards": sizes})
         _clean_up(output, sizes)
         panel_sizes = {Size(entry.height, entry.width // len(found.panels)) for entry in entries}
-        return Outcome(described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes, panel_sizes)
+        return Outcome(
+            described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes, panel_sizes, remarks
+        )
 
 
 def _with_known(tasks: Sequence[Task], earlier: Earlier, form: Form) -> list[Task]:
