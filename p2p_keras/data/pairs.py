@@ -155,7 +155,8 @@ def find_pairs(
             ignored |= others
         found = Pairs(**common, splits=_sorted(names), ignored=ignored)
     if not found.splits[needed]:
-        others = f", but {len(found.ignored)} others, {next(iter(found.ignored))} for one" if found.ignored else ""
+        name, why = next(iter(found.ignored.items()), ("", ""))
+        others = f", but {len(found.ignored)} others, {name} for one: {why}" if found.ignored else ""
         raise UserError(
             f"Pairs are files ending in {', '.join(EXTENSIONS)}. {data_dir} holds no such file of {needed}{others}"
         )

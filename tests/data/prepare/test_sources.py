@@ -170,7 +170,9 @@ def test_every_kind_of_source_knows_webp_bmp_and_tiff(tmp_path):
     assert _names(sources.composites(tmp_path / "both", ("a", "b"))) == stems
     found = sources.panel_folders(tmp_path / "each")
     assert [(source.name, source.split) for source in found.sources] == [(name, "train") for name in stems]
-    with pytest.raises(UserError, match=r"4 others, train/a\.tif for one"):  # p2p-train takes none of them
+    with pytest.raises(
+        UserError, match=r"4 others, train/a\.tif for one: it .*p2p-prepare makes one of it$"
+    ):  # p2p-train takes none of them
         find_pairs(tmp_path / "both")
     reason = "it is not a .jpg or .png; p2p-prepare makes one of it"
     assert list_images(tmp_path / "street", "") == ([], dict.fromkeys(names, reason))
