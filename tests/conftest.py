@@ -329,7 +329,7 @@ def raw(tmp_path: Path) -> Path:
     return tmp_path / "raw"
 
 
-SMALL_FORM = Form(image_size=16, format="png")
+SMALL_FORM = Form(image_size=Size(16, 16), format="png")
 
 
 def prepare_folders(

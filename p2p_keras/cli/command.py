@@ -15,7 +15,13 @@ from p2p_keras.errors import UserError
 from p2p_keras.versions import VERSION
 
 # What flags take whose value is text, but neither a path nor a default that shows it.
-_PLACEHOLDERS = {"splits": "TRAIN,VAL,TEST", "download": "NAME", "inception": "default|FILE|URL"}
+_PLACEHOLDERS = {
+    "splits": "TRAIN,VAL,TEST",
+    "download": "NAME",
+    "image_size": "SIZE",
+    "inception": "default|FILE|URL",
+    "pairs": "FILE",
+}
 
 
 def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:

@@ -7,18 +7,21 @@ from absl import flags
 
 from p2p_keras.cli import command
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size, to_size
 
 DOC = """
     p2p-prepare makes a data set for p2p-train: pairs of equal size side by side, checked, split, listed.
 
       p2p-prepare --output=DATA --first=street --second=aerial              two folders of images with equal names
+      p2p-prepare --output=DATA --first=street --second=aerial --pairs=pairs.csv      where the names differ
       p2p-prepare --output=DATA --dayton=GTCrossView --train_list=train.txt --test_list=test.txt
       p2p-prepare --output=DATA --composites=OLD --source_panels=aerial,street,map --panels=street,aerial
       p2p-prepare --output=DATA --folders=OLD                               A/train, B/train and so on
       p2p-prepare --output=DATA --download=facades                          one of the classical archives
 
     Stopped and run again, it continues. Look at preview.png before you train. What could not be used stands in
-    rejected.csv and unmatched.csv, what looks alike in different splits in near_duplicates.csv.
+    rejected.csv and unmatched.csv, what looks alike in different splits in near_duplicates.csv,
+    what of a sample seems shifted in misaligned.csv.
     """
 
 FLAGS = flags.FlagValues()
@@ -26,6 +29,12 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("output", None, "Folder of the data set.", flag_values=FLAGS)
 flags.DEFINE_string("first", None, "Folder of the left images (searched recursively).", flag_values=FLAGS)
 flags.DEFINE_string("second", None, "Folder of the right images, with the same names.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "pairs",
+    None,
+    "CSV that pairs the images of --first and --second, whose names may differ: two paths a line, below the folders.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "dayton", None, "GTCrossView as unpacked: streetview and overhead folders with equal names.", flag_values=FLAGS
 )
@@ -51,7 +60,13 @@ flags.DEFINE_list(
     "What the --composites show, left to right. Default: their dataset.json, else as --panels.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("image_size", 256, "Height and width of each panel, pixels.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "image_size",
+    None,
+    "Of each panel, pixels: 256, or height x width as 256x512; native keeps the size that it has, and p2p-train "
+    "resizes. Default: as the data set was begun, else native of composites and downloads, and 256 of all others.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_enum("format", "jpeg", ("jpeg", "png"), "Format of the pairs; png loses nothing.", flag_values=FLAGS)
 flags.DEFINE_integer("quality", 95, "JPEG quality, 1 to 100.", flag_values=FLAGS)
 flags.DEFINE_integer("channels", 3, "1 grey, 2 grey and alpha, 3 RGB, 4 RGBA (2 and 4 as png).", flag_values=FLAGS)
@@ -78,6 +93,7 @@ flags.DEFINE_integer("max_bad_files", 0, "Pairs that may be rejected before it s
 
 _SOURCES = ("first", "dayton", "composites", "folders", "download")
 _DAYTON_COUNTS = {"all": 76_048, "train": 55_000, "test": 21_048}  # section 3.1 of the report
+_LEAST_SIDE, _MOST_SIDE = 8, 4096  # pixels of a panel
 _GOOD_SHARD = (100_000_000, 200_000_000)  # bytes
 
 
@@ -87,16 +103,21 @@ def main(values: flags.FlagValues) -> int:
     _check(given)
 
     from p2p_keras.data.prepare import lists
+    from p2p_keras.data.prepare.earlier import begun_with
     from p2p_keras.data.prepare.run import PREVIEW, prepare
     from p2p_keras.data.prepare.splits import Shares, by_folders, by_hash, by_lists, count, parse_shares
     from p2p_keras.data.prepare.stack import Form
     from p2p_keras.system.files import checksum
 
-    form = Form(*(given[name] for name in Form._fields))
+    output = Path(given["output"])
+    form = Form(_image_size(given, begun_with(output)), *(given[name] for name in Form._fields[1:]))
     found = _find(given)
     print(f"{command.counted(len(found.sources), 'pair', 'pairs')} in {found.origin['folders']}")
+    for remark in found.remarks:
+        print(remark)
     if found.unmatched:
-        belong = command.counted(len(found.unmatched), "file belongs", "files belong")
+        one, many = ("file or line", "files and lines") if given["pairs"] else ("file", "files")
+        belong = command.counted(len(found.unmatched), f"{one} belongs", f"{many} belong")
         print(f"{belong} to no pair: {_first(found.unmatched)}")
 
     shares = parse_shares(given["splits"]) if given["splits"] else None
@@ -127,7 +148,6 @@ def main(values: flags.FlagValues) -> int:
             import tensorflow  # noqa: F401
 
     workers = given["workers"] or os.cpu_count() or 1
-    output = Path(given["output"])
     outcome = prepare(found, splits, output, form, rule, given["shards"], workers, given["max_bad_files"])
     counted = ", ".join(f"{pairs} {split}" for split, pairs in outcome.counts.items())
     if outcome.finished_before:
@@ -147,6 +167,10 @@ def main(values: flags.FlagValues) -> int:
         first = outcome.alike[0]
         look = command.counted(len(outcome.alike), "pair looks", "pairs look")
         print(f"{look} like one of another split, as {first.pair} like {first.like}: see {output / lists.DUPLICATES}")
+    for line in outcome.misaligned:
+        print(f"{line}: see {output / lists.MISALIGNED}")
+    if form.image_size is None:
+        print(f"The panels keep their own size, {_sizes(outcome.sizes)}; p2p-train resizes them")
     _remark_on_shards(outcome.shards)
     print(f"Look at {output / PREVIEW}: are the panels {' | '.join(found.panels)}?")
     return 0
@@ -162,7 +186,7 @@ def _check(given: dict) -> None:
             "The images come from one of --first with --second, --dayton, --composites, --folders, --download. "
             f"Received: {received}"
         )
-    for name, least, most in (("image_size", 8, 4096), ("quality", 1, 100), ("channels", 1, 4)):
+    for name, least, most in (("quality", 1, 100), ("channels", 1, 4)):
         if not least <= given[name] <= most:
             raise UserError(f"--{name} must lie in {least} to {most}. Received: {given[name]}")
     for name, least in (("shards", 0), ("max_bad_files", 0), ("workers", 1)):
@@ -175,12 +199,29 @@ def _check(given: dict) -> None:
         )
     if given["format"] == "jpeg" and (given["bits"] == 16 or given["channels"] in (2, 4)):
         raise UserError("JPEG has neither 16 bits nor alpha. Add --format=png.")
+    if given["pairs"] and not given["first"]:
+        raise UserError("--pairs pairs the images of --first and --second. With other sources leave it out.")
     if given["source_panels"] and not given["composites"]:
         raise UserError("--source_panels says what --composites show. With other sources leave it out.")
 
 
+def _image_size(given: dict, begun: dict) -> Size | None:
+    """Of each panel; None for that which it has."""
+    default = "native" if given["composites"] or given["download"] else 256
+    value = given["image_size"] or begun.get("image_size", default)
+    if value == "native":
+        return None
+    try:
+        size = to_size(value)
+        if not _LEAST_SIDE <= min(size) <= max(size) <= _MOST_SIDE:
+            raise ValueError(f"height and width must lie in {_LEAST_SIDE} to {_MOST_SIDE}, not {size}")
+    except ValueError as error:
+        raise UserError(f"--image_size: {error}. native keeps the panels' own.") from error
+    return size
+
+
 def _find(given: dict):
-    from p2p_keras.data.prepare import sources
+    from p2p_keras.data.prepare import pairing, sources
 
     panels, source_panels = (tuple(name.strip() for name in given[flag] or ()) for flag in ("panels", "source_panels"))
     if not all(panels + source_panels):
@@ -188,7 +229,10 @@ def _find(given: dict):
     if len(set(panels)) < len(panels) or len(panels) == 1:
         raise UserError(f"--panels names two or more different panels, as street,aerial. Received: {','.join(panels)}")
     if given["first"]:
-        return sources.two_folders([Path(given["first"]), Path(given["second"])], panels)
+        folders = [Path(given["first"]), Path(given["second"])]
+        if given["pairs"]:
+            return pairing.listed_pairs(Path(given["pairs"]), folders, panels)
+        return sources.two_folders(folders, panels)
     if given["dayton"]:
         return sources.dayton(Path(given["dayton"]), panels)
     if given["composites"]:
@@ -217,6 +261,12 @@ def _remark_on_shards(shards: dict[str, int]) -> None:
     least, most = _GOOD_SHARD
     if not least <= mean <= most and total > least:
         print(f"100 to 200 MB suit network disks best: --shards={max(1, round(total / 150e6))}")
+
+
+def _sizes(found: set[Size]) -> str:
+    """`600x600`, or the smallest and the largest of several."""
+    sizes = sorted(found, key=lambda size: (size.height * size.width, size))
+    return str(sizes[0]) if len(sizes) == 1 else f"{len(sizes)} of them from {sizes[0]} to {sizes[-1]}"
 
 
 def _first(reasons: dict[str, str]) -> str:

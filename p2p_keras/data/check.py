@@ -13,24 +13,34 @@ from PIL import Image
 
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
+from p2p_keras.images import tiff
 from p2p_keras.images.files import class_numbers, orientation_of, stored_bits
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.system.files import write_whole
 
 MAX_PIXELS = 64_000_000
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
-_MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I"}
+_MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I;16B", "I"}
+FORMATS = ("JPEG", "PNG")
 
 
 class ImageError(Exception):
     """A file that cannot be used; the message says why in a few words."""
 
 
-def open_image(path: str, panel_count: int = 1, rotated: bool = False) -> Image.Image:
+def open_image(
+    path: str, panel_count: int = 1, rotated: bool = False, formats: tuple[str, ...] = FORMATS
+) -> Image.Image:
     """Opens and decodes an image file that is as it should be.
 
     The size is read from the header and refused before anything is decoded. TensorFlow ignores the EXIF orientation, so
     a rotated image would be trained on lying on its side; `rotated` is for readers that do turn it.
+
+    Args:
+        path: The file.
+        panel_count: Its width must be divisible by.
+        rotated: Whether an orientation other than 1 is allowed. A TIFF is returned upright.
+        formats: Those allowed, by Pillow's names.
 
     Raises:
         ImageError: It is not.
@@ -41,8 +51,10 @@ def open_image(path: str, panel_count: int = 1, rotated: bool = False) -> Image.
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels")
-            if image.format not in ("JPEG", "PNG"):
-                raise ImageError(f"it is a {image.format}, not a JPEG or PNG")
+            if image.format not in formats:
+                raise ImageError(f"it is a {image.format}, not a {', '.join(formats[:-1])} or {formats[-1]}")
+            if problem := _problem_of_frames(image) or tiff.problem(image):
+                raise ImageError(problem)
             if image.mode not in _MODES:
                 raise ImageError(f"its pixels are {image.mode}; RGB or grey is needed")
             if width % panel_count:
@@ -55,11 +67,25 @@ def open_image(path: str, panel_count: int = 1, rotated: bool = False) -> Image.
     except Image.DecompressionBombError as error:
         raise ImageError(f"it has more than {MAX_PIXELS // 10**6} megapixels") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageError("it is empty" if os.path.getsize(path) == 0 else "it is not an image") from error
+        raise ImageError(_unidentified(path)) from error
     except FileNotFoundError as error:
         raise ImageError("it is not there") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise all three
+    except (OSError, SyntaxError, ValueError, TypeError) as error:  # Pillow's decoders raise all of them
         raise ImageError(f"it cannot be decoded ({error})") from error
+
+
+def _problem_of_frames(image: Image.Image) -> str | None:
+    """Of an animation. An animated PNG is what other readers see of it, its first image."""
+    frames = getattr(image, "n_frames", 1) if image.format == "WEBP" else 1
+    return f"it is an animation of {frames} images; one is needed" if frames > 1 else None
+
+
+def _unidentified(path: str) -> str:
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if head in tiff.HEADS:
+        return "it is damaged, or a TIFF of a kind that cannot be read; save it as 8 or 16 bits of grey or RGB"
+    return "it is not an image" if head else "it is empty"
 
 
 def bit_depths(pairs: Pairs, split: str, panels: tuple[int, ...]) -> tuple[int, ...]:

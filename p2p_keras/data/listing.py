@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
+EXTENSIONS = (".jpg", ".jpeg", ".png")  # of what is trained on and translated
+SOURCE_EXTENSIONS = (*EXTENSIONS, ".webp", ".bmp", ".tif", ".tiff")  # of what p2p-prepare makes pairs from
 
 
 def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -25,13 +26,16 @@ def walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield place, [name for name in names if not name.startswith(".")], circular
 
 
-def list_images(root: Path, folder: str, any_name: bool = False) -> tuple[list[str], dict[str, str]]:
+def list_images(
+    root: Path, folder: str, any_name: bool = False, extensions: tuple[str, ...] = EXTENSIONS
+) -> tuple[list[str], dict[str, str]]:
     """Images in a folder and beneath it, hidden ones aside.
 
     Args:
         root: Where their paths begin.
         folder: Below `root`; empty for `root` itself.
         any_name: Take names that are not UTF-8 too. Neither a manifest nor TensorFlow's own readers can hold them.
+        extensions: How the names of images end, in lower case.
 
     Returns:
         Their paths relative to `root`, with "/" between folders, sorted; and of other files path -> why they are none.
@@ -46,10 +50,10 @@ def list_images(root: Path, folder: str, any_name: bool = False) -> tuple[list[s
         for name in names:
             if not any_name and name != _readable(name):
                 others[_readable(prefix + name)] = "its name is not UTF-8; rename it"
-            elif name.lower().endswith(EXTENSIONS):
+            elif name.lower().endswith(extensions):
                 images.append(prefix + name)
             else:
-                others[prefix + name] = "it is not a .jpg or .png"
+                others[prefix + name] = _why_not(name, extensions)
         others |= {prefix + name: "it is a link to a folder that it lies in" for name in circular}
     return sorted(images), dict(sorted(others.items()))
 
@@ -68,6 +72,13 @@ def match_pattern(pattern: str) -> set[Path]:
         for place, _, _ in walk(Path(root)):
             found |= match_pattern("/".join([glob.escape(place), *after]))
     return found
+
+
+def _why_not(name: str, extensions: tuple[str, ...]) -> str:
+    if name.lower().endswith(SOURCE_EXTENSIONS):
+        return "it is not a .jpg or .png; p2p-prepare makes one of it"
+    *others, last = (extension for extension in extensions if extension not in (".jpeg", ".tiff"))
+    return f"it is not a {', '.join(others)} or {last}"
 
 
 def _readable(path: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.data import manifest
-from p2p_keras.data.listing import EXTENSIONS, list_images
+from p2p_keras.data.listing import EXTENSIONS, SOURCE_EXTENSIONS, list_images
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.sizes import Size, to_size
@@ -114,7 +114,9 @@ class Pairs:
         return dataclasses.replace(self, splits=kept)
 
 
-def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "train") -> Pairs:
+def find_pairs(
+    data_dir: Path, panels: tuple[str, ...] = (), needed: str = "train", extensions: tuple[str, ...] = EXTENSIONS
+) -> Pairs:
     """Lists the pairs of a data set.
 
     Args:
@@ -126,6 +128,7 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
             `dataset.json` may say `panels` and `image_size`.
         panels: Names of the panels, left to right; overrides `dataset.json`.
         needed: The split without which nothing can be done.
+        extensions: Of the files in a folder for each panel.
 
     Raises:
         UserError: No such folder, no folder of the needed split, no images in it, or an unreadable `dataset.json`.
@@ -152,7 +155,7 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
         ignored = {name: "it is not in manifest.csv" for name in there if name not in entries}
         found = Pairs(**common, splits=_sorted(names), ignored=ignored, entries=entries, shards=shards)
     elif folders := _panel_folders(data_dir, panels or ("A", "B"), needed):
-        found = Pairs(**common, **_match_folders(data_dir, folders))
+        found = Pairs(**common, **_match_folders(data_dir, folders, extensions))
     else:
         if not (data_dir / needed).is_dir():
             there = ", ".join(sorted(path.name for path in data_dir.iterdir())[:5]) or "nothing"
@@ -166,7 +169,8 @@ def find_pairs(data_dir: Path, panels: tuple[str, ...] = (), needed: str = "trai
             ignored |= others
         found = Pairs(**common, splits=_sorted(names), ignored=ignored)
     if not found.splits[needed]:
-        others = f", but {len(found.ignored)} others, {next(iter(found.ignored))} for one" if found.ignored else ""
+        name, why = next(iter(found.ignored.items()), ("", ""))
+        others = f", but {len(found.ignored)} others, {name} for one: {why}" if found.ignored else ""
         raise UserError(
             f"Pairs are files ending in {', '.join(EXTENSIONS)}. {data_dir} holds no such file of {needed}{others}"
         )
@@ -260,7 +264,7 @@ def match_stems(listings: Sequence[Iterable[str]]) -> tuple[dict[str, tuple[str,
 
 def stem(path: str) -> str:
     """An image's path without its extension, and no more than that: Dayton's names are full of dots."""
-    for extension in EXTENSIONS:
+    for extension in SOURCE_EXTENSIONS:
         if path.lower().endswith(extension):
             return path[: -len(extension)]
     return path
@@ -287,13 +291,13 @@ def _panel_folders(root: Path, panels: tuple[str, ...], needed: str) -> dict[str
     return None
 
 
-def _match_folders(root: Path, folders: dict[str, list[str]]) -> dict:
+def _match_folders(root: Path, folders: dict[str, list[str]], extensions: tuple[str, ...]) -> dict:
     """The fields of `Pairs` that follow from a folder for each panel."""
     splits, rows, ignored = dict.fromkeys(SPLITS, ()), {}, {}
     for split, places in folders.items():
         listings = []
         for place in places:
-            images, others = list_images(root / place, "")
+            images, others = list_images(root / place, "", extensions=extensions)
             listings.append(images)
             ignored |= {f"{place}/{name}": why for name, why in others.items()}
         matched, left = match_stems(listings)

@@ -25,7 +25,7 @@ def orientation_of(image: Image.Image) -> int:
 
 def eight_bits(image: Image.Image) -> Image.Image:
     """A grey image of 16 bits by its upper 8 bits, which Pillow's own conversion clips; any other as it is."""
-    if image.mode not in ("I;16", "I"):
+    if image.mode not in ("I;16", "I;16B", "I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
-from p2p_keras.data import check, pipeline
+from p2p_keras.data import check, pipeline, shifted
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import make_strategy
@@ -65,6 +65,9 @@ def train(
             report(f"This run is finished: {run.first_step} of {run.last_step} steps are done.")
             _report_outcome(run)
             return None
+        if not run.first_step:
+            for panel in run.data.reading.input_panels:
+                shifted.report_misaligned(run.data.pairs, (panel, run.data.reading.target_panel), report)
         keep_history(workdir, run.first_step)
         forget_later(workdir, run.first_step, report)
         standing = _standing(run)

@@ -145,7 +145,8 @@ def test_folders_may_have_the_panels_names(tmp_path):
 def test_stems_keep_their_dots():
     assert stem("a/--x.x1.y2.a-36.jpg") == "a/--x.x1.y2.a-36"
     assert stem("a.PNG") == "a"
-    assert stem("a.tif") == "a.tif"
+    assert stem("a.tif") == "a"
+    assert stem("a.gif") == "a.gif"
     matched, left = match_stems([["a.jpg", "b.png", "c.jpg"], ["a.png", "b.png", "b.jpg"]])
     assert matched == {"a": ("a.jpg", "a.png")}
     assert left == {

@@ -4,6 +4,7 @@ While a data set is being made it has a hidden folder with the settings and a jo
 order in which they come. Both are believed only as far as they are whole.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,6 +53,16 @@ class Earlier(NamedTuple):
     def names(self) -> set[str]:
         """Composites that may be there."""
         return self.listed.keys() | self.journal.keys()
+
+
+def begun_with(output: Path) -> dict[str, Any]:
+    """The settings of the data set in a folder, finished or not; empty if there is none, or what says so is damaged."""
+    for path in (output / UNFINISHED / DESCRIPTION, output / DESCRIPTION):
+        with contextlib.suppress(UserError):
+            settings = manifest.read_description(path).get("settings")
+            if isinstance(settings, dict):
+                return settings
+    return {}
 
 
 def look_into(output: Path, settings: dict[str, Any]) -> Earlier:

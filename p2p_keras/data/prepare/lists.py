@@ -1,4 +1,4 @@
-"""The lists beside a data set: what was rejected, what has no place in it, what looks alike. None if there is none."""
+"""The lists beside a data set: what was rejected, has no place, is alike, seems misaligned. None if there is none."""
 
 import csv
 import io
@@ -6,24 +6,33 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from p2p_keras.data.prepare.duplicates import Alike
+from p2p_keras.data.prepare.misaligned import Misaligned
 from p2p_keras.data.prepare.work import Rejected
 from p2p_keras.system.files import write_whole
 
-REJECTED, UNMATCHED, DUPLICATES = "rejected.csv", "unmatched.csv", "near_duplicates.csv"
+REJECTED, UNMATCHED, DUPLICATES, MISALIGNED = "rejected.csv", "unmatched.csv", "near_duplicates.csv", "misaligned.csv"
 
 
-def write_lists(output: Path, rejected: Sequence[Rejected], unmatched: dict[str, str], alike: Sequence[Alike]) -> None:
-    """Writes the three lists, or removes those that would be empty.
+def write_lists(
+    output: Path,
+    rejected: Sequence[Rejected],
+    unmatched: dict[str, str],
+    alike: Sequence[Alike],
+    misaligned: Sequence[Misaligned] = (),
+) -> None:
+    """Writes the lists, or removes those that would be empty.
 
     Args:
         output: The data set's folder.
         rejected: Pairs that could not be made.
         unmatched: Files or names that belong to no pair -> why.
         alike: Pairs that look like one of another split.
+        misaligned: Pairs whose sides seem shifted against each other, or mirrored.
     """
     write_rejected(output, rejected)
     _write(output / UNMATCHED, ("file", "reason"), sorted(unmatched.items()))
     _write(output / DUPLICATES, Alike._fields, alike)
+    _write(output / MISALIGNED, Misaligned._fields, misaligned)
 
 
 def write_rejected(output: Path, rejected: Sequence[Rejected]) -> None:

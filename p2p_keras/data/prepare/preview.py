@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
@@ -12,7 +12,7 @@ from p2p_keras.images.files import eight_bits
 from p2p_keras.images.sheets import grid
 
 PAIRS = 12
-_WIDEST = 256  # pixels of a panel in the sheet
+_LONGEST = 256  # pixels of a panel's longer side in the sheet
 
 
 def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) -> np.ndarray:
@@ -26,7 +26,10 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
     shown_split = next(split for split in SPLITS if any(entry.split == split for entry in entries))
     there = [entry for entry in entries if entry.split == shown_split]
     chosen = [there[i * len(there) // PAIRS] for i in range(PAIRS)] if len(there) > PAIRS else there
-    shown = [_panels(root / entry.name, len(panels)) for entry in chosen]
+    first = chosen[0]
+    scale = min(1, _LONGEST / max(first.height, first.width // len(panels)))
+    size = (max(1, round(first.width // len(panels) * scale)), max(1, round(first.height * scale)))
+    shown = [_panels(root / entry.name, len(panels), size) for entry in chosen]
     across = min(max(1, 6 // len(panels)), len(shown))
     blank = [np.full_like(panel, 255) for panel in shown[0]]
     rows = [
@@ -36,9 +39,10 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
     return grid(rows, [*panels] * across)
 
 
-def _panels(path: Path, count: int) -> list[np.ndarray]:
+def _panels(path: Path, count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Each uint8 (H, W, 3) of `size`, width and height; one of another shape with white around it."""
     with Image.open(path) as image:
         image = eight_bits(image).convert("RGB")
-    if image.height > _WIDEST:
-        image = image.resize((_WIDEST * count, _WIDEST), Image.Resampling.BICUBIC)
-    return np.split(np.asarray(image), count, axis=1)
+    width = image.width // count
+    panels = [image.crop((i * width, 0, (i + 1) * width, image.height)) for i in range(count)]
+    return [np.asarray(ImageOps.pad(panel, size, Image.Resampling.BICUBIC, "white")) for panel in panels]

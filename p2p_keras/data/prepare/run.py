@@ -16,6 +16,7 @@ from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare.duplicates import Alike, near_duplicates
 from p2p_keras.data.prepare.earlier import Earlier, begin, count, is_finished, look_into, to_json
+from p2p_keras.data.prepare.misaligned import find_misaligned
 from p2p_keras.data.prepare.preview import draw_preview
 from p2p_keras.data.prepare.shards import write_shards
 from p2p_keras.data.prepare.sources import Found, made_from
@@ -24,6 +25,7 @@ from p2p_keras.data.prepare.stack import FILTER, Form, entry_name
 from p2p_keras.data.prepare.work import Rejected, Task, make_pairs
 from p2p_keras.errors import UserError
 from p2p_keras.images.files import write_png
+from p2p_keras.sizes import Size
 from p2p_keras.system import files
 from p2p_keras.system.files import write_whole
 from p2p_keras.system.progress import ProgressLine
@@ -40,6 +42,8 @@ class Outcome(NamedTuple):
     rejected: list[Rejected]
     alike: list[Alike]
     shards: dict[str, int]  # shard -> bytes
+    sizes: set[Size]  # of the panels
+    misaligned: Sequence[str] = ()  # a line about each two panels of which some are
     finished_before: bool = False
 
 
@@ -72,7 +76,7 @@ def prepare(
         UserError: There is something else in the folder, or too many pairs are bad.
         OSError: The folder cannot be written.
     """
-    settings = {"made_from": made_from(found.kind, found.folders), "panels": list(found.panels), **form._asdict()}
+    settings = {"made_from": made_from(found.kind, found.folders), "panels": list(found.panels), **form.settings}
     settings |= {"splits": rule, "shards": shards}
     tasks = [Task(source, split) for source, split in splits.split_of.items()]
     tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
@@ -81,7 +85,7 @@ def prepare(
         if is_finished(output, earlier, tasks, form):
             _clean_up(output, earlier.shards)
             counts = earlier.described["splits"]
-            return Outcome(counts, 0, 0, earlier.rejected, [], earlier.shards, finished_before=True)
+            return Outcome(counts, 0, 0, earlier.rejected, [], earlier.shards, set(), finished_before=True)
         if earlier.shards:
             raise UserError(
                 f"Shards are not changed once they are made. {output} holds {len(earlier.listed)} pairs in shards; now "
@@ -92,14 +96,18 @@ def prepare(
         removed = _remove_others(output, earlier, entries)
         alike = near_duplicates(entries)
         left_out = {**found.unmatched, **splits.left_out}
-        lists.write_lists(output, rejected, left_out, alike)
+        misaligned, remarks = find_misaligned(entries, output, found.panels)
+        lists.write_lists(output, rejected, left_out, alike, misaligned)
         if entries:
             write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
         entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
         described = _describe(found, form, count(entries), len(rejected), len(left_out))
         _finish(output, entries, {**described, "settings": settings, "shards": sizes})
         _clean_up(output, sizes)
-        return Outcome(described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes)
+        panel_sizes = {Size(entry.height, entry.width // len(found.panels)) for entry in entries}
+        return Outcome(
+            described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes, panel_sizes, remarks
+        )
 
 
 def _with_known(tasks: Sequence[Task], earlier: Earlier, form: Form) -> list[Task]:
@@ -149,10 +157,12 @@ def _count_new(entries: Sequence[Entry], earlier: Earlier) -> int:
 
 def _describe(found: Found, form: Form, counts: dict[str, int], rejected: int, left_out: int) -> dict[str, Any]:
     """What `dataset.json` says of the pairs."""
+    # Without a size: what is trained at what size is then for p2p-train to say.
+    size = {"image_size": form.image_size.plain} if form.image_size else {}
     return {
         "format": manifest.FORMAT,
         "panels": list(found.panels),
-        "image_size": form.image_size,
+        **size,
         "channels": form.channels,
         "bits": form.bits,
         "splits": counts,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from p2p_keras.data.listing import EXTENSIONS, list_images
+from p2p_keras.data.listing import SOURCE_EXTENSIONS, list_images
 from p2p_keras.data.manifest import DESCRIPTION, read_description
 from p2p_keras.data.pairs import SPLITS, Pairs, find_pairs, match_stems, stem
 from p2p_keras.errors import UserError
@@ -13,7 +13,8 @@ from p2p_keras.errors import UserError
 # GTCrossView's are streetview and overhead; people rename them.
 _STREET, _AERIAL = ("street", "ground", "surface"), ("overhead", "aerial", "satellite")
 
-_FOLDER_EACH = "a folder for each panel"
+FOLDER_EACH = "a folder for each panel"  # a kind of source
+BY_TABLE = ", by the table of sha256 "  # and what its kind goes on with, where a table pairs the images
 
 
 class Source(NamedTuple):
@@ -42,6 +43,7 @@ class Found(NamedTuple):
     unmatched: dict[str, str]  # file -> why it is in no pair
     kind: str  # of source
     folders: tuple[str, ...]  # where it is; if there is one for each panel, in their order
+    remarks: tuple[str, ...] = ()
 
     @property
     def origin(self) -> dict[str, str]:
@@ -59,20 +61,11 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
     Raises:
         UserError: A folder is missing, or there is not one pair.
     """
-    panels = panels or tuple(Path(os.path.abspath(folder)).name for folder in folders)  # "." has no name of its own
-    if len(panels) != len(folders):
-        raise UserError(
-            f"--panels names the images of --first and --second, so {len(folders)} of them. "
-            f"Received: {','.join(panels)}"
-        )
-    if not all(panels):
-        raise UserError("A panel needs a name. Say what the folders show, as in --panels=street,aerial.")
-    if len(set(panels)) < len(panels):
-        raise UserError(f"Both folders are called {panels[0]}. Say what they show, as in --panels=street,aerial.")
+    panels = panel_names(folders, panels)
     listings, unmatched = [], {}
     for folder in folders:
-        _require(folder)
-        images, others = list_images(folder, "")
+        require(folder)
+        images, others = list_images(folder, "", extensions=SOURCE_EXTENSIONS)
         listings.append(images)
         unmatched |= {str(folder / name): why for name, why in others.items()}
     matched, left = match_stems(listings)
@@ -81,7 +74,9 @@ def two_folders(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> Found:
         Source(name, tuple(str(folder / path) for folder, path in zip(folders, paths, strict=True)))
         for name, paths in matched.items()
     ]
-    return _nonempty(Found(sources, panels, unmatched, _FOLDER_EACH, tuple(map(str, folders))), folders[0])
+    found = Found(sources, panels, unmatched, FOLDER_EACH, tuple(map(str, folders)))
+    endings = ", ".join(SOURCE_EXTENSIONS)
+    return nonempty(found, folders[0], f"images ({endings}) of equal names, or --pairs=FILE.csv for other names")
 
 
 def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
@@ -100,8 +95,8 @@ def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
     panels = panels or ("street", "aerial")
     if sorted(panels) != ["aerial", "street"]:
         raise UserError(f"--dayton has the panels street,aerial or aerial,street. Received: {','.join(panels)}")
-    _require(folder)
-    images, unmatched = list_images(folder, "")
+    require(folder)
+    images, unmatched = list_images(folder, "", extensions=SOURCE_EXTENSIONS)
     listings: dict[str, dict[str, str]] = {"street": {}, "aerial": {}}
     for path in images:
         *places, name = path.split("/")
@@ -118,7 +113,7 @@ def dayton(folder: Path, panels: tuple[str, ...] = ()) -> Found:
         for name, paths in matched.items()
     ]
     found = Found(sources, panels, unmatched, "GTCrossView", (str(folder),))
-    return _nonempty(found, folder, "streetview/ and overhead/ with images of equal names")
+    return nonempty(found, folder, "streetview/ and overhead/ with images of equal names")
 
 
 def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[str, ...] = ()) -> Found:
@@ -132,7 +127,7 @@ def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[
     Raises:
         UserError: The folder is missing or empty, or a panel is wanted that is not there.
     """
-    _require(folder)
+    require(folder)
     source_panels = source_panels or tuple(read_description(folder / DESCRIPTION).get("panels", ())) or panels
     if len(source_panels) < 2:
         raise UserError(
@@ -142,7 +137,7 @@ def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[
     chosen = _choose(source_panels, panels or source_panels)
     sources, unmatched = [], {}
     for split in [split for split in SPLITS if (folder / split).is_dir()] or [""]:
-        images, others = list_images(folder / split, "")
+        images, others = list_images(folder / split, "", extensions=SOURCE_EXTENSIONS)
         matched, left = match_stems([images])
         unmatched |= {str(folder / split / path): why for path, why in others.items()}
         unmatched |= {str(folder / split / path): why for (_, path), why in left.items()}
@@ -151,7 +146,7 @@ def composites(folder: Path, source_panels: tuple[str, ...] = (), panels: tuple[
             for name, (path,) in matched.items()
         ]
     kind = "composites of " + ",".join(source_panels)
-    return _nonempty(Found(sources, panels or source_panels, unmatched, kind, (str(folder),)), folder)
+    return nonempty(Found(sources, panels or source_panels, unmatched, kind, (str(folder),)), folder)
 
 
 def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
@@ -165,7 +160,7 @@ def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
         UserError: There is no such layout.
     """
     panels = panels or ("A", "B")
-    pairs = find_pairs(folder, panels)
+    pairs = find_pairs(folder, panels, extensions=SOURCE_EXTENSIONS)
     if not pairs.rows:
         raise UserError(
             f"--folders needs a folder for each panel, as {folder / panels[0] / 'train'}. There are none. Side-by-side "
@@ -173,6 +168,25 @@ def panel_folders(folder: Path, panels: tuple[str, ...] = ()) -> Found:
         )
     unmatched = {str(folder / name): why for name, why in pairs.ignored.items()}
     return Found(_sources_of(pairs), panels, unmatched, "a folder for each panel and split", (str(folder),))
+
+
+def panel_names(folders: Sequence[Path], panels: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What the panels of a folder each are called: as is said, else as the folders.
+
+    Raises:
+        UserError: There are more or fewer names than folders, or one that is empty or another's.
+    """
+    panels = panels or tuple(Path(os.path.abspath(folder)).name for folder in folders)  # "." has no name of its own
+    if len(panels) != len(folders):
+        raise UserError(
+            f"--panels names the images of --first and --second, so {len(folders)} of them. "
+            f"Received: {','.join(panels)}"
+        )
+    if not all(panels):
+        raise UserError("A panel needs a name. Say what the folders show, as in --panels=street,aerial.")
+    if len(set(panels)) < len(panels):
+        raise UserError(f"Both folders are called {panels[0]}. Say what they show, as in --panels=street,aerial.")
+    return panels
 
 
 def made_from(kind: str, folders: Sequence[str]) -> str:
@@ -185,14 +199,14 @@ def made_from(kind: str, folders: Sequence[str]) -> str:
         kind: That of `Found`.
         folders: Those of `Found`.
     """
-    if kind != _FOLDER_EACH:
+    if kind != FOLDER_EACH and not kind.startswith(FOLDER_EACH + BY_TABLE):
         return kind  # with what composites show; everything else goes by the panels' names
     paths = [Path(os.path.abspath(folder)).parts for folder in folders]
     for length in range(1, max(map(len, paths)) + 1):
         ends = [str(Path(*parts[-length:])) for parts in paths]
         if len(set(ends)) == len(ends):
             break
-    return f"the folders {', '.join(ends)}"
+    return f"the folders {', '.join(ends)}{kind.removeprefix(FOLDER_EACH)}"
 
 
 def _sources_of(pairs: Pairs) -> list[Source]:
@@ -221,15 +235,17 @@ def _choose(source_panels: tuple[str, ...], panels: tuple[str, ...]) -> tuple[in
     return tuple(source_panels.index(panel) for panel in panels)
 
 
-def _require(folder: Path) -> None:
+def require(folder: Path) -> None:
+    """Raises a UserError if there is no such folder."""
     if not folder.is_dir():
         raise UserError(f"The images must lie in a folder. There is no folder {folder}")
 
 
-def _nonempty(found: Found, folder: Path, wanted: str = "") -> Found:
+def nonempty(found: Found, folder: Path, wanted: str = "") -> Found:
+    """Raises a UserError if not one pair was found; it says what was `wanted`, and what was seen instead."""
     if found.sources:
         return found
-    wanted = wanted or f"files ending in {', '.join(EXTENSIONS)}"
+    wanted = wanted or f"files ending in {', '.join(SOURCE_EXTENSIONS)}"
     seen = next(iter(found.unmatched.items()), None)
     raise UserError(
         f"There is not one pair in {folder}. Needed are {wanted}."

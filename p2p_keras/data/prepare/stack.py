@@ -4,18 +4,23 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from p2p_keras.data.check import ImageError, bit_depth, file_size, open_image
+from p2p_keras.data.check import FORMATS, MAX_PIXELS, ImageError, bit_depth, file_size, open_image
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.prepare.sources import Source
+from p2p_keras.images import tiff
 from p2p_keras.images.files import eight_bits, orientation_of
+from p2p_keras.sizes import Size
 from p2p_keras.system.files import write_whole
 
 FILTER = "bicubic, antialiased (Pillow)"
+NATIVE = "native"  # the panels keep the size that they have
+_FORMATS = (*FORMATS, "WEBP", "BMP", "TIFF")
+_JPEGS_LONGEST = 65_500  # pixels of a side; libjpeg writes no more
 _MODES = {(1, 8): "L", (2, 8): "LA", (3, 8): "RGB", (4, 8): "RGBA", (1, 16): "I;16"}
 
 
@@ -23,14 +28,14 @@ class Form(NamedTuple):
     """What composites are like.
 
     Attributes:
-        image_size: Height and width of each panel, pixels.
+        image_size: Of each panel; None leaves each pair the size that it has.
         format: `jpeg` or `png`.
         quality: JPEG quality, 1 to 100.
         channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.
         bits: 8 or, of grey, 16.
     """
 
-    image_size: int = 256
+    image_size: Size | None = Size(256, 256)
     format: str = "jpeg"
     quality: int = 95
     channels: int = 3
@@ -40,6 +45,11 @@ class Form(NamedTuple):
     def extension(self) -> str:
         """Extension of the files."""
         return ".jpg" if self.format == "jpeg" else ".png"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As `dataset.json` has it."""
+        return {**self._asdict(), "image_size": self.image_size.plain if self.image_size else NATIVE}
 
     @property
     def mode(self) -> str | None:
@@ -75,14 +85,15 @@ def make_pair(source: Source, split: str, output: Path, form: Form, known: Entry
         return known._replace(source_bytes=source_bytes)
     panels, content = _read(source, form)
     if content is None:
-        panels = [_to_size(panel, form.image_size) for panel in panels]
+        panels = _to_one_size(panels, form.image_size)
         content = _encode(_stack(panels, form), form)
+    width, height = panels[0].size
     _write(path, content)
     return Entry(
         pair=f"{source.name}{form.extension}",
         split=split,
-        width=len(panels) * form.image_size,
-        height=form.image_size,
+        width=len(panels) * width,
+        height=height,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         perceptual_hash="".join(difference_hash(panel) for panel in panels),
@@ -105,10 +116,11 @@ def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
     if source.cut is None:
         return [_open(file, form) for file in source.files], None
     (file,) = source.files
-    with open_image(file, source.cut, rotated=True) as image:
+    with open_image(file, source.cut, rotated=True, formats=_FORMATS) as image:
+        size = Size(image.height, image.width // source.cut)
         as_it_is = (
             source.chosen == tuple(range(source.cut))
-            and image.size == (source.cut * form.image_size, form.image_size)
+            and size == (form.image_size or size)
             and (image.format, image.mode) == (form.format.upper(), form.mode)
             and orientation_of(image) == 1
             and bit_depth(file) == form.bits
@@ -121,7 +133,7 @@ def _read(source: Source, form: Form) -> tuple[list[Image.Image], bytes | None]:
 
 def _open(file: str, form: Form) -> Image.Image:
     try:
-        with open_image(file, rotated=True) as image:
+        with open_image(file, rotated=True, formats=_FORMATS) as image:
             return _convert(image, form)
     except ImageError as problem:
         raise ImageError(f"{file}: {problem}") from problem
@@ -132,34 +144,53 @@ def _convert(image: Image.Image, form: Form, panel_count: int = 1) -> Image.Imag
     upright = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
     if upright.width % panel_count:
         raise ImageError(f"turned upright its width {upright.width} is not divisible by {panel_count} panels")
-    deep = image.mode in ("I;16", "I")
+    if image.mode in ("I;16", "I;16B", "I"):
+        levels = np.asarray(upright).astype(np.uint16)
+        upright = Image.fromarray(65535 - levels if tiff.is_negative(image) else levels)
+        if form.bits == 16:
+            return upright
     if form.bits == 16:
-        if deep:
-            return Image.fromarray(np.asarray(upright).astype(np.uint16))
-        if bit_depth(image.filename) == 16:
+        if (tiff.stored_bits(image) if image.format == "TIFF" else bit_depth(image.filename)) == 16:
             raise ImageError("it has 16 bits of colour, of which only 8 can be read; make it grey")
         return Image.fromarray(np.asarray(upright.convert("L")).astype(np.uint16) * np.uint16(257))
     upright = eight_bits(upright)
     return upright.convert(form.mode) if upright.mode != form.mode else upright
 
 
-def _to_size(panel: Image.Image, size: int) -> Image.Image:
-    if panel.size == (size, size):
+def _to_one_size(panels: list[Image.Image], size: Size | None) -> list[Image.Image]:
+    if size:
+        return [_to_size(panel, size) for panel in panels]
+    sizes = [Size(panel.height, panel.width) for panel in panels]
+    if len(set(sizes)) > 1:
+        raise ImageError(
+            f"its panels are of {', '.join(map(str, sizes))} (height x width), but stand side by side in one size; "
+            f"with --image_size={sizes[0]}, for one, they are brought to it"
+        )
+    return panels
+
+
+def _to_size(panel: Image.Image, size: Size) -> Image.Image:
+    width_and_height = size[::-1]
+    if panel.size == width_and_height:
         return panel
     if panel.mode != "I;16":
-        return panel.resize((size, size), Image.Resampling.BICUBIC)
+        return panel.resize(width_and_height, Image.Resampling.BICUBIC)
     # As floats, for Pillow has no antialiasing filters for 16 bits.
-    floats = Image.fromarray(np.asarray(panel, np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    floats = Image.fromarray(np.asarray(panel, np.float32)).resize(width_and_height, Image.Resampling.BICUBIC)
     return Image.fromarray(np.clip(np.rint(np.asarray(floats)), 0, 65535).astype(np.uint16))
 
 
 def _stack(panels: list[Image.Image], form: Form) -> Image.Image:
-    size = form.image_size
+    width, height = panels[0].size
+    if len(panels) * width * height > MAX_PIXELS:
+        raise ImageError(f"the pair would have more than {MAX_PIXELS // 10**6} megapixels; give a smaller --image_size")
+    if form.format == "jpeg" and max(len(panels) * width, height) > _JPEGS_LONGEST:
+        raise ImageError(f"the pair would be wider or higher than the {_JPEGS_LONGEST} pixels of a JPEG")
     if form.bits == 16:
         return Image.fromarray(np.concatenate([np.asarray(panel) for panel in panels], axis=1))
-    composite = Image.new(form.mode, (len(panels) * size, size))
+    composite = Image.new(form.mode, (len(panels) * width, height))
     for number, panel in enumerate(panels):
-        composite.paste(panel, (number * size, 0))
+        composite.paste(panel, (number * width, 0))
     return composite
 
 

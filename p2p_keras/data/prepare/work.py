@@ -88,6 +88,7 @@ def _make_batch(batch: list[Task], output: Path, form: Form) -> list[Entry | Rej
     results: list[Entry | Rejected] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        warnings.filterwarnings("ignore", module="PIL")  # a TIFF with odd tags: what counts is whether it is decoded
         for task in batch:
             try:
                 results.append(make_pair(task.source, task.split, output, form, task.known))

@@ -31,6 +31,7 @@ from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare import run as preparing
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size
 
 
 def test_the_same_again_is_recognised_and_workers_change_nothing(raw, tmp_path):
@@ -82,7 +83,7 @@ def test_added_changed_and_removed_sources_are_followed(raw, tmp_path):
 def test_other_settings_and_other_folders_are_refused(raw, tmp_path):
     prepare_folders(raw, tmp_path / "data")
     with pytest.raises(UserError, match="image_size was 16, is 32"):
-        prepare_folders(raw, tmp_path / "data", form=SMALL_FORM._replace(image_size=32))
+        prepare_folders(raw, tmp_path / "data", form=SMALL_FORM._replace(image_size=Size(32, 32)))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years")
     with pytest.raises(UserError, match=r"holds thesis\.tex"):
@@ -228,7 +229,9 @@ def test_whatever_is_left_of_a_journal_it_continues_with_what_is_whole(raw, tmp_
 
 
 @pytest.mark.parametrize("content", ["", '{"settings": {"pan', "[]"])
-@pytest.mark.parametrize("form", [SMALL_FORM, SMALL_FORM._replace(image_size=8), SMALL_FORM._replace(format="jpeg")])
+@pytest.mark.parametrize(
+    "form", [SMALL_FORM, SMALL_FORM._replace(image_size=Size(8, 8)), SMALL_FORM._replace(format="jpeg")]
+)
 def test_where_its_settings_are_lost_the_journal_is_not_believed(raw, tmp_path, monkeypatch, content, form):
     """The files are as it says, but nobody knows what form they have."""
     with monkeypatch.context() as patched:

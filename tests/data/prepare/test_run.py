@@ -14,19 +14,24 @@ from conftest import (
     READING,
     ROOT,
     SMALL_FORM,
+    call_command,
     cell,
     draw_pair,
     prepare_folders,
     run_prepare,
+    tree,
+    write_pairs,
     write_two_folders,
 )
 from PIL import Image
 
-from p2p_keras.data import check, pipeline
+from p2p_keras.cli import prepare as prepare_command
+from p2p_keras.data import archives, check, pipeline
 from p2p_keras.data.manifest import read
 from p2p_keras.data.pairs import find_pairs, fingerprint
 from p2p_keras.data.prepare import lists, sources, splits
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size
 
 
 def test_a_prepared_data_set_says_all_about_itself_and_is_found_again(raw, tmp_path):
@@ -127,8 +132,8 @@ def test_near_duplicates_across_parts_are_listed(raw, tmp_path):
 
 
 def test_a_run_on_shards_sees_what_a_run_on_loose_files_sees(raw, tmp_path):
-    prepare_folders(raw, tmp_path / "loose", form=SMALL_FORM._replace(image_size=32))
-    prepare_folders(raw, tmp_path / "sharded", form=SMALL_FORM._replace(image_size=32), shards=4)
+    prepare_folders(raw, tmp_path / "loose", form=SMALL_FORM._replace(image_size=Size(32, 32)))
+    prepare_folders(raw, tmp_path / "sharded", form=SMALL_FORM._replace(image_size=Size(32, 32)), shards=4)
     batches = []
     for folder in ("loose", "sharded"):
         files = find_pairs(tmp_path / folder).files("train")
@@ -217,3 +222,93 @@ def test_a_worker_that_is_killed_is_no_traceback(tmp_path):
     assert "Each of 2 workers must stay alive" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert run_prepare(*flags).returncode == 0
+
+
+def test_height_and_width_go_all_the_way(raw, tmp_path):
+    for output, shards in (("loose", 0), ("sharded", 2)):
+        form = SMALL_FORM._replace(image_size=Size(16, 40))
+        outcome = prepare_folders(raw, tmp_path / output, form, shards=shards)
+        described = json.loads((tmp_path / output / "dataset.json").read_text())
+        assert described["image_size"] == described["settings"]["image_size"] == [16, 40]
+        assert outcome.sizes == {Size(16, 40)}
+        assert {(entry.width, entry.height) for entry in read(tmp_path / output / "manifest.csv").values()} == {
+            (80, 16)
+        }
+        assert prepare_folders(raw, tmp_path / output, form, shards=shards).finished_before
+        with pytest.raises(UserError, match=r"image_size was \[16, 40\], is 16\. Give the old values"):
+            prepare_folders(raw, tmp_path / output, shards=shards)
+    name = find_pairs(tmp_path / "loose").splits["train"][0]
+    with Image.open(tmp_path / "loose" / "preview.png") as sheet, Image.open(tmp_path / "loose" / name) as pair:
+        shown = np.asarray(sheet)[20 : 20 + 16 * 3, 2 : 2 + 40 * 3][::3, ::3]  # enlarged to over 128 pixels of width
+        np.testing.assert_array_equal(shown, np.asarray(pair)[:, :40])
+
+
+def test_composites_keep_their_bytes_by_default_and_leave_the_size_to_training(tmp_path, monkeypatch):
+    """As `--download=maps` must: its panels are 600x600, and were shrunk to 256, to be enlarged to 286 again."""
+    sizes = [(60, 60), (60, 60), (48, 90)]
+    for number, (height, width) in enumerate(sizes):
+        path = tmp_path / "old" / "train" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.concatenate(draw_pair(number, 96), axis=1)
+        Image.fromarray(image).resize((2 * width, height)).save(path, quality=60 + number)
+    flags = [f"--composites={tmp_path}/old", "--source_panels=aerial,map", "--workers=1"]
+    done = run_prepare(*flags, f"--output={tmp_path}/data")
+    assert done.returncode == 0, done.stderr
+    assert "The panels keep their own size, 2 of them from 60x60 to 48x90; p2p-train resizes them" in done.stdout
+    described = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    assert "image_size" not in described
+    assert described["settings"]["image_size"] == "native"
+    for number, (height, width) in enumerate(sizes):
+        name = f"train/{number}.jpg"
+        assert (tmp_path / "data" / name).read_bytes() == (tmp_path / "old" / name).read_bytes()
+        entry = read(tmp_path / "data" / "manifest.csv")[name]
+        assert (entry.height, entry.width) == (height, 2 * width)
+    pairs = find_pairs(tmp_path / "data")
+    assert pairs.image_size is None
+    dataset = pipeline.inference_dataset(pairs.files("train"), Reading(image_size=32), 3)
+    assert [image.shape for image in next(iter(dataset))] == [(3, 32, 32, 3)] * 2
+    assert "It was finished before" in run_prepare(*flags, f"--output={tmp_path}/data").stdout
+    refused = run_prepare(*flags, f"--output={tmp_path}/data", "--image_size=256")
+    assert "image_size was native, is 256" in refused.stderr
+    monkeypatch.setattr(archives, "fetch_archive", lambda name: tmp_path / "old")
+    assert call_command(prepare_command, f"--output={tmp_path}/maps", "--download=maps", "--workers=1") == 0
+    assert tree(tmp_path / "maps" / "train") == tree(tmp_path / "old" / "train")
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_composites_that_an_earlier_version_made_of_256_are_continued(tmp_path, unfinished):
+    """It shrank them by default; the same command must go on with them."""
+    write_pairs(tmp_path / "old" / "train", 3)
+    flags = [f"--composites={tmp_path}/old", "--source_panels=a,b", "--workers=1", "--format=png"]
+    assert run_prepare(*flags, f"--output={tmp_path}/data", "--image_size=256").returncode == 0
+    described = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    assert described["image_size"] == described["settings"]["image_size"] == 256  # as it was written
+    if unfinished:
+        (tmp_path / "data" / ".prepare").mkdir()
+        for name in ("dataset.json", "manifest.csv"):
+            (tmp_path / "data" / name).rename(tmp_path / "data" / ".prepare" / name)
+    else:
+        write_pairs(tmp_path / "old" / "train", 4)
+    done = run_prepare(*flags, f"--output={tmp_path}/data")
+    assert f"({0 if unfinished else 1} made now)" in done.stdout
+    assert {entry.height for entry in read(tmp_path / "data" / "manifest.csv").values()} == {256}
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("256x", "a size is one number or height x width, as 256 or 256x512, not 256x"),
+        ("7", "height and width must lie in 8 to 4096, not 7x7"),
+        ("64x4097", "height and width must lie in 8 to 4096, not 64x4097"),
+        (
+            "naive",
+            "a size is one number or height x width, as 256 or 256x512, not naive. native keeps the panels' own.",
+        ),
+    ],
+)
+def test_a_size_that_is_none_is_refused(raw, tmp_path, value, rule):
+    flags = [f"--output={tmp_path}/data", f"--first={raw}/street", f"--second={raw}/aerial"]
+    done = run_prepare(*flags, f"--image_size={value}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"--image_size: {rule}" in done.stderr
+    assert not (tmp_path / "data").exists()

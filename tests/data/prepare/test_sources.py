@@ -5,6 +5,8 @@ import pytest
 from conftest import write_pairs
 from PIL import Image
 
+from p2p_keras.data.listing import list_images
+from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.prepare import sources
 from p2p_keras.errors import UserError
 
@@ -37,7 +39,7 @@ def test_pairs_by_path_without_extension_and_what_is_left(tmp_path):
     assert found.sources[0].files == (str(tmp_path / "s/-a b.x1.y2.jpg"), str(tmp_path / "a/-a b.x1.y2.png"))
     reasons = {name.removeprefix(f"{tmp_path}/"): why for name, why in found.unmatched.items()}
     assert reasons == {
-        "s/notes.txt": "it is not a .jpg or .png",
+        "s/notes.txt": "it is not a .jpg, .png, .webp, .bmp or .tif",
         "s/alone.JPG": "it has no partner",
         "a/other.jpg": "it has no partner",
         "s/twice.jpg": "several files have that name",
@@ -154,3 +156,32 @@ def test_a_folder_is_named_by_its_place_if_need_be_and_no_panel_is_nameless(tmp_
     assert sources.two_folders([tmp_path / "left", tmp_path / "aerial"]).panels == ("left", "aerial")
     with pytest.raises(UserError, match="A panel needs a name"):
         sources.two_folders([Path("/"), Path("../aerial")])
+
+
+def test_every_kind_of_source_knows_webp_bmp_and_tiff(tmp_path):
+    names = ("a.tif", "b.TIFF", "c.webp", "d.bmp")
+    for name in names:
+        for place in ("street", "overhead", "both/train", "each/A/train"):
+            _touch(tmp_path / place / name)
+        _touch(tmp_path / "each/B/train" / f"{Path(name).stem}.jpg")
+    stems = ["a", "b", "c", "d"]
+    assert _names(sources.two_folders([tmp_path / "street", tmp_path / "overhead"])) == stems
+    assert _names(sources.dayton(tmp_path / "street" / "..")) == stems
+    assert _names(sources.composites(tmp_path / "both", ("a", "b"))) == stems
+    found = sources.panel_folders(tmp_path / "each")
+    assert [(source.name, source.split) for source in found.sources] == [(name, "train") for name in stems]
+    with pytest.raises(
+        UserError, match=r"4 others, train/a\.tif for one: it .*p2p-prepare makes one of it$"
+    ):  # p2p-train takes none of them
+        find_pairs(tmp_path / "both")
+    reason = "it is not a .jpg or .png; p2p-prepare makes one of it"
+    assert list_images(tmp_path / "street", "") == ([], dict.fromkeys(names, reason))
+
+
+def test_files_of_one_name_and_several_formats_are_left_out(tmp_path):
+    for name in ("s/a.tif", "s/a.png", "s/b.bmp", "t/a.png", "t/b.webp"):
+        _touch(tmp_path / name)
+    found = sources.two_folders([tmp_path / "s", tmp_path / "t"])
+    assert _names(found) == ["b"]
+    assert set(found.unmatched.values()) == {"several files have that name"}
+    assert len(found.unmatched) == 3
