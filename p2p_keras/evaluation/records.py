@@ -237,8 +237,8 @@ def _is_stale(known: dict, new: dict) -> bool:
     if "weights" in known or known["pictures"] != new["pictures"]:
         return True
     # An earlier version did not write down the weights. They are the same if each image's scores have the same mean.
-    paired = [name for name in new["metrics"] if name in BY_NAME and not BY_NAME[name].inception]
-    return any(known["metrics"].get(name) != new["metrics"][name] for name in paired)
+    paired = [name for name in known["metrics"] if name in BY_NAME and not BY_NAME[name].inception]
+    return any(known["metrics"][name] != new["metrics"].get(name) for name in paired)
 
 
 def _replaces(new: dict, old: dict) -> bool:

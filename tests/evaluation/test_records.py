@@ -134,6 +134,14 @@ def test_a_record_of_an_earlier_version_stays_if_it_must_be_of_the_same_weights(
     assert [r["metrics"].get("fid") for r in read_records(tmp_path)] == [20.0]
 
 
+def test_a_metric_that_an_earlier_version_did_not_know_says_nothing_of_the_weights(tmp_path):
+    old = _record(300, "abc", l1=0.1, fid=20.0)
+    del old["weights"]
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": 1, "records": [old]}))
+    add_record(tmp_path, _record(300, l1=0.1, crossview_ssim=0.5))
+    assert [r["metrics"].get("fid") for r in read_records(tmp_path)] == [20.0]
+
+
 def test_what_was_scored_at_later_steps_goes_when_a_run_continues_further_back(tmp_path):
     folder = tmp_path / "eval" / "val"
     for step in (25, 50, 75):
