@@ -66,6 +66,23 @@ def test_a_damaged_file_is_put_aside_and_begun_anew(text, tmp_path):
     (tmp_path / "metrics.json").write_text("damaged again")
     add_record(tmp_path, _record(100, l1=0.1))
     assert (tmp_path / "metrics.json.damaged").read_text() == text
+    assert (tmp_path / "metrics.json.damaged2").read_text() == "damaged again"
+
+
+@pytest.mark.parametrize("act", ["add", "forget"])
+def test_a_record_that_cannot_be_understood_is_kept_aside_when_the_others_are_written(act, tmp_path):
+    folder = tmp_path / "eval" / "val"
+    folder.mkdir(parents=True)
+    text = json.dumps({"records": [{"step": "100"}, _record(100, l1=0.1), _record(200, l1=0.2)]})
+    (folder / "metrics.json").write_text(text)
+    if act == "add":
+        add_record(folder, _record(300, l1=0.3))
+    else:
+        forget_later(tmp_path, 100, quiet)
+    assert [r["step"] for r in read_records(folder)] == ([100, 200, 300] if act == "add" else [100])
+    assert (folder / "metrics.json.damaged").read_text() == text
+    add_record(folder, _record(400, l1=0.4))
+    assert len(list(folder.glob("*.damaged*"))) == 1
 
 
 def test_a_mark_before_the_text_costs_nothing(tmp_path):
@@ -182,6 +199,29 @@ def test_a_list_that_cannot_be_read_is_put_aside(text, tmp_path):
     add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([0.25])})
     assert _rows(tmp_path) == [["step", "name", "l1"], ["20", "a.png", "0.25"]]
     assert (tmp_path / "per_image.csv.damaged").read_text() == text
+
+
+@pytest.mark.parametrize("act", ["add", "forget"])
+@pytest.mark.parametrize(
+    "row", ["10,a.png,0.5,0.5", "10.0,a.png,0.5", "-10,a.png,0.5", ",a.png,0.5", "9" * 5000 + ",a.png,0.5", "²,a,1"]
+)
+def test_rows_that_cannot_be_understood_are_kept_aside_with_all_the_others(row, act, tmp_path):
+    folder = tmp_path / "eval" / "val"
+    add_record(folder, _record(10, l1=0.5), ["b.png"], {"l1": np.array([0.5])})
+    add_record(folder, _record(20, l1=0.5), ["b.png"], {"l1": np.array([0.5])})
+    path = folder / "per_image.csv"
+    text = path.read_text() + row + "\n"
+    path.write_text(text)
+    if act == "add":
+        add_record(folder, _record(30), ["b.png"], {"l1": np.array([0.25])})
+    else:
+        forget_later(tmp_path, 10, quiet)
+    assert [row[:2] for row in _rows(folder)[1:]] == [
+        [s, "b.png"] for s in (("10", "20", "30") if act == "add" else ("10",))
+    ]
+    assert (folder / "per_image.csv.damaged").read_text() == text
+    add_record(folder, _record(40), ["b.png"], {"l1": np.array([0.25])})
+    assert len(list(folder.glob("*.damaged*"))) == 1
 
 
 def test_what_cannot_be_changed_does_not_keep_a_run_from_continuing(tmp_path, monkeypatch):
