@@ -28,6 +28,7 @@ def make_record(
     split: Split,
     summary: Summary,
     extractor: Extractor | None,
+    reference: Split | None = None,
 ) -> dict:
     """What `metrics.json` says about one checkpoint: every number, and all that it depends on.
 
@@ -39,7 +40,13 @@ def make_record(
         split: The pairs.
         summary: The numbers.
         extractor: What the images were seen through, if it was used.
+        reference: Whose targets FID and KID compare with, if not with the pairs' own. It stands among the pictures, so
+            that such records are comparable with each other alone.
     """
+    pictures = {}
+    if reference:
+        about = {"split": reference.name, "count": len(reference.files), "fingerprint": fingerprint(reference)}
+        pictures = {"reference": about}
     return {
         "step": step,
         "epoch": epoch,
@@ -52,6 +59,7 @@ def make_record(
             "direction": config.direction,
             "image_size": config.image_size,
             "fingerprint": fingerprint(split),
+            **pictures,
         },
         "inference": {"statistics": config.statistics, "noise": False, "precision": config.precision},
         "versions": versions(),
@@ -158,7 +166,11 @@ def remarks(record: dict) -> list[str]:
     absent = {}
     for name, why in record["absent"].items():
         absent.setdefault(why, []).append(name)
+    lines, reference = [], record.get("pictures", {}).get("reference")
+    if reference:
+        lines = [f"FID and KID compare with the {reference['count']:,} targets of {reference['split']}/"]
     return [
+        *lines,
         *(f"Caution: {caution}" for caution in record["cautions"]),
         *(f"Absent: {', '.join(names)}: {why}" for why, names in absent.items()),
     ]
@@ -187,9 +199,16 @@ def _is_whole(record: dict) -> bool:
     return (
         all(isinstance(record.get(name), kind) for name, kind in kinds.items())
         and {"split", "fingerprint"} <= record["pictures"].keys()
+        and _has_reference(record["pictures"])
         and (extractor is None or (isinstance(extractor, dict) and isinstance(extractor.get("sha256"), str)))
         and all(isinstance(value, int | float) for value in record["metrics"].values())
     )
+
+
+def _has_reference(pictures: dict) -> bool:
+    """Whether what is said of another reference is whole, if anything is."""
+    reference = pictures.get("reference", {"count": 0, "split": ""})
+    return isinstance(reference, dict) and isinstance(reference.get("count"), int) and "split" in reference
 
 
 def _show(metric: Metric, value: float | None, deviation: float | None) -> str:

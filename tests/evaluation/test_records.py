@@ -56,6 +56,23 @@ def test_a_curve_mixes_neither_images_nor_extractors():
     assert [r["step"] for r in comparable(known[2:3], _record(6))] == [3]
 
 
+def test_another_reference_takes_nobodys_place_and_no_place_on_their_curve(tmp_path):
+    own, other = _record(100, "abc", fid=20.0), _record(100, "abc", fid=30.0)
+    other["pictures"]["reference"] = {"split": "train", "count": 9, "fingerprint": "f"}
+    third = json.loads(json.dumps(other))
+    third["pictures"]["reference"]["fingerprint"] = "g"
+    for record in (own, other, third, own, other, third):
+        add_record(tmp_path, record)
+    add_record(tmp_path, _record(200, "abc", fid=25.0))
+    known = read_records(tmp_path)
+    assert [(r["step"], r["metrics"]["fid"]) for r in known] == [(100, 20.0), (100, 30.0), (100, 30.0), (200, 25.0)]
+    assert comparable(known, own) == [known[0], known[3]]  # those of earlier versions say nothing of a reference
+    assert comparable(known, other) == [other]
+    assert comparable(known, {**other, "extractor": None}) == [other]
+    assert remarks(other) == ["FID and KID compare with the 9 targets of train/"]
+    assert remarks(own) == []
+
+
 @pytest.mark.parametrize("text", ['{"records": ', "[" * 100_000], ids=["cut short", "too deep"])
 def test_a_damaged_file_is_put_aside_and_begun_anew(text, tmp_path):
     (tmp_path / "metrics.json").write_text(text)
@@ -101,6 +118,7 @@ def test_what_is_no_record_is_skipped(tmp_path):
         *({**whole, name: None} for name in ("step", "epoch", "pictures", "metrics")),
         *({**whole, "pictures": {"split": "val"}}, {**whole, "extractor": {"name": "x"}}, {**whole, "step": "1"}),
         *({**whole, "metrics": {"l1": "0.1"}}, 7, None),
+        *({**whole, "pictures": {**whole["pictures"], "reference": r}} for r in ("train", None, {"split": "train"})),
     ]
     for record in broken:
         (tmp_path / "metrics.json").write_text(json.dumps({"records": [record, whole]}))
