@@ -135,6 +135,14 @@ class TrainConfig:
         600, "Seconds after a checkpoint until the next, if its step has not come by then.", at_least=1, free=True
     )
     keep_checkpoints: int = setting(3, "Newest checkpoints kept; 0 keeps all.", at_least=0, free=True)
+    snapshot_every_epochs: int = setting(
+        0,
+        "Epochs between snapshots: the generator alone, in snapshots/, all of them kept (218 MB each at 256x256), for "
+        "p2p-eval --checkpoint=all.",
+        meaning="never",
+        at_least=0,
+        free=True,
+    )
     samples_every_epochs: int = setting(1, "Epochs between sample grids.", at_least=1, free=True)
     max_bad_files: int = setting(
         0, "Unreadable files that are listed and left out; with more, nothing starts.", at_least=0, free=True
@@ -261,7 +269,7 @@ def _check_together(config: TrainConfig) -> None:
     """The rules that concern several settings."""
     if (config.epochs is None) == (config.steps is None):
         raise UserError(f"A run needs --epochs or --steps. Received: epochs={config.epochs}, steps={config.steps}")
-    for name in ("decay_epochs", "eval_every_epochs"):
+    for name in ("decay_epochs", "eval_every_epochs", "snapshot_every_epochs"):
         if config.epochs is not None and getattr(config, name) > config.epochs:
             raise UserError(
                 f"--{name} must not exceed the --epochs, {config.epochs}. Received: {getattr(config, name)}"

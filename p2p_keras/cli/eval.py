@@ -15,6 +15,7 @@ DOC = """
       p2p-eval --workdir=runs/a2s                                      the newest checkpoint, on the test split
       p2p-eval --workdir=runs/a2s --checkpoint=all --split=val         curves over the epochs
       p2p-eval --workdir=runs/a2s,runs/s2a --checkpoint=all            both directions in one chart
+      p2p-eval --workdir=runs/a2s --checkpoint=all --reference=train   FID and KID against the training targets
 
     It writes metrics.json, per_image.csv, curves.png and sheet.png to RUN/eval/SPLIT. The Inception network is
     downloaded once; without network the metrics that need it are left out, and the reason stands in their place.
@@ -33,7 +34,15 @@ flags.DEFINE_list(
     flag_values=FLAGS,
 )
 flags.DEFINE_enum("split", "test", SPLITS, "Which pairs.", flag_values=FLAGS)
-flags.DEFINE_string("checkpoint", "latest", "latest, best, all, or a step.", flag_values=FLAGS)
+flags.DEFINE_string("checkpoint", "latest", "latest, best, all, or a step; snapshots count.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "reference",
+    None,
+    SPLITS,
+    "FID and KID compare with all targets of this split, as the report does with those of train. Default: with the "
+    "scored pairs' own.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "inception",
     "default",
@@ -73,7 +82,9 @@ def main(values: flags.FlagValues) -> int:
     data_dir = Path(given["data_dir"]) if given["data_dir"] else None
     panels = tuple(name.strip() for name in given["panels"] or ())
     evaluations = [
-        open_evaluation(workdir, data_dir, panels, given["split"], given["checkpoint"], given["limit"])
+        open_evaluation(
+            workdir, data_dir, panels, given["split"], given["checkpoint"], given["limit"], given["reference"]
+        )
         for workdir in workdirs
     ]
     extractor, reason = None, ""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def make_record(
     split: Split,
     summary: Summary,
     extractor: Extractor | None,
+    reference: Split | None = None,
 ) -> dict:
     """What `metrics.json` says about one checkpoint: every number, and all that it depends on.
 
@@ -38,7 +40,13 @@ def make_record(
         split: The pairs.
         summary: The numbers.
         extractor: What the images were seen through, if it was used.
+        reference: Whose targets FID and KID compare with, if not with the pairs' own. It stands among the pictures, so
+            that such records are comparable with each other alone.
     """
+    pictures = {}
+    if reference:
+        about = {"split": reference.name, "count": len(reference.files), "fingerprint": fingerprint(reference)}
+        pictures = {"reference": about}
     return {
         "step": step,
         "epoch": epoch,
@@ -51,6 +59,7 @@ def make_record(
             "direction": task_name(config),
             "image_size": config.image_size.plain,
             "fingerprint": fingerprint(split),
+            **pictures,
         },
         "inference": {"statistics": config.statistics, "noise": False, "precision": config.precision},
         "versions": versions(),
@@ -65,7 +74,7 @@ def read_records(folder: Path) -> list[dict]:
     Raises:
         OSError: It is there, but cannot be read now.
     """
-    return [record for record in _parse(folder) or [] if isinstance(record, dict) and _is_whole(record)]
+    return _load(folder)[0]
 
 
 def add_record(
@@ -86,8 +95,8 @@ def add_record(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=True):  # a run in training may be writing its own records
-        known = read_records(folder)
-        if _parse(folder) is None:
+        known, understood = _load(folder)
+        if not understood:
             _put_aside(folder / "metrics.json")
         stale = any(_is_stale(other, record) for other in known)
         kept = [other for other in known if not _is_stale(other, record) and not _replaces(record, other)]
@@ -117,10 +126,15 @@ def forget_later(workdir: Path, step: int, report: Callable[[str], None]) -> Non
 
 def _forget_later(folder: Path, step: int) -> None:
     with locked(folder / ".lock", wait=True):
-        columns, rows = _read_rows(folder / "per_image.csv")
+        columns, rows, understood = _read_rows(folder / "per_image.csv")
+        if not understood:
+            _put_aside(folder / "per_image.csv")
         if columns:  # first, for a kill between the two leaves what is done again at the next start
             _write_rows(folder / "per_image.csv", columns, [row for row in rows if int(row["step"]) <= step])
-        _write_records(folder, [record for record in read_records(folder) if record["step"] <= step])
+        records, understood = _load(folder)
+        if not understood:
+            _put_aside(folder / "metrics.json")
+        _write_records(folder, [record for record in records if record["step"] <= step])
 
 
 def comparable(records: list[dict], record: dict) -> list[dict]:
@@ -152,10 +166,21 @@ def remarks(record: dict) -> list[str]:
     absent = {}
     for name, why in record["absent"].items():
         absent.setdefault(why, []).append(name)
+    lines, reference = [], record.get("pictures", {}).get("reference")
+    if reference:
+        lines = [f"FID and KID compare with the {reference['count']:,} targets of {reference['split']}/"]
     return [
+        *lines,
         *(f"Caution: {caution}" for caution in record["cautions"]),
         *(f"Absent: {', '.join(names)}: {why}" for why, names in absent.items()),
     ]
+
+
+def _load(folder: Path) -> tuple[list[dict], bool]:
+    """The records of `metrics.json`, by step, and whether that is all that it holds."""
+    parsed = _parse(folder)
+    whole = [record for record in parsed or [] if isinstance(record, dict) and _is_whole(record)]
+    return whole, parsed is not None and len(whole) == len(parsed)
 
 
 def _parse(folder: Path) -> list | None:
@@ -174,9 +199,16 @@ def _is_whole(record: dict) -> bool:
     return (
         all(isinstance(record.get(name), kind) for name, kind in kinds.items())
         and {"split", "fingerprint"} <= record["pictures"].keys()
+        and _has_reference(record["pictures"])
         and (extractor is None or (isinstance(extractor, dict) and isinstance(extractor.get("sha256"), str)))
         and all(isinstance(value, int | float) for value in record["metrics"].values())
     )
+
+
+def _has_reference(pictures: dict) -> bool:
+    """Whether what is said of another reference is whole, if anything is."""
+    reference = pictures.get("reference", {"count": 0, "split": ""})
+    return isinstance(reference, dict) and isinstance(reference.get("count"), int) and "split" in reference
 
 
 def _show(metric: Metric, value: float | None, deviation: float | None) -> str:
@@ -193,8 +225,8 @@ def _write_records(folder: Path, records: list[dict]) -> None:
 def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray], forget: bool) -> None:
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
     new = {(str(step), name) for name in names}
-    columns, known = _read_rows(path)
-    if not columns:
+    columns, known, understood = _read_rows(path)
+    if not understood:
         _put_aside(path)
     rows = [r for r in known if (r["step"], r["name"]) not in new and not (forget and r["step"] == str(step))]
     for i, name in enumerate(names):
@@ -204,22 +236,32 @@ def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[
 
 
 def _put_aside(path: Path) -> None:
-    """Renames a file in which nothing can be read, so that writing it anew destroys nothing."""
-    aside = path.with_name(f"{path.name}.damaged")
-    if path.exists() and path.stat().st_size and not aside.exists():
+    """Renames a file in which not all can be read, so that writing it anew destroys nothing."""
+    aside, number = path.with_name(f"{path.name}.damaged"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged{number}")
+    if path.exists() and path.stat().st_size:
         os.replace(path, aside)
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of `per_image.csv`; none if there is no such file, or one of another kind."""
+def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:
+    """Columns and rows of `per_image.csv`, and whether that is all that it holds.
+
+    There are none if there is no such file, or one of another kind.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restval="")
-            rows = [row for row in reader if (row.get("step") or "").isdecimal() and None not in row]
-            columns = list(reader.fieldnames or [])
-    except (FileNotFoundError, csv.Error):
-        return [], []
-    return (columns, rows) if columns[:2] == ["step", "name"] else ([], [])
+            rows, columns = list(reader), list(reader.fieldnames or [])
+    except FileNotFoundError:
+        return [], [], True
+    except csv.Error:
+        return [], [], False
+    if columns[:2] != ["step", "name"]:
+        return [], [], not columns
+    good = [row for row in rows if None not in row and re.fullmatch("[0-9]{1,18}", row["step"])]
+    return columns, good, len(good) == len(rows)
 
 
 def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
@@ -237,8 +279,8 @@ def _is_stale(known: dict, new: dict) -> bool:
     if "weights" in known or known["pictures"] != new["pictures"]:
         return True
     # An earlier version did not write down the weights. They are the same if each image's scores have the same mean.
-    paired = [name for name in new["metrics"] if name in BY_NAME and not BY_NAME[name].inception]
-    return any(known["metrics"].get(name) != new["metrics"][name] for name in paired)
+    paired = [name for name in known["metrics"] if name in BY_NAME and not BY_NAME[name].inception]
+    return any(known["metrics"][name] != new["metrics"].get(name) for name in paired)
 
 
 def _replaces(new: dict, old: dict) -> bool:

@@ -40,11 +40,17 @@ class Evaluation(NamedTuple):
     steps_per_epoch: int
     which: str  # of its checkpoints: `latest`, `best`, `all`, or a step
     pairs: scoring.Split
+    reference: scoring.Split | None = None  # whose targets FID and KID compare with; None: the pairs' own
 
     @property
     def folder(self) -> Path:
         """Where the results go."""
         return self.workdir / "eval" / self.pairs.name
+
+    @property
+    def curves(self) -> Path:
+        """The chart; those with another reference have one of their own."""
+        return self.folder / (f"curves-against-{self.reference.name}.png" if self.reference else "curves.png")
 
 
 def open_evaluation(
@@ -54,6 +60,7 @@ def open_evaluation(
     split: str = "test",
     which: str = "latest",
     limit: int | None = None,
+    reference: str | None = None,
     report: Callable[[str], None] = print,
 ) -> Evaluation:
     """Finds all that an evaluation needs of a run, so that what is amiss is said before anything is computed.
@@ -65,10 +72,12 @@ def open_evaluation(
         split: `test`, `val` or `train`.
         which: `latest`, `best`, `all`, or a step.
         limit: Only so many images, spread evenly over the split.
+        reference: FID and KID compare with all targets of this split; None compares with the pairs' own.
         report: Called with one line for each file that was left out.
 
     Raises:
-        UserError: The folder holds no run, or the data or the checkpoint are not there.
+        UserError: The folder holds no run, or the data or the checkpoint are not there, or its targets are label maps,
+            which have no reference.
     """
     config, record = read_config(workdir / "config.json")
     checkpoints.choose(workdir / "checkpoints", which)
@@ -77,7 +86,10 @@ def open_evaluation(
     config, data = _find_data(config, workdir, data_dir, panels, split, report)
     steps_per_epoch = record["data"]["counts"]["train"] // config.batch_size
     pairs = scoring.take_split(data.pairs, data.reading, split, limit)
-    return Evaluation(workdir, config, steps_per_epoch, which, pairs)
+    others = _take_reference(data, reference) if reference else None
+    if others and (others.name, len(others.files)) == (split, len(pairs.files)):
+        others = None  # they are the pairs' own
+    return Evaluation(workdir, config, steps_per_epoch, which, pairs, others)
 
 
 def evaluate(
@@ -111,11 +123,16 @@ def evaluate(
     extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
     palette = _palette(pairs) if save_images else None
     passes = 1 if evaluation.which != "all" else len(checkpoints.choose(evaluation.workdir / "checkpoints", "all"))
-    progress = ProgressLine((passes + bool(extractor)) * count, "images")
+    others, cache = pairs, folder / "reference.npz"
+    if evaluation.reference:
+        others = evaluation.reference
+        cache = evaluation.workdir / "eval" / f"reference-{others.name}.npz"  # for whatever split is scored
+    targets = len(others.files) if extractor else 0
+    progress = ProgressLine(targets + passes * count, "images")
     reference = None
     if extractor:
         reference = scoring.describe_reference(
-            pairs, batch_size, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
+            others, batch_size, extractor, cache, lambda done: progress.update(done, "targets")
         )
 
     def skipped(line: str) -> None:
@@ -126,11 +143,13 @@ def evaluate(
     for step in checkpoints.restore_each(generator, evaluation.workdir / "checkpoints", evaluation.which, skipped):
         images_folder = folder / "images" / f"step_{step:08d}"
         write = _image_writer(images_folder, pairs.names, palette) if save_images else None
-        on_batch = _after_batch(progress, (len(records) + bool(extractor)) * count, f"step {step}", write)
+        on_batch = _after_batch(progress, targets + len(records) * count, f"step {step}", write)
         scores = scoring.score_images(generate, pairs, batch_size, extractor, on_batch)
         summary = scoring.summarise(scores, reference, extractor, reason)
         epoch, weights = step / evaluation.steps_per_epoch, weights_checksum(generator)
-        records.append(make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor))
+        records.append(
+            make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor, evaluation.reference)
+        )
         add_record(folder, records[-1], pairs.names, scores.per_image)
         titles = [*(evaluation.config.input_panels or ["input"]), "target", f"generated at step {step}"]
         write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], titles))
@@ -139,11 +158,11 @@ def evaluate(
 
 
 def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> list[Path]:
-    """Draws `eval/<split>/curves.png` of each, with the curves of all of them.
+    """Draws the chart of each, `eval/<split>/curves.png`, with the curves of all of them.
 
     Args:
         evaluations: One or several.
-        newest: A record of each: its curve takes those of the same images and extractor.
+        newest: A record of each: its curve takes those of the same images, reference and extractor.
 
     Returns:
         The files.
@@ -153,7 +172,7 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
         name = task_name(evaluation.config)
         name = f"{name} ({evaluation.workdir.name})" if name in curves else name
         curves[name] = comparable(read_records(evaluation.folder), record)
-    paths = [evaluation.folder / "curves.png" for evaluation in evaluations]
+    paths = [evaluation.curves for evaluation in evaluations]
     for path in paths:
         charts.metric_curves(curves, path)
     return paths
@@ -188,6 +207,17 @@ def _find_data(
     if not data.pairs.splits[split]:
         raise UserError(f"Not one file of {data.pairs.root / split} can be read. Mend them, or take another --split.")
     return config, data
+
+
+def _take_reference(data: Data, split: str) -> scoring.Split:
+    if data.reading.target_kind.labels:
+        raise UserError("--reference is for images; the run's targets are label maps. Leave it out.")
+    if not data.pairs.splits[split]:
+        raise UserError(
+            f"--reference={split} compares with the targets of {split}/, and {data.pairs.root} has none that can be "
+            "read. Leave it out, or name another split."
+        )
+    return scoring.take_split(data.pairs, data.reading, split)
 
 
 def _after_batch(

@@ -163,7 +163,7 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
 
     Args:
         scores: Of the generated images.
-        reference: Of the targets; None without an extractor.
+        reference: Of the targets, or of others of which there may be more or fewer; None without an extractor.
         extractor: What both were seen through.
         reason: Why there is no extractor, if there is none.
     """
@@ -185,8 +185,9 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
         )
 
     label, count = extractor.label, len(scores.features)
-    if count < FEWEST_IMAGES:
-        few = f"it needs at least {FEWEST_IMAGES} images, there are {count}"
+    fewer = min(count, len(reference.features))
+    if fewer < FEWEST_IMAGES:
+        few = f"it needs at least {FEWEST_IMAGES} images, there are {fewer}"
         absent |= dict.fromkeys((f"fid{label}", f"kid{label}"), few)
     else:
         described = distribution.statistics(scores.features)
@@ -200,11 +201,11 @@ def summarise(scores: Scores, reference: Reference | None, extractor: Extractor 
             )
         kid, deviation = distribution.kernel_distance(generated=scores.features, reference=reference.features)
         metrics |= {f"kid{label}": kid, f"kid_std{label}": deviation}
-        few = f"fewer than the {extractor.width} features" if count < extractor.width else ""
-        few = few or (f"under {ENOUGH_IMAGES:,}" if count < ENOUGH_IMAGES else "")
+        few = f"fewer than the {extractor.width} features" if fewer < extractor.width else ""
+        few = few or (f"under {ENOUGH_IMAGES:,}" if fewer < ENOUGH_IMAGES else "")
         if few:
             cautions.append(
-                f"FID{label} is biased upwards by few images, and {count:,} are {few}: compare it only with "
+                f"FID{label} is biased upwards by few images, and {fewer:,} are {few}: compare it only with "
                 "values of the same images. KID is unbiased."
             )
     if scores.logits is None:

@@ -59,7 +59,7 @@ def load_trained(
     config, _ = read_config(workdir / "config.json")
     if which not in ("latest", "best") and not which.isdecimal():
         raise UserError(f"--checkpoint is latest, best or a step. Received: {which}")
-    steps = checkpoints.all_steps(workdir / "checkpoints")
+    steps = checkpoints.generator_steps(workdir / "checkpoints")
     if which.isdecimal() and steps and int(which) not in steps:
         known = ", ".join(map(str, steps))
         raise UserError(f"--checkpoint is latest, best or a step. Received: {which}. This run has {known}.")

@@ -107,8 +107,7 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
     for panel in panels[len(names) :]:
         panel.remove()
     newest = {curve: records[-1] for curve, records in curves.items()}
-    counts = [f"{curve}: {one['count']:,} images of {one['pictures']['split']}" for curve, one in newest.items()]
-    figure.suptitle(", ".join(counts))
+    figure.suptitle(", ".join(f"{curve}: {_images_of(one)}" for curve, one in newest.items()))
     if len(curves) > 1:
         panels[0].legend(frameon=False)
     return figure
@@ -119,3 +118,9 @@ def _write(figure: Figure, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     write_png(path, np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def _images_of(record: dict) -> str:
+    images = record["pictures"]
+    against = f" (FID, KID against {images['reference']['split']})" if "reference" in images else ""
+    return f"{record['count']:,} images of {images['split']}{against}"

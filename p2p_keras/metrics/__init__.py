@@ -6,7 +6,15 @@ _HOMES = {
     "distribution": ("frechet_distance", "inception_score", "kernel_distance"),
     "inception": ("Extractor", "load_extractor"),
     "labels": ("confusion", "mean_iou", "pixel_accuracy"),
-    "paired": ("crossview_psnr", "crossview_sharpness_difference", "l1", "psnr", "sharpness_difference", "ssim"),
+    "paired": (
+        "crossview_psnr",
+        "crossview_sharpness_difference",
+        "crossview_ssim",
+        "l1",
+        "psnr",
+        "sharpness_difference",
+        "ssim",
+    ),
 }
 __all__ = sorted(name for names in _HOMES.values() for name in names)
 

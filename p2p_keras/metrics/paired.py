@@ -5,11 +5,12 @@ symmetric, but the arguments are named by role all the same. Images are uint8 or
 the brightest level is (L below, 255 or 65535): both are scored at their full depth, on the same scales. C is any number
 of channels, an alpha channel counts like a colour.
 
-PSNR and sharpness difference come in two definitions. The cross-view literature (Regmi and Borji 2018, SelectionGAN,
-and the Dayton tables after them) computes both with `my_image_error_measures.lua`, which scales images in [0, 1] by
-128 where its formula expects 255: its PSNR is 20 log10(255 / 128) = 5.987 dB above the standard one. So is its
-sharpness difference, which also departs from its paper's formula. Those are the `crossview_` functions, for comparing
-with those tables only.
+PSNR, SSIM and sharpness difference come in two definitions. The cross-view literature (Regmi and Borji 2018,
+SelectionGAN, and the Dayton tables after them) computes them with `my_image_error_measures.lua`, which lies in
+`scripts/evaluation/` of SelectionGAN's repository. It scales images in [0, 1] by 128 where its formula of PSNR expects
+255: its PSNR is 20 log10(255 / 128) = 5.987 dB above the standard one. So is its sharpness difference, which also
+departs from its paper's formula. Its SSIM is of luminance, through windows that reach over the border. Those are the
+`crossview_` functions, for comparing with those tables only.
 """
 
 import numpy as np
@@ -39,8 +40,7 @@ def crossview_psnr(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Structural similarity, 1 for equal images, by `tf.image.ssim`: each channel on its own, then their mean.
 
-    Source: Wang et al. 2004; 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, no padding. The cross-view code
-    differs: luminance only, windows that reach over the border.
+    Source: Wang et al. 2004; 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, no padding.
 
     Raises:
         UserError: An image is smaller than the window.
@@ -54,6 +54,20 @@ def ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     images = tf.constant(generated), tf.constant(reference)
     return tf.image.ssim(*images, max_val=_peak(generated)).numpy().astype(np.float64)
+
+
+def crossview_ssim(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Structural similarity as in the cross-view tables, 1 for equal images.
+
+    Source: `SSIM` of their code. Window and constants are those of `ssim`, but images are reduced to luminance (0.299,
+    0.587, 0.114; an alpha channel of four is left out, one or two channels stay as they are), and the mean is over
+    every position at which window and image overlap, (H + 10, W + 10), with black outside. Departures: luminance in
+    float64 rather than float32; images of any depth are brought to their 255 levels.
+    """
+    _check(generated, reference)
+    ours, theirs = (_luminance(image) for image in (generated, reference))
+    places = np.ndindex(generated.shape[:-3])  # one by one: what belongs to one image fits into the cache
+    return np.array([_crossview_ssim(ours[i], theirs[i]) for i in places]).reshape(generated.shape[:-3])
 
 
 def sharpness_difference(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -85,6 +99,33 @@ def _squared_error(generated: np.ndarray, reference: np.ndarray) -> np.ndarray:
     ours, theirs = _levels(generated, reference)
     exact = np.int32 if generated.dtype == np.uint8 else np.int64
     return _mean(np.square(ours - theirs, dtype=exact)) / _peak(generated) ** 2
+
+
+def _crossview_ssim(ours: np.ndarray, theirs: np.ndarray) -> float:
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean1, mean2 = _blurred(ours), _blurred(theirs)
+    variance1, variance2 = _blurred(ours**2) - mean1**2, _blurred(theirs**2) - mean2**2
+    covariance = _blurred(ours * theirs) - mean1 * mean2
+    likeness = (2 * mean1 * mean2 + c1) * (2 * covariance + c2)
+    return float((likeness / ((mean1**2 + mean2**2 + c1) * (variance1 + variance2 + c2))).mean())
+
+
+def _luminance(image: np.ndarray) -> np.ndarray:
+    """float64 (..., 1, H, W) in [0, 255]; of one or two channels (..., C, H, W)."""
+    levels = image.astype(np.float64) * (255 / _peak(image))
+    if image.shape[-1] > 2:
+        levels = levels[..., :3] @ np.array([[0.299], [0.587], [0.114]])
+    return np.moveaxis(levels, -1, -3)
+
+
+def _blurred(image: np.ndarray) -> np.ndarray:
+    """Means under an 11x11 Gaussian window of sigma 1.5: (..., H, W) -> (..., H + 10, W + 10), with black outside."""
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    height, width = (size + 10 for size in image.shape[-2:])
+    padded = np.pad(image, [(0, 0)] * (image.ndim - 2) + [(10, 10)] * 2)
+    rows = sum(weight * padded[..., i : i + height, :] for i, weight in enumerate(weights))
+    return sum(weight * rows[..., i : i + width] for i, weight in enumerate(weights))
 
 
 def _mean(levels: np.ndarray) -> np.ndarray:

@@ -56,6 +56,7 @@ METRICS = (
     Metric("pixel_accuracy", "accuracy", "Pixel accuracy", True, 4, None, labels.pixel_accuracy),
     Metric("mean_iou", "mIoU", "Mean IoU", True, 4, None, labels.mean_iou, live=True),
     Metric("crossview_psnr", "PSNR(xv)", "", True, 2, paired.crossview_psnr, decides=False),
+    Metric("crossview_ssim", "SSIM(xv)", "", True, 4, paired.crossview_ssim, decides=False),
     Metric(
         "crossview_sharpness_difference", "SD(xv)", "", True, 2, paired.crossview_sharpness_difference, decides=False
     ),

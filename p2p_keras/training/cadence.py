@@ -2,8 +2,8 @@
 
 
 def is_due(step: int, every_steps: int) -> bool:
-    """Whether something done every `every_steps` is due after `step` steps."""
-    return step > 0 and step % every_steps == 0
+    """Whether something done every `every_steps` (0: never) is due after `step` steps."""
+    return step > 0 and every_steps > 0 and step % every_steps == 0
 
 
 def next_due(step: int, every_steps: int) -> int:

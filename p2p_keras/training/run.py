@@ -27,6 +27,7 @@ from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import locked
 from p2p_keras.workdir.history import keep_history, read_history
 from p2p_keras.workdir.resolve import Data
+from p2p_keras.workdir.resume import drop_later_snapshots, set_aside_attempt
 
 SECS_PER_CALL = 1.0  # the step function runs about so long before the loop looks at signals and draws its progress
 
@@ -44,7 +45,7 @@ def train(
     Args:
         config: What to train. In a folder that already holds a run, it must agree with that run's settings.
         workdir: The run's folder; gets `config.json`, `checkpoints/`, `summaries/`, `samples/`, `history.jsonl`,
-            `curves.png`.
+            `curves.png`, and `snapshots/` if there are to be any.
         strategy: Where to compute; by default on all visible devices.
         report: Called with each line that a person should read.
 
@@ -59,6 +60,8 @@ def train(
     report = stop_when_unread(report, stop)
     with locked(workdir):
         run = open_run(config, workdir, strategy or make_strategy(), report)
+        if run.first_step == 0:
+            set_aside_attempt(workdir, report)
         write_whole(workdir / "config.json", to_record(run))
         _report_left_out(run.data, report)
         if run.first_step >= run.last_step:
@@ -75,6 +78,7 @@ def train(
             report(f"This run is finished: {_exhaustion(run, standing)} A higher --patience continues it.")
             _report_outcome(run)
             return None
+        drop_later_snapshots(workdir, run.first_step, lambda step: _is_snapshot_due(run, step), report)
         report(
             f"{task_name(run.config)}: {len(run.data.pairs.splits['train'])} training pairs at "
             f"{run.config.image_size}, batch {run.config.batch_size} in {run.config.precision} "
@@ -135,9 +139,9 @@ def _train(run: Run, stop: list[int]) -> int | None:
             if evaluation:  # last: from the best checkpoint, too, a run continues, with all of this done
                 saver.wait()  # the standing is found by what is kept
                 is_best, exhausted = _judge(run, step)
-            due = saver.is_due(step)
-            if is_best or due:
-                saver.save(step, is_best, due)
+            due, snapshot = saver.is_due(step), _is_snapshot_due(run, step)
+            if is_best or due or snapshot:
+                saver.save(step, is_best, due, snapshot)
         if step > run.first_step and saver.step != step:  # at the end, or stopped between
             saver.save(step)
     if exhausted:
@@ -161,6 +165,10 @@ def _batches(run: Run) -> tf.data.Iterator:
         run.last_step,
     )
     return iter(run.strategy.experimental_distribute_dataset(batches))
+
+
+def _is_snapshot_due(run: Run, step: int) -> bool:
+    return step <= run.last_step and is_due(step, run.config.snapshot_every_epochs * run.steps_per_epoch)
 
 
 def _judge(run: Run, step: int) -> tuple[bool, str]:
@@ -250,3 +258,6 @@ def _report_outcome(run: Run) -> None:
     run.report(f"Checkpoint: {checkpoints.path_of(newest, steps[-1]) if steps else 'none yet'}")
     for step in checkpoints.list_steps(best):
         run.report(f"Best:       {checkpoints.path_of(best, step)}")
+    snapshots = checkpoints.snapshots_of(run.checkpoints)
+    if count := len(checkpoints.list_steps(snapshots)):
+        run.report(f"Snapshots:  {count} in {snapshots}")

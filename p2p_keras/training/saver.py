@@ -14,8 +14,9 @@ from p2p_keras.workdir import checkpoints
 
 
 class Saver:
-    """Writes a run's checkpoints, one after the other, while the run goes on. As a context manager it ends with all
-    written.
+    """Writes a run's checkpoints and snapshots, one after the other, while the run goes on.
+
+    As a context manager it ends with all written.
 
     Args:
         config: The run's settings.
@@ -51,13 +52,14 @@ class Saver:
         late = time.monotonic() - self._last >= self._config.checkpoint_every_secs
         return late or is_due(step, self._config.checkpoint_every_steps)
 
-    def save(self, step: int, best: bool = False, rotating: bool = True) -> None:
+    def save(self, step: int, best: bool = False, rotating: bool = True, snapshot: bool = False) -> None:
         """Copies the networks as they are now, and has them written.
 
         Args:
             step: Steps done.
             best: Write it as the best.
             rotating: Write it as the newest, and remove the oldest.
+            snapshot: Write the generator alone, too, to be kept.
 
         Raises:
             UserError: The one before could not be written.
@@ -66,7 +68,7 @@ class Saver:
         # On a CPU nothing is copied yet: TensorFlow shares the memory until a step changes it, and copies it then.
         for copy, variable in zip(self._copy.variables(), self._networks.variables(), strict=True):
             _set(copy, variable.read_value())
-        self._job = self._thread.submit(self._write, step, best, rotating)
+        self._job = self._thread.submit(self._write, step, best, rotating, snapshot)
         if rotating:
             self.step, self._last = step, time.monotonic()
 
@@ -81,12 +83,17 @@ class Saver:
         if job:
             job.result()
 
-    def _write(self, step: int, best: bool, rotating: bool) -> None:
+    def _write(self, step: int, best: bool, rotating: bool, snapshot: bool) -> None:
+        checkpoint, keep, twin = self._copy.checkpoint, self._config.keep_checkpoints, None
         try:
+            if snapshot:  # first: once there is a checkpoint of the step, a killed run does not come by again
+                part = tf.train.Checkpoint(generator=self._copy.generator)
+                checkpoints.save(part, checkpoints.snapshots_of(self._directory), step, 0, "snapshot")
             if best:
-                checkpoints.save_best(self._copy.checkpoint, self._directory, step)
+                twin = checkpoints.save_best(checkpoint, self._directory, step)
             if rotating:
-                checkpoints.save(self._copy.checkpoint, self._directory, step, self._config.keep_checkpoints)
+                # Two names for the same bytes; but where only one is kept, the best is a copy to fall back on.
+                checkpoints.save(checkpoint, self._directory, step, keep, "checkpoint", twin if keep != 1 else None)
         finally:
             self._release()
 

@@ -17,6 +17,7 @@ from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import check_resume, saved_run, to_json
 from p2p_keras.workdir.resolve import Data, resolve
+from p2p_keras.workdir.resume import newest_whole
 
 
 class Run(NamedTuple):
@@ -64,7 +65,7 @@ def open_run(
     last_step = total_steps(config, steps_per_epoch)
 
     found = fingerprint(data.pairs)
-    newest = checkpoints.newest_whole(workdir / "checkpoints", report)
+    newest = newest_whole(workdir / "checkpoints", report)
     first_step = checkpoints.step_of(newest) if newest else 0
     if saved and newest:  # before the first checkpoint nothing is bound yet
         _check_data(record, found, data.pairs.root)

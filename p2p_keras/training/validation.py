@@ -98,8 +98,12 @@ def make_validation(
 
 
 def find_evaluation(workdir: Path, step: int) -> list[dict]:
-    """All that is known in `eval/` of how a step scored, as records of `history.jsonl`."""
-    found = [r for split in ("val", "test") for r in read_records(workdir / "eval" / split) if r["step"] == step]
+    """All that is known in `eval/` of how a step scored, as records of `history.jsonl`.
+
+    While training, FID and KID compare with the targets of the very pairs that are scored.
+    """
+    known = [record for split in ("val", "test") for record in read_records(workdir / "eval" / split)]
+    found = [record for record in known if record["step"] == step and "reference" not in record["pictures"]]
     return [{"step": step, "epoch": record["epoch"], "evaluation": _as_evaluation(record)} for record in found]
 
 

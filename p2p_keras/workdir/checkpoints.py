@@ -2,7 +2,9 @@
 
 Each lies in a folder of its own, `step_00000500/`, with TensorFlow's own checkpoint format inside. It is written under
 another name, read back, synced and renamed, so a kill or a full disk at any moment leaves the earlier ones as they
-were. The best one lies in `best/`, out of reach of the rotation, and is as good to continue from as any other.
+were. The best one lies in `best/`, out of reach of the rotation, and is as good to continue from as any other. A
+snapshot is a checkpoint of the generator alone, in `snapshots/` beside: no run continues from it, every other command
+takes it, and none is rotated out.
 """
 
 import os
@@ -41,13 +43,23 @@ def best_of(directory: Path) -> Path:
     return Path(directory) / "best"
 
 
+def snapshots_of(directory: Path) -> Path:
+    """Folder of a run's snapshots, which lies beside its `checkpoints/`."""
+    return Path(directory).with_name("snapshots")
+
+
 def all_steps(directory: Path) -> list[int]:
-    """Steps of all checkpoints of a run, the best one too, ascending."""
+    """Steps of all checkpoints that a run can continue from, the best one too, ascending."""
     return sorted({*list_steps(directory), *list_steps(best_of(directory))})
 
 
+def generator_steps(directory: Path) -> list[int]:
+    """Steps of which the generator can be had, ascending: those of checkpoints and of snapshots, each once."""
+    return sorted({*all_steps(directory), *list_steps(snapshots_of(directory))})
+
+
 def choose(directory: Path, which: str) -> list[int]:
-    """The steps of the checkpoints that a command is asked to take, ascending.
+    """The steps of the checkpoints and snapshots that a command is asked to take, ascending.
 
     Args:
         directory: The run's `checkpoints/`.
@@ -56,7 +68,7 @@ def choose(directory: Path, which: str) -> list[int]:
     Raises:
         UserError: There is no such checkpoint.
     """
-    steps = all_steps(directory)
+    steps = generator_steps(directory)
     if not steps:
         raise UserError(f"A checkpoint is needed. There is none in {directory}. Train first: p2p-train writes them.")
     if which in ("latest", "all"):
@@ -77,7 +89,7 @@ def choose(directory: Path, which: str) -> list[int]:
 def restore_each(
     generator: keras.Model, directory: Path, which: str, report: Callable[[str], None] = print
 ) -> Iterator[int]:
-    """Restores the generator from each checkpoint that a command is asked to take, one after the other.
+    """Restores the generator from each checkpoint or snapshot that a command is asked to take, one after the other.
 
     Training may go on meanwhile and rotate out what was there a moment ago.
 
@@ -106,8 +118,11 @@ def restore_each(
             if which == "latest":
                 return
         # Of the latest, and of the best, there may be another one by now.
-        steps = all_steps(directory) if which == "latest" else choose(directory, which) if which == "best" else waiting
-        waiting = [step for step in steps if step not in tried]
+        if which == "latest":
+            waiting = generator_steps(directory)
+        elif which == "best":
+            waiting = choose(directory, which)
+        waiting = [step for step in waiting if step not in tried]
     if not restored:
         raise UserError(
             f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged or has gone. "
@@ -118,7 +133,9 @@ def restore_each(
 def _restore_step(generator: keras.Model, directory: Path, step: int) -> str | None:
     """Restores the generator. Returns what is wrong with the checkpoint of that step, or None."""
     problem = "it has gone"
-    for path in _places(directory, step):
+    for path in (*places(directory, step), path_of(snapshots_of(directory), step)):
+        if not path.is_dir():
+            continue
         problem = find_problem(path)
         if problem is None:
             try:
@@ -131,13 +148,29 @@ def _restore_step(generator: keras.Model, directory: Path, step: int) -> str | N
     return problem
 
 
-def _places(directory: Path, step: int) -> list[Path]:
-    """Where the checkpoint of a step lies: in one folder, or in both."""
+def places(directory: Path, step: int) -> list[Path]:
+    """Where the checkpoint of a step that a run can continue from lies: in one folder, or in both."""
     return [path for path in (path_of(directory, step), path_of(best_of(directory), step)) if path.is_dir()]
 
 
-def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int) -> Path:
+def save(
+    checkpoint: tf.train.Checkpoint,
+    directory: Path,
+    step: int,
+    keep: int,
+    what: str = "checkpoint",
+    twin: Path | None = None,
+) -> Path:
     """Writes a checkpoint, verifies it, and removes the oldest ones beyond `keep` (0 keeps all).
+
+    Args:
+        checkpoint: What is written.
+        directory: Folder of the checkpoints.
+        step: Steps done.
+        keep: Newest ones that stay.
+        what: What an error calls it.
+        twin: The same, written and verified a moment ago in another folder: its files get a second name here, which
+            takes no time and no room. Where the file system knows no such thing, they are written once more.
 
     Raises:
         UserError: It could not be written or read back, or holds a value that is not finite. Nothing was removed.
@@ -146,11 +179,13 @@ def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int)
     shutil.rmtree(beside, ignore_errors=True)
     try:
         beside.mkdir(parents=True)
-        checkpoint.write(str(beside / _PREFIX))
-        problem = find_problem(beside)
+        problem = None
+        if twin is None or not _link(twin, beside):
+            checkpoint.write(str(beside / _PREFIX))
+            problem = find_problem(beside)
         if problem:
             raise UserError(
-                f"The checkpoint of step {step} was not kept: {problem}. {_kept(directory)}"
+                f"The {what} of step {step} was not kept: {problem}. {_kept(directory)}"
                 "If training has diverged, begin another --workdir with a lower --learning_rate or --precision=float32."
             )
         sync_tree(beside)
@@ -160,7 +195,7 @@ def save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int)
         sync_path(Path(directory))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"The checkpoint of step {step} could not be saved in {directory}: {_first_line(error)}. "
+            f"The {what} of step {step} could not be saved in {directory}: {_first_line(error)}. "
             f"{_kept(directory)}Make room there, then the same command continues."
         ) from error
     finally:
@@ -185,6 +220,18 @@ def save_best(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> Pa
     return final
 
 
+def _link(source: Path, target: Path) -> bool:
+    """Gives the files of a folder a second name in another one; whether that could be done."""
+    try:
+        for file in source.iterdir():
+            os.link(file, target / file.name)
+    except OSError:
+        for file in target.iterdir():
+            file.unlink()
+        return False
+    return True
+
+
 def find_problem(path: Path) -> str | None:
     """Reads a checkpoint's every value (TensorFlow checks their checksums). Returns what is wrong with it, or None."""
     try:
@@ -196,49 +243,6 @@ def find_problem(path: Path) -> str | None:
     except (OSError, ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:  # the reader raises them all
         return f"it is damaged ({_first_line(error)})"
     return None
-
-
-def newest_whole(directory: Path, report: Callable[[str], None] = print) -> Path | None:
-    """Finds the checkpoint that a run continues from. For the one process that trains: it also tidies up.
-
-    Damaged ones that are newer are renamed to `step_00001500.damaged`, so that the rotation does not take them for good
-    ones. What a killed process was writing is removed.
-
-    Args:
-        directory: The run's `checkpoints/`.
-        report: Called with one line for each damaged checkpoint that was set aside.
-
-    Returns:
-        Its folder, or None if there is no checkpoint at all.
-
-    Raises:
-        UserError: There are checkpoints, but all are damaged.
-    """
-    for place in (Path(directory), best_of(directory)):
-        for leftover in place.glob(".step_*.part"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    damaged = {}
-    for step in reversed(all_steps(directory)):
-        for path in _places(directory, step):
-            problem = find_problem(path)
-            if problem is None:
-                _set_aside(damaged, report)
-                return path
-            damaged[path] = problem
-    if damaged:
-        raise UserError(
-            f"A run continues from a checkpoint, but all {len(damaged)} in {directory} are damaged. "
-            "Remove that folder to begin again, or take another --workdir."
-        )
-    return None
-
-
-def _set_aside(damaged: dict[Path, str], report: Callable[[str], None]) -> None:
-    for path, problem in damaged.items():
-        aside = path.with_name(f"{path.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-        report(f"Skipped the checkpoint of step {step_of(path)}: {problem}. It is now called {aside.name}")
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: Path) -> None:

@@ -141,7 +141,7 @@ def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(
     assert _evaluate(monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val") == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == f"{finished_copy}: AtoB, 3 images of val/"
-    assert lines[1].split() == ["step", "epoch", "L1", "PSNR", "SSIM", "SD", "PSNR(xv)", "SD(xv)"]
+    assert lines[1].split() == ["step", "epoch", "L1", "PSNR", "SSIM", "SD", "PSNR(xv)", "SSIM(xv)", "SD(xv)"]
     (absent,) = [line for line in lines if line.startswith("Absent: fid, kid, inception_score: ")]
     assert "Connection refused (127.0.0.1:1)" in absent
     assert absent.endswith("elsewhere and give it with --inception=FILE.")

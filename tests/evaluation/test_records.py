@@ -56,6 +56,23 @@ def test_a_curve_mixes_neither_images_nor_extractors():
     assert [r["step"] for r in comparable(known[2:3], _record(6))] == [3]
 
 
+def test_another_reference_takes_nobodys_place_and_no_place_on_their_curve(tmp_path):
+    own, other = _record(100, "abc", fid=20.0), _record(100, "abc", fid=30.0)
+    other["pictures"]["reference"] = {"split": "train", "count": 9, "fingerprint": "f"}
+    third = json.loads(json.dumps(other))
+    third["pictures"]["reference"]["fingerprint"] = "g"
+    for record in (own, other, third, own, other, third):
+        add_record(tmp_path, record)
+    add_record(tmp_path, _record(200, "abc", fid=25.0))
+    known = read_records(tmp_path)
+    assert [(r["step"], r["metrics"]["fid"]) for r in known] == [(100, 20.0), (100, 30.0), (100, 30.0), (200, 25.0)]
+    assert comparable(known, own) == [known[0], known[3]]  # those of earlier versions say nothing of a reference
+    assert comparable(known, other) == [other]
+    assert comparable(known, {**other, "extractor": None}) == [other]
+    assert remarks(other) == ["FID and KID compare with the 9 targets of train/"]
+    assert remarks(own) == []
+
+
 @pytest.mark.parametrize("text", ['{"records": ', "[" * 100_000], ids=["cut short", "too deep"])
 def test_a_damaged_file_is_put_aside_and_begun_anew(text, tmp_path):
     (tmp_path / "metrics.json").write_text(text)
@@ -66,6 +83,23 @@ def test_a_damaged_file_is_put_aside_and_begun_anew(text, tmp_path):
     (tmp_path / "metrics.json").write_text("damaged again")
     add_record(tmp_path, _record(100, l1=0.1))
     assert (tmp_path / "metrics.json.damaged").read_text() == text
+    assert (tmp_path / "metrics.json.damaged2").read_text() == "damaged again"
+
+
+@pytest.mark.parametrize("act", ["add", "forget"])
+def test_a_record_that_cannot_be_understood_is_kept_aside_when_the_others_are_written(act, tmp_path):
+    folder = tmp_path / "eval" / "val"
+    folder.mkdir(parents=True)
+    text = json.dumps({"records": [{"step": "100"}, _record(100, l1=0.1), _record(200, l1=0.2)]})
+    (folder / "metrics.json").write_text(text)
+    if act == "add":
+        add_record(folder, _record(300, l1=0.3))
+    else:
+        forget_later(tmp_path, 100, quiet)
+    assert [r["step"] for r in read_records(folder)] == ([100, 200, 300] if act == "add" else [100])
+    assert (folder / "metrics.json.damaged").read_text() == text
+    add_record(folder, _record(400, l1=0.4))
+    assert len(list(folder.glob("*.damaged*"))) == 1
 
 
 def test_a_mark_before_the_text_costs_nothing(tmp_path):
@@ -84,6 +118,7 @@ def test_what_is_no_record_is_skipped(tmp_path):
         *({**whole, name: None} for name in ("step", "epoch", "pictures", "metrics")),
         *({**whole, "pictures": {"split": "val"}}, {**whole, "extractor": {"name": "x"}}, {**whole, "step": "1"}),
         *({**whole, "metrics": {"l1": "0.1"}}, 7, None),
+        *({**whole, "pictures": {**whole["pictures"], "reference": r}} for r in ("train", None, {"split": "train"})),
     ]
     for record in broken:
         (tmp_path / "metrics.json").write_text(json.dumps({"records": [record, whole]}))
@@ -134,6 +169,14 @@ def test_a_record_of_an_earlier_version_stays_if_it_must_be_of_the_same_weights(
     assert [r["metrics"].get("fid") for r in read_records(tmp_path)] == [20.0]
 
 
+def test_a_metric_that_an_earlier_version_did_not_know_says_nothing_of_the_weights(tmp_path):
+    old = _record(300, "abc", l1=0.1, fid=20.0)
+    del old["weights"]
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": 1, "records": [old]}))
+    add_record(tmp_path, _record(300, l1=0.1, crossview_ssim=0.5))
+    assert [r["metrics"].get("fid") for r in read_records(tmp_path)] == [20.0]
+
+
 def test_what_was_scored_at_later_steps_goes_when_a_run_continues_further_back(tmp_path):
     folder = tmp_path / "eval" / "val"
     for step in (25, 50, 75):
@@ -174,6 +217,29 @@ def test_a_list_that_cannot_be_read_is_put_aside(text, tmp_path):
     add_record(tmp_path, _record(20), ["a.png"], {"l1": np.array([0.25])})
     assert _rows(tmp_path) == [["step", "name", "l1"], ["20", "a.png", "0.25"]]
     assert (tmp_path / "per_image.csv.damaged").read_text() == text
+
+
+@pytest.mark.parametrize("act", ["add", "forget"])
+@pytest.mark.parametrize(
+    "row", ["10,a.png,0.5,0.5", "10.0,a.png,0.5", "-10,a.png,0.5", ",a.png,0.5", "9" * 5000 + ",a.png,0.5", "²,a,1"]
+)
+def test_rows_that_cannot_be_understood_are_kept_aside_with_all_the_others(row, act, tmp_path):
+    folder = tmp_path / "eval" / "val"
+    add_record(folder, _record(10, l1=0.5), ["b.png"], {"l1": np.array([0.5])})
+    add_record(folder, _record(20, l1=0.5), ["b.png"], {"l1": np.array([0.5])})
+    path = folder / "per_image.csv"
+    text = path.read_text() + row + "\n"
+    path.write_text(text)
+    if act == "add":
+        add_record(folder, _record(30), ["b.png"], {"l1": np.array([0.25])})
+    else:
+        forget_later(tmp_path, 10, quiet)
+    assert [row[:2] for row in _rows(folder)[1:]] == [
+        [s, "b.png"] for s in (("10", "20", "30") if act == "add" else ("10",))
+    ]
+    assert (folder / "per_image.csv.damaged").read_text() == text
+    add_record(folder, _record(40), ["b.png"], {"l1": np.array([0.25])})
+    assert len(list(folder.glob("*.damaged*"))) == 1
 
 
 def test_what_cannot_be_changed_does_not_keep_a_run_from_continuing(tmp_path, monkeypatch):

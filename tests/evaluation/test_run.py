@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import Eye, cell, draw_pair, quiet, raise_, small_config, write_pairs
 from PIL import Image
 
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import _image_writer, draw_curves, evaluate, open_evaluation
 from p2p_keras.images import charts, codec
+from p2p_keras.metrics import frechet_distance, kernel_distance
 from p2p_keras.models import make_inference
 from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.folder import read_config
 
 
 @pytest.fixture
@@ -169,3 +172,55 @@ def test_one_image_has_no_distribution(run_dir):
     evaluation = open_evaluation(run_dir, split="val", limit=1, report=quiet)
     (record,) = evaluate(evaluation, Eye().extractor)
     assert record["absent"]["fid@12"] == record["absent"]["kid@12"] == "it needs at least 4 images, there are 1"
+
+
+def test_the_generated_images_are_compared_with_the_targets_of_another_split(run_dir):
+    """As the report did it: by hand from what an extractor sees of the saved images and of the training targets."""
+    eye = Eye()
+    runs = {name: open_evaluation(run_dir, split="val", reference=name, report=quiet) for name in ("train", "val")}
+    assert runs["val"].reference is None  # its own
+    some = open_evaluation(run_dir, split="train", limit=5, reference="train", report=quiet)
+    (record,) = evaluate(some, eye.extractor, save_images=True)
+    assert eye.seen == 12 + 5
+    assert record["pictures"]["reference"]["split"] == "train"
+    assert record["pictures"]["reference"]["count"] == 12
+    images = some.folder / "images" / "step_00000006"
+    saved = np.stack([np.asarray(Image.open(path)) for path in sorted(images.iterdir())])
+    targets = np.stack([draw_pair(index)[1] for index in range(12)])
+    generated, reference = (Eye().extractor.run(seen)[0] for seen in (saved, targets))
+    assert record["metrics"]["fid@12"] == pytest.approx(frechet_distance(generated, reference), rel=1e-9)
+    assert record["metrics"]["kid@12"] == pytest.approx(kernel_distance(generated, reference)[0], rel=1e-9)
+    assert "FID@12 is biased upwards by few images, and 5 are" in record["cautions"][0]
+
+    evaluate(runs["train"], eye.extractor)
+    assert eye.seen == 12 + 5 + 3  # what is known of the targets serves whatever split is scored
+    own = evaluate(runs["val"], eye.extractor)
+    assert "reference" not in own[0]["pictures"]
+    paths = draw_curves([runs["train"]], own) + draw_curves([runs["val"]], own)
+    assert [path.name for path in paths] == ["curves-against-train.png", "curves.png"]
+
+
+def test_a_reference_that_cannot_be_had_is_said_first(run_dir):
+    with pytest.raises(UserError, match=r"--reference=test compares with the targets of test/, and .* has none"):
+        open_evaluation(run_dir, split="val", reference="test", report=quiet)
+
+
+def test_too_few_targets_make_no_distribution(run_dir):
+    run = open_evaluation(run_dir, split="train", reference="val", report=quiet)
+    (record,) = evaluate(run, Eye().extractor)
+    assert record["absent"]["fid@12"] == "it needs at least 4 images, there are 3"
+
+
+def test_snapshots_are_scored_with_the_checkpoints(run_dir):
+    steps = run_dir / "checkpoints"
+    generator = build_generator(read_config(run_dir / "config.json")[0])
+    checkpoints.restore_generator(generator, checkpoints.path_of(steps, 6))
+    for step in (2, 3, 5):
+        part = tf.train.Checkpoint(generator=generator)
+        path = checkpoints.save(part, checkpoints.snapshots_of(steps), step, 0)
+    next(path.glob("*.index")).unlink()
+    run, told = open_evaluation(run_dir, split="val", which="all", report=quiet), []
+    records = evaluate(run, None, "none", report=told.append)
+    assert [record["step"] for record in records] == [2, 3, 6]
+    assert len({record["weights"] for record in records}) == 1  # it is the same generator
+    assert [line.partition(" (")[0] for line in told] == ["Skipped the checkpoint of step 5: it is damaged"]

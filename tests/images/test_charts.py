@@ -89,6 +89,13 @@ def test_each_metric_has_a_panel_and_each_run_a_curve():
     assert charts.metric_figure({"a2s": a2s}).axes[0].get_legend() is None
 
 
+def test_another_reference_is_named():
+    record = _record(1, l1=0.5)
+    record["pictures"]["reference"] = {"split": "train", "count": 55_000, "fingerprint": "f"}
+    figure = charts.metric_figure({"a2s": [record]})
+    assert figure.get_suptitle() == "a2s: 1,234 images of test (FID, KID against train)"
+
+
 def test_a_spread_is_a_band_around_its_curve():
     kid = [(1, 0.25, 0.125), (2, 0.5, 0.25)]
     records = [_record(epoch, **{"kid@768": mean, "kid_std@768": spread}) for epoch, mean, spread in kid]

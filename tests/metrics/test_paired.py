@@ -10,6 +10,7 @@ ALL = [
     paired.psnr,
     paired.crossview_psnr,
     paired.ssim,
+    paired.crossview_ssim,
     paired.sharpness_difference,
     paired.crossview_sharpness_difference,
 ]
@@ -99,6 +100,62 @@ def test_ssim_is_the_definition_where_one_window_is_the_whole_image():
     expected = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
     assert paired.ssim(x, y) == pytest.approx(expected, abs=1e-4)  # float32 variances of squares up to 65025
     assert paired.ssim(x, x) == pytest.approx(1.0, abs=1e-6)
+
+
+def _crossview_ssim_reference(true: np.ndarray, pred: np.ndarray) -> float:
+    """`SSIM` of the cross-view code, step by step, without anything of ours: window by window, in plain loops.
+
+    `image.load` gives [0, 1]; `image.gaussian(11, 1.5 / 11, 0.0708)` has its sigma in shares of the size, and is
+    divided by its sum; `image.convolve(..., 'full')` takes every place where window and image overlap.
+    """
+    line = np.exp(-(((np.arange(1, 12) - 6) / 1.5) ** 2) / 2)
+    window = 0.0708 * line[:, None] * line
+    window /= window.sum()
+
+    def full(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape
+        padded, result = np.zeros((height + 20, width + 20)), np.empty((height + 10, width + 10))
+        padded[10:-10, 10:-10] = image
+        for y in range(height + 10):
+            for x in range(width + 10):
+                result[y, x] = (padded[y : y + 11, x : x + 11] * window[::-1, ::-1]).sum()
+        return result
+
+    one, other = (255 * (0.299 * i[..., 0] + 0.587 * i[..., 1] + 0.114 * i[..., 2]) for i in (true / 255, pred / 255))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mu1, mu2 = full(one), full(other)
+    sigma1, sigma2 = full(one * one) - mu1 * mu1, full(other * other) - mu2 * mu2
+    sigma12 = full(one * other) - mu1 * mu2
+    ssim_map = ((mu1 * mu2 * 2 + c1) * (sigma12 * 2 + c2)) / ((mu1 * mu1 + mu2 * mu2 + c1) * (sigma1 + sigma2 + c2))
+    return ssim_map.mean()
+
+
+def test_ssim_of_the_cross_view_tables_is_their_code(two):
+    expected = [_crossview_ssim_reference(r, g) for g, r in zip(*two, strict=True)]
+    # float64; sums of 121 squares up to 65025, of which variances are differences
+    np.testing.assert_allclose(paired.crossview_ssim(*two), expected, rtol=1e-10)
+    assert not np.allclose(expected, paired.ssim(*two), rtol=0.01)
+    np.testing.assert_allclose(paired.crossview_ssim(two[0], two[0]), 1, rtol=1e-12)
+
+
+def test_ssim_of_the_cross_view_tables_in_closed_form():
+    """A white pixel against a black one: the window sees it at 11x11 places, each with another share of its weight."""
+    black, white = np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8)
+    line = np.exp(-(np.arange(-5.0, 6) ** 2) / (2 * 1.5**2))
+    share = np.outer(line, line) / line.sum() ** 2
+    mean, square = 255 * share, 255**2 * share
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    expected = (c1 * c2 / ((mean**2 + c1) * (square - mean**2 + c2))).mean()
+    assert paired.crossview_ssim(white, black) == pytest.approx(expected, rel=1e-10)  # float64, as above
+
+
+def test_ssim_of_the_cross_view_tables_sees_luminance_and_no_alpha(two):
+    grey = [np.round(image @ [0.299, 0.587, 0.114]).astype(np.uint8)[..., np.newaxis] for image in two]
+    ours = paired.crossview_ssim(*two)
+    np.testing.assert_allclose(ours, paired.crossview_ssim(*grey), atol=2e-3)  # the grey is rounded to levels
+    alpha = np.random.default_rng(3).integers(0, 256, (2, *grey[0].shape)).astype(np.uint8)
+    with_alpha = [np.concatenate([image, a], axis=-1) for image, a in zip(two, alpha, strict=True)]
+    np.testing.assert_allclose(paired.crossview_ssim(*with_alpha), ours, rtol=1e-12)
 
 
 def test_sharpness_difference_by_hand():

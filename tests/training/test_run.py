@@ -17,6 +17,7 @@ from conftest import (
     checkpoint_values,
     draw_pair,
     quiet,
+    share,
     small_config,
     start_command,
     tree,
@@ -26,10 +27,12 @@ from PIL import Image
 
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import open_model
+from p2p_keras.training import run as run_module
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import locked, read_config, to_json
+from p2p_keras.workdir.generator import build_generator, weights_checksum
 from p2p_keras.workdir.history import read_history
 
 
@@ -293,3 +296,56 @@ def test_config_json_is_complete_enough_to_be_read_without_flags(finished):
     assert record["config"]["precision"] == "float32"
     assert Path(record["config"]["data_dir"]).is_absolute()
     assert record["versions"]["tensorflow"] == tf.__version__
+
+
+@pytest.fixture(scope="module")
+def with_snapshots(finished, one_device, tmp_path_factory) -> tuple[Path, list[str]]:
+    """The run of `finished`, with a snapshot and a checkpoint after each epoch."""
+    workdir, told = tmp_path_factory.mktemp("run"), []
+    config = small_config(finished[1], snapshot_every_epochs=1, checkpoint_every_steps=3)
+    train(config, workdir, one_device, told.append)
+    return share(workdir), told
+
+
+def test_snapshots_are_the_generator_after_each_epoch_and_change_nothing(finished, with_snapshots):
+    workdir, told = with_snapshots
+    assert told[-1] == f"Snapshots:  2 in {workdir / 'snapshots'}"
+    assert checkpoints.list_steps(workdir / "snapshots") == [3, 6]
+    assert_same_end(finished[0], workdir, 6)
+    generator, checksums = build_generator(small_config(finished[1])), []
+    for step in (3, 6):
+        for folder in ("snapshots", "checkpoints"):
+            checkpoints.restore_generator(generator, checkpoints.path_of(workdir / folder, step))
+            checksums.append(weights_checksum(generator))
+    assert checksums[0] == checksums[1] != checksums[2] == checksums[3]
+
+
+def test_a_run_that_goes_on_from_further_back_will_make_its_later_snapshots_again(
+    finished, with_snapshots, one_device, tmp_path, monkeypatch
+):
+    run, told = shutil.copytree(with_snapshots[0], tmp_path / "run"), []
+    shutil.rmtree(checkpoints.path_of(run / "checkpoints", 6))
+    monkeypatch.setattr(run_module, "_train", lambda *_: None)
+    train(small_config(finished[1], snapshot_every_epochs=1), run, one_device, told.append)
+    assert "Removed 1 snapshot(s) of steps after 3: they are made again" in told
+    assert checkpoints.list_steps(run / "snapshots") == [3]
+    assert not list(run.glob("before_*"))
+
+
+def test_a_run_begun_anew_mixes_with_nothing_of_the_one_before(
+    finished, with_snapshots, one_device, tmp_path, monkeypatch
+):
+    """Its longer samples, history and snapshots would otherwise stand among those of the new one."""
+    run, told = shutil.copytree(with_snapshots[0], tmp_path / "run"), []
+    shutil.rmtree(run / "checkpoints")
+    monkeypatch.setattr(run_module, "_train", lambda *_: None)
+    train(small_config(finished[1], epochs=1, seed=7), run, one_device, told.append)
+    (aside,) = run.glob("before_*")
+    assert f"What an earlier attempt left in {run} is now in {aside}" in told
+    assert [path.name for path in run.rglob("*.png") if aside not in path.parents] == []
+    assert (checkpoints.list_steps(run / "snapshots"), read_history(run)) == ([], [])
+    before = tree(aside)
+    assert {path: content for path, content in tree(with_snapshots[0]).items() if path in before} == before
+    assert {"config.json", "history.jsonl", "samples/epoch_0002.png", "curves.png"} <= before.keys()
+    assert read_config(aside / "config.json")[0].seed == 0
+    assert open_model(aside, "6", quiet).image_size == 32  # its snapshots can still be taken

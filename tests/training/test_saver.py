@@ -1,3 +1,6 @@
+import dataclasses
+import errno
+import os
 import threading
 
 import numpy as np
@@ -130,3 +133,80 @@ def test_one_is_due_by_steps_or_by_time(networks, tmp_path, monkeypatch):
         assert saver.is_due(501)  # the best is none of the newest
         saver.save(501)
         assert not saver.is_due(502)
+
+
+def _inodes(folder) -> set[int]:
+    return {path.stat().st_ino for path in folder.iterdir()}
+
+
+def test_the_best_that_is_due_as_well_is_written_once(networks, tmp_path, monkeypatch):
+    best = checkpoints.path_of(checkpoints.best_of(tmp_path), 1)
+    with Saver(CONFIG, networks, 0, tmp_path) as saver:
+        saver.save(1, best=True)
+    newest = checkpoints.path_of(tmp_path, 1)
+    assert _inodes(best) == _inodes(newest)
+    assert len(_inodes(best)) == 2  # data and index
+    with Saver(CONFIG, networks, 0, tmp_path) as saver:
+        saver.save(2, best=True)
+    assert not best.exists()
+    assert checkpoints.find_problem(newest) is None  # a name less takes nothing away
+    checkpoints.restore(networks.checkpoint, newest)
+
+
+@pytest.mark.parametrize("reason", ["it is the only one kept", "the file system knows no links"])
+def test_the_best_that_is_due_as_well_is_written_twice_where(reason, networks, tmp_path, monkeypatch):
+    config = CONFIG
+    if reason == "it is the only one kept":
+        config = dataclasses.replace(CONFIG, keep_checkpoints=1)
+    else:
+        link = os.link
+
+        def link_one(source, target):
+            if "index" in str(target):
+                raise OSError(errno.EPERM, "Operation not permitted")
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", link_one)
+    _fill(networks)
+    with Saver(config, networks, 0, tmp_path) as saver:
+        saver.save(1, best=True)
+    places = checkpoints.places(tmp_path, 1)
+    assert not _inodes(places[0]) & _inodes(places[1])
+    assert [checkpoints.find_problem(path) for path in places] == [None, None]
+    before = _values(networks)
+    for path in places:
+        checkpoints.restore(networks.checkpoint, path)
+        for restored, value in zip(_values(networks), before, strict=True):
+            np.testing.assert_array_equal(restored, value)
+
+
+def test_a_snapshot_is_the_generator_alone_as_it_was(networks, held, tmp_path):
+    directory = tmp_path / "checkpoints"
+    _fill(networks)
+    before = [weight.numpy() for weight in networks.generator.weights]
+    with Saver(CONFIG, networks, 0, directory) as saver:
+        saver.save(7, rotating=False, snapshot=True)
+        for variable in networks.variables():
+            variable.assign_add(tf.ones_like(variable))
+        held.set()
+    assert saver.step == -1  # no checkpoint to continue from
+    assert checkpoints.generator_steps(directory) == [7]
+    assert checkpoints.all_steps(directory) == []
+    path = checkpoints.path_of(tmp_path / "snapshots", 7)
+    names = tf.train.load_checkpoint(str(path / "checkpoint")).get_variable_to_shape_map()
+    assert {name.split("/")[0] for name in names} - {"_CHECKPOINTABLE_OBJECT_GRAPH"} == {"generator"}
+    size, count = sum(file.stat().st_size for file in path.iterdir()), networks.generator.count_params()
+    assert 4 * count <= size < 4 * count + 200_000  # float32, and names
+    checkpoints.restore_generator(networks.generator, path)
+    for weight, value in zip(networks.generator.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_the_snapshot_comes_before_the_checkpoint_of_its_step(networks, tmp_path, monkeypatch):
+    """A run that is killed between the two comes by again, and makes both; the other way round it would have a gap."""
+    directory, save = tmp_path / "checkpoints", checkpoints.save
+    order = []
+    monkeypatch.setattr(checkpoints, "save", lambda *all_, **more: (order.append(all_[1].name), save(*all_, **more))[1])
+    with Saver(CONFIG, networks, 0, directory) as saver:
+        saver.save(1, best=True, snapshot=True)
+    assert order == ["snapshots", "best", "checkpoints"]

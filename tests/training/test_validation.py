@@ -16,7 +16,7 @@ from conftest import (
 )
 
 from p2p_keras.errors import UserError
-from p2p_keras.evaluation.records import read_records
+from p2p_keras.evaluation.records import add_record, read_records
 from p2p_keras.presets import make_config
 from p2p_keras.training import validation
 from p2p_keras.training.run import train
@@ -189,3 +189,15 @@ def test_an_extractor_that_is_given_later_leaves_the_best_to_the_metric_it_was_j
     saved = read_config(evaluated[0] / "config.json")[0]
     assert saved.best_metric == "l1"
     assert make_config(saved=saved, inception="default").best_metric == "l1"
+
+
+def test_what_was_compared_with_another_reference_judges_nothing(evaluated, tmp_path):
+    """p2p-eval --reference=train on val/ leaves KIDs that are no match for those of training."""
+    run = shutil.copytree(evaluated[0], tmp_path / "run")
+    step = read_history(run)[0]["step"]
+    (own,) = validation.find_evaluation(run, step)
+    record = read_records(run / "eval" / "val")[0]
+    record["pictures"]["reference"] = {"split": "train", "count": 12, "fingerprint": "f"}
+    add_record(run / "eval" / "val", record)
+    assert len(read_records(run / "eval" / "val")) == 3
+    assert validation.find_evaluation(run, step) == [own]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from p2p_keras.errors import UserError
 from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.resume import newest_whole
 
 
 def _checkpoint(value=1.0, size=1000):
@@ -25,7 +26,7 @@ def test_what_was_saved_comes_back_and_old_ones_go(tmp_path):
     for step in (1, 2, 3, 4):
         checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=2)
     assert checkpoints.list_steps(tmp_path) == [3, 4]
-    restored, newest = _checkpoint(0.0), checkpoints.newest_whole(tmp_path)
+    restored, newest = _checkpoint(0.0), newest_whole(tmp_path)
     assert checkpoints.step_of(newest) == 4
     checkpoints.restore(restored, newest)
     np.testing.assert_array_equal(restored.weights, np.full(1000, 4.0, np.float32))
@@ -38,7 +39,7 @@ def test_keep_zero_keeps_all(tmp_path):
 
 
 def test_nothing_to_restore_is_none(tmp_path):
-    assert checkpoints.newest_whole(tmp_path / "none") is None
+    assert newest_whole(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "no index", "no data"])
@@ -54,7 +55,7 @@ def test_a_damaged_newest_is_set_aside_and_named(tmp_path, damage):
     else:
         (index if damage == "no index" else data).unlink()
     told = []
-    assert checkpoints.newest_whole(tmp_path, told.append) == checkpoints.path_of(tmp_path, 1)
+    assert newest_whole(tmp_path, told.append) == checkpoints.path_of(tmp_path, 1)
     assert told[0].startswith("Skipped the checkpoint of step 2: it is damaged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000001", "step_00000002.damaged"]
 
@@ -63,9 +64,9 @@ def test_all_damaged_is_an_error_and_not_a_silent_start(tmp_path):
     checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
     _damage(checkpoints.path_of(tmp_path, 1))
     with pytest.raises(UserError, match=r"all 1 in .* are damaged"):
-        checkpoints.newest_whole(tmp_path, lambda line: None)
+        newest_whole(tmp_path, lambda line: None)
     with pytest.raises(UserError, match=r"all 1 in .* are damaged"):  # and so it stays
-        checkpoints.newest_whole(tmp_path, lambda line: None)
+        newest_whole(tmp_path, lambda line: None)
 
 
 def test_values_that_are_not_finite_are_not_saved_and_rotate_nothing_out(tmp_path):
@@ -94,7 +95,7 @@ def test_a_disk_that_runs_full_leaves_the_previous_one_good(tmp_path):
 def test_leftovers_of_a_kill_are_swept_up(tmp_path):
     checkpoints.save(_checkpoint(), tmp_path, 1, keep=0)
     (tmp_path / ".step_00000002.part").mkdir()
-    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 1)
+    assert newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 1)
     assert checkpoints.list_steps(tmp_path) == [1]
     assert not (tmp_path / ".step_00000002.part").exists()
 
@@ -167,11 +168,11 @@ def test_the_best_is_out_of_reach_of_the_rotation_and_only_the_newest_best_stays
 def test_the_best_is_as_good_to_continue_from_as_any_other(tmp_path):
     checkpoints.save(_checkpoint(1.0), tmp_path, 1, keep=1)
     checkpoints.save_best(_checkpoint(2.0), tmp_path, 2)
-    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path / "best", 2)
+    assert newest_whole(tmp_path) == checkpoints.path_of(tmp_path / "best", 2)
     checkpoints.save(_checkpoint(2.0), tmp_path, 2, keep=1)
-    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 2)
+    assert newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 2)
     _damage(checkpoints.path_of(tmp_path, 2))
-    assert checkpoints.newest_whole(tmp_path, lambda line: None) == checkpoints.path_of(tmp_path / "best", 2)
+    assert newest_whole(tmp_path, lambda line: None) == checkpoints.path_of(tmp_path / "best", 2)
 
 
 def test_a_damaged_one_is_never_restored(tmp_path):
@@ -190,12 +191,12 @@ def test_rotation_counts_no_damaged_one_and_the_newest_whole_one_stays(tmp_path)
     for step in (500, 1000, 1500):
         checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
     _damage(checkpoints.path_of(tmp_path, 1500))
-    assert checkpoints.newest_whole(tmp_path, lambda line: None) == checkpoints.path_of(tmp_path, 1000)
+    assert newest_whole(tmp_path, lambda line: None) == checkpoints.path_of(tmp_path, 1000)
     checkpoints.save(_checkpoint(1100.0), tmp_path, 1100, keep=1)
     assert checkpoints.list_steps(tmp_path) == [1100]
     _damage(checkpoints.path_of(tmp_path, 1100))  # damaged while the run goes on, so that nobody has set it aside
     checkpoints.save(_checkpoint(1200.0), tmp_path, 1200, keep=1)
-    assert checkpoints.newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 1200)
+    assert newest_whole(tmp_path) == checkpoints.path_of(tmp_path, 1200)
 
 
 def test_one_that_rotation_takes_away_meanwhile_is_skipped_and_named(tmp_path, monkeypatch):
@@ -248,3 +249,57 @@ def test_the_best_that_is_replaced_meanwhile_is_looked_for_again(tmp_path, monke
     monkeypatch.setattr(checkpoints, "restore_generator", replace_first)
     assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "best", told.append)] == [15]
     assert told == ["Skipped the checkpoint of step 12: it has gone"]
+
+
+def _save_snapshots(directory, steps):
+    for step in steps:
+        checkpoint = tf.train.Checkpoint(generator=_dense(float(step)))
+        checkpoints.save(checkpoint, checkpoints.snapshots_of(directory), step, 0, "snapshot")
+
+
+def test_snapshots_are_taken_like_checkpoints_but_nothing_continues_from_them(tmp_path):
+    directory = tmp_path / "checkpoints"
+    _save_snapshots(directory, [1, 2, 4])
+    assert newest_whole(directory) is None
+    _save_generators(directory, [2, 3])
+    assert checkpoints.choose(directory, "all") == [1, 2, 3, 4]  # a step in both once
+    assert newest_whole(directory) == checkpoints.path_of(directory, 3)
+    model, told = _dense(0.0), []
+    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "all", told.append)] == [1, 2, 3, 4]
+    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "1", told.append)] == [1]
+    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "latest", told.append)] == [4]
+    assert told == []
+
+
+def test_a_damaged_snapshot_is_skipped_and_named_and_stands_in_for_a_damaged_checkpoint(tmp_path):
+    directory = tmp_path / "checkpoints"
+    _save_snapshots(directory, [1, 2, 3])
+    _save_generators(directory, [1, 3])
+    _damage(checkpoints.path_of(directory, 1))
+    for step in (2, 3):
+        _damage(checkpoints.path_of(checkpoints.snapshots_of(directory), step))
+    model, told = _dense(0.0), []
+    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "all", told.append)] == [1, 3]
+    assert [line.partition(" (")[0] for line in told] == ["Skipped the checkpoint of step 2: it is damaged"]
+
+
+def test_a_snapshot_that_does_not_fit_on_the_disk_says_so_and_leaves_the_others(tmp_path):
+    folder = checkpoints.snapshots_of(tmp_path / "checkpoints")
+    checkpoints.save(_checkpoint(1.0, size=300_000), folder, 1, 0, "snapshot")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"The snapshot of step 2 could not be saved .* step 1 is kept"):
+            checkpoints.save(_checkpoint(2.0, size=300_000), folder, 2, 0, "snapshot")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.iterdir()] == ["step_00000001"]
+
+
+def test_what_a_kill_left_among_the_snapshots_is_swept_up(tmp_path):
+    directory = tmp_path / "checkpoints"
+    _save_snapshots(directory, [1])
+    leftover = checkpoints.snapshots_of(directory) / ".step_00000002.part"
+    leftover.mkdir()
+    assert newest_whole(directory) is None
+    assert not leftover.exists()
