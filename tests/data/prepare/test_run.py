@@ -265,7 +265,7 @@ def test_composites_keep_their_bytes_by_default_and_leave_the_size_to_training(t
         assert (entry.height, entry.width) == (height, 2 * width)
     pairs = find_pairs(tmp_path / "data")
     assert pairs.image_size is None
-    dataset = pipeline.inference_dataset(pairs.files("train"), Reading(image_size=32), 3)
+    dataset = pipeline.inference_dataset(pairs.files("train"), READING, 3)
     assert [image.shape for image in next(iter(dataset))] == [(3, 32, 32, 3)] * 2
     assert "It was finished before" in run_prepare(*flags, f"--output={tmp_path}/data").stdout
     refused = run_prepare(*flags, f"--output={tmp_path}/data", "--image_size=256")
