@@ -19,6 +19,7 @@ differs from `models.build_generator`, and what is done:
 """
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,8 +112,8 @@ def _torch() -> Any:
         import torch
     except ImportError as error:
         raise UserError(
-            "PyTorch reads the file, and it is not installed. Beside p2p_keras: pip install 'torch>=2.6' (the one for "
-            "CPUs will do)."
+            "PyTorch reads the file, and it is not installed. Install it, the one for CPUs will do: "
+            f"{sys.executable} -m pip install 'torch>=2.6'"
         ) from error
     if torch.__version__ < "2.6":  # before, a file could run what it liked even so: CVE-2025-32434
         raise UserError(f"PyTorch 2.6 or newer reads files safely. Received: {torch.__version__}. Install another one.")
