@@ -32,6 +32,7 @@ setup(
         # ruff exactly, since its formatting is part of the test; the last for the messages of TF Serving's clients
         "test": ["pytest==9.2.0", "pytest-xdist==3.8.0", "ruff==0.17.6", "tensorflow-serving-api>=2.21,<2.22"],
         "bench": ["torch>=2.4"],
+        "torch": ["torch>=2.6"],  # for p2p-import; before 2.6 its reader of weights could be made to run a file's code
     },
     entry_points={
         "console_scripts": [
@@ -40,6 +41,7 @@ setup(
             "p2p-eval = p2p_keras.cli.eval:entry_point",
             "p2p-export = p2p_keras.cli.export:entry_point",
             "p2p-translate = p2p_keras.cli.translate:entry_point",
+            "p2p-import = p2p_keras.cli.import_:entry_point",
         ]
     },
 )

@@ -39,6 +39,12 @@ class TrainConfig:
         meaning="the embedded demo, a drawn town",
         free=True,  # the pairs themselves are compared, by fingerprint
     )
+    init_from: str | None = setting(
+        None,
+        "A run or an export whose weights a new run begins with: the generator's, and the discriminator's if it is "
+        "there and has the same form. Of a run the best checkpoint, else the newest.",
+        meaning="weights drawn from the seed",
+    )
     direction: str = setting(
         "a2s",
         "What becomes what: a2s aerial to street, s2a street to aerial, both by panel name; AtoB, BtoA the first two "

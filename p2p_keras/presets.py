@@ -42,7 +42,8 @@ def make_config(preset: str | None = None, saved: TrainConfig | None = None, **f
         UserError: A value breaks its rule, or both `epochs` and `steps` are given.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    given |= {name: None for name in ("data_dir", "inception") if given.get(name) == ""}  # as in --inception=
+    # As in --inception=
+    given |= {name: None for name in ("data_dir", "inception", "init_from") if given.get(name) == ""}
     if "epochs" in given and "steps" in given:
         raise UserError("Give --epochs or --steps, not both. The length of a run is one of them.")
     if given.get("input_panels") and "direction" in given:

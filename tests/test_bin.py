@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from conftest import DEADLINE_SECS, ROOT
 
-COMMANDS = ("p2p-prepare", "p2p-train", "p2p-eval", "p2p-export", "p2p-translate")
+COMMANDS = ("p2p-prepare", "p2p-train", "p2p-eval", "p2p-export", "p2p-translate", "p2p-import")
 SAYS = '#!/bin/sh\necho "$(basename "$0") in $PWD"\nfor each in "$@"; do echo "<$each>"; done\n'
 
 
@@ -41,7 +41,7 @@ def clone(tmp_path) -> Clone:
     return Clone(root, venv)
 
 
-def test_the_commands_are_one_script_by_five_names(clone):
+def test_the_commands_are_one_script_by_their_names(clone):
     assert {name: os.readlink(ROOT / "bin" / name) for name in COMMANDS} == dict.fromkeys(COMMANDS, "launch")
     for name in COMMANDS:
         done = clone.run(f"bin/{name}", "--input=two words", "", "*")

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "p2p_keras"
 FLOORS = [
     {"__init__"},
     {"cli", "api"},
-    {"training", "translate"},
+    {"training", "translate", "pytorch"},
     {"export"},
     {"evaluation"},
     {"workdir"},
@@ -125,7 +125,12 @@ def test_no_file_is_long():
 
 @pytest.mark.parametrize(
     ("library", "allowed"),
-    [("matplotlib", {"images.charts"}), ("absl", {"cli"}), ("tensorflow_gan", {"metrics._tfgan"})],
+    [
+        ("matplotlib", {"images.charts"}),
+        ("absl", {"cli"}),
+        ("tensorflow_gan", {"metrics._tfgan"}),
+        ("torch", {"pytorch.read"}),
+    ],
 )
 def test_a_library_has_one_door(library, allowed):
     users = {
@@ -148,6 +153,7 @@ LIGHT = [
     "p2p_keras.cli.eval",
     "p2p_keras.cli.export",
     "p2p_keras.cli.translate",
+    "p2p_keras.cli.import_",
 ]
 
 
@@ -157,7 +163,7 @@ def test_light_modules_load_without_tensorflow():
 import importlib, sys
 for module in sys.argv[1:]:
     importlib.import_module(module)
-    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan"):
+    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch"):
         if heavy in sys.modules:
             sys.exit(f"{module} loads {heavy}")
 """

@@ -14,6 +14,7 @@ from conftest import ROOT
 
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
+from p2p_keras.cli import import_ as import_command
 from p2p_keras.cli import prepare as prepare_command
 from p2p_keras.cli import train as train_command
 from p2p_keras.cli import translate as translate_command
@@ -37,6 +38,7 @@ COMMANDS = {
     "p2p-eval": eval_command,
     "p2p-export": export_command,
     "p2p-translate": translate_command,
+    "p2p-import": import_command,
 }
 FLAGS = {name: command.FLAGS for name, command in COMMANDS.items()}
 FLAGS["quickstart"] = train_command.FLAGS

@@ -80,11 +80,16 @@ def open_evaluation(
             which have no reference.
     """
     config, record = read_config(workdir / "config.json")
+    if "imported" in record and data_dir is None:
+        raise UserError(
+            f"The generator in {workdir} was imported, without any pairs. Say where some are: --data_dir=DATA"
+        )
     checkpoints.choose(workdir / "checkpoints", which)
     (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
     _remove_leftovers(workdir / "eval")
     config, data = _find_data(config, workdir, data_dir, panels, split, report)
-    steps_per_epoch = record["data"]["counts"]["train"] // config.batch_size
+    # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
+    steps_per_epoch = 1 if "imported" in record else record["data"]["counts"]["train"] // config.batch_size
     pairs = scoring.take_split(data.pairs, data.reading, split, limit)
     others = _take_reference(data, reference) if reference else None
     if others and (others.name, len(others.files)) == (split, len(pairs.files)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -50,17 +51,13 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     if (path / "config.json").is_file():
         trained = write.load_trained(path, which, report=report)
         return _of_generate(write.as_generate(write.compact_generator(trained)), trained.config, noise=True)
-    if path.is_dir() and write.list_versions(path):
-        path = path / str(write.list_versions(path)[-1])
-    file = path
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        file = next((path / name for name in ("model.keras", "model_float32.tflite") if (path / name).is_file()), path)
-    if not file.exists() or (file.is_dir() and not (file / "saved_model.pb").is_file()):
+    file = find_export(path)
+    if file is None:
         raise UserError(
             "--model is the folder of a run or of an export, or a .keras or .tflite file that p2p-export wrote. "
             f"{path} is none of them. For one: --model=runs/a2s"
         )
-    config = _read_metadata((file if file.is_dir() else file.parent) / write.METADATA)
+    config = read_metadata(metadata_of(file))
     if file.is_dir():
         return _load_saved_model(file, config)
     if file.suffix == ".keras":
@@ -142,10 +139,7 @@ def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
 
 
 def _load_keras(file: Path, config: TrainConfig) -> Model:
-    """Rebuilds the network and reads the weights alone: nothing that a foreign file says is run."""
-    trained = write.Trained(build_generator(config, any_size=True), config, 0, file.parent)
-    generator = write.plain_generator(trained)
-    generator.load_weights(file)
+    generator = keras_generator(file, config)
     return _of_generate(lambda image, seed: generator(image, training=False), config, noise=False)
 
 
@@ -173,7 +167,39 @@ def _load_tflite(file: Path, config: TrainConfig) -> Model:
     return model._replace(translate=translate)
 
 
-def _read_metadata(path: Path) -> TrainConfig:
+def keras_generator(file: Path, config: TrainConfig) -> keras.Model:
+    """The network of a `.keras` file, rebuilt; the weights alone are read, nothing that a foreign file says is run."""
+    generator = write.plain_generator(write.Trained(build_generator(config, any_size=True), config, 0, file.parent))
+    generator.load_weights(file)
+    return generator
+
+
+def find_export(path: Path) -> Path | None:
+    """What a path stands for: the folder of a SavedModel, or a file; of a folder of versions, the newest.
+
+    Returns:
+        None if it is no export.
+    """
+    if path.is_dir() and write.list_versions(path):
+        path = path / str(write.list_versions(path)[-1])
+    if not path.is_dir():
+        return path if path.exists() else None
+    if (path / "saved_model.pb").is_file():
+        return path
+    return next((path / name for name in ("model.keras", "model_float32.tflite") if (path / name).is_file()), None)
+
+
+def metadata_of(file: Path) -> Path:
+    """Where an export says what it was trained on; `file` is from `find_export`."""
+    return (file if file.is_dir() else file.parent) / write.METADATA
+
+
+def read_metadata(path: Path) -> TrainConfig:
+    """The settings of the run that was exported.
+
+    Raises:
+        UserError: They cannot be read.
+    """
     try:
         return TrainConfig(**json.loads(path.read_text())["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -103,7 +103,7 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
                 spread = metric.scale * np.array([record["metrics"][spread_name] for record in known])
                 panel.fill_between(x, y - spread, y + spread, color=f"C{i}", alpha=0.2, linewidth=0)
         panel.set(xlabel="epoch", title=f"{metric.heading(metric.chart_title, label)}, {better} is better")
-        panel.set_xlim(0, 1.05 * max(epochs))
+        panel.set_xlim(0, 1.05 * max(epochs) or 1)  # an imported generator is of epoch 0 alone
     for panel in panels[len(names) :]:
         panel.remove()
     newest = {curve: records[-1] for curve, records in curves.items()}

@@ -11,6 +11,7 @@ from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
 from p2p_keras.data.pairs import fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
+from p2p_keras.training.initial import check_form, load_initial, open_source
 from p2p_keras.training.networks import Networks, build_networks
 from p2p_keras.training.validation import make_validation
 from p2p_keras.versions import versions
@@ -29,6 +30,7 @@ class Run(NamedTuple):
     fingerprint: str  # of the training pairs
     strategy: tf.distribute.Strategy
     networks: Networks
+    init_from: dict | None  # whose weights it began with, as `initial.load_initial` says it; None if they were drawn
     generate: Callable[[tf.Tensor], tf.Tensor]  # by the inference contract
     validate: Callable[[int], dict] | None  # scores the generator as it is after a step
     steps_per_epoch: int
@@ -57,6 +59,12 @@ def open_run(
         UserError: It may not go on with these settings, data or devices. Then no setting was written.
     """
     saved, record = saved_run(workdir) or (None, {})
+    _check_trained(record, workdir)
+    source = None
+    if config.init_from is not None:
+        config = dataclasses.replace(config, init_from=str(Path(config.init_from).absolute()))
+        if not checkpoints.all_steps(workdir / "checkpoints"):  # of a run that goes on, its own
+            source = open_source(Path(config.init_from))
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
     _check_jit(config, strategy.num_replicas_in_sync)
@@ -71,9 +79,14 @@ def open_run(
         _check_data(record, found, data.pairs.root)
         check_resume(saved, config, first_step, steps_per_epoch)
         _check_best(saved, config, workdir)
+    if source:
+        check_form(source.config, config)
     networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
+    init_from = record.get("init_from") if newest else None
     if newest:
         checkpoints.restore(networks.checkpoint, newest)
+    elif source:
+        init_from = load_initial(source, config, networks, report)
     generate, validate = make_inference(networks.generator), None
     if config.eval_every_epochs and first_step < last_step:
         validate = make_validation(config, networks.generator, generate, data, workdir, steps_per_epoch, report)
@@ -84,6 +97,7 @@ def open_run(
         fingerprint=found,
         strategy=strategy,
         networks=networks,
+        init_from=init_from,
         generate=generate,
         validate=validate,
         steps_per_epoch=steps_per_epoch,
@@ -91,6 +105,14 @@ def open_run(
         last_step=last_step,
         report=report,
     )
+
+
+def _check_trained(record: dict, workdir: Path) -> None:
+    if "imported" in record:
+        raise UserError(
+            f"{workdir} holds an imported generator, without a discriminator and optimizers to go on with. Begin a run "
+            f"with its weights in another --workdir: --init_from={workdir}"
+        )
 
 
 def _check_batch(batch_size: int, count: int, replicas: int) -> None:
@@ -136,6 +158,7 @@ def to_record(run: Run) -> str:
         dataclasses.replace(config, data_dir=data_dir, inception=inception),
         inference={"statistics": config.statistics, "noise": False},
         data={"fingerprint": run.fingerprint, "counts": {split: len(names) for split, names in splits.items()}},
+        **({"init_from": run.init_from} if run.init_from else {}),
         versions=versions(),
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from p2p_keras.errors import UserError
 from p2p_keras.system.files import sync_path, sync_tree
@@ -266,6 +267,24 @@ def restore_generator(generator: keras.Model, path: Path) -> None:
     """
     part = tf.train.Checkpoint(generator=generator)
     _read(part, path, lambda status: status.assert_existing_objects_matched().expect_partial())
+
+
+def restore_discriminator(discriminator: keras.Model, directory: Path, step: int) -> bool:
+    """Restores the discriminator alone from a step's checkpoint. Returns whether there is one: imported runs have none.
+
+    Raises:
+        UserError: The checkpoint is damaged or has gone, or its discriminator is of another form.
+    """
+    for path in _places(directory, step):
+        if find_problem(path) is None:
+            graph = tf.train.load_checkpoint(str(path / _PREFIX)).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+            parts = TrackableObjectGraph.FromString(graph).nodes[0].children
+            if not any(part.local_name == "discriminator" for part in parts):
+                return False
+            part = tf.train.Checkpoint(discriminator=discriminator)
+            _read(part, path, lambda status: status.assert_existing_objects_matched().expect_partial())
+            return True
+    raise UserError(f"The checkpoint of step {step} in {directory} has gone or is damaged since. Do the same again.")
 
 
 def _read(checkpoint: tf.train.Checkpoint, path: Path, check: Callable) -> None:

@@ -96,6 +96,12 @@ def test_another_reference_is_named():
     assert figure.get_suptitle() == "a2s: 1,234 images of test (FID, KID against train)"
 
 
+def test_epoch_0_alone_is_drawn_too():
+    """That of an imported generator; matplotlib warns of an axis from 0 to 0."""
+    (panel,) = charts.metric_figure({"AtoB": [_record(0, l1=0.5)]}).axes
+    assert (_curves(panel), panel.get_xlim()) == ({"AtoB": [(0, 0.5)]}, (0, 1))
+
+
 def test_a_spread_is_a_band_around_its_curve():
     kid = [(1, 0.25, 0.125), (2, 0.5, 0.25)]
     records = [_record(epoch, **{"kid@768": mean, "kid_std@768": spread}) for epoch, mean, spread in kid]

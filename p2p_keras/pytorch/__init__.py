@@ -1,0 +1,1 @@
+"""The PyTorch version's generator becomes a run."""
