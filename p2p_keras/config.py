@@ -46,7 +46,18 @@ class TrainConfig:
         "What the panels of a file show, left to right, as street,aerial.",
         meaning="what dataset.json in the data set says, else two panels without names",
     )
-    batch_size: int = setting(1, "Pairs per step, over all devices together.", at_least=1)
+    batch_size: int = setting(
+        1,
+        "Pairs per step, over all devices together.",
+        meaning="raised, as a preset's, to a multiple of the number of devices",
+        at_least=1,
+    )
+    accumulate: int = setting(
+        1,
+        "Parts that a step's pairs are computed in, one after the other, for less memory: each update is by the mean "
+        "of the parts' gradients. Batch normalisation is over the pairs of a part.",
+        at_least=1,
+    )
     epochs: int | None = setting(200, "Passes over the training pairs.", at_least=1, free=True)
     steps: int | None = setting(
         None, "Length in steps, instead of --epochs.", meaning="--epochs decides", at_least=1, free=True
@@ -120,7 +131,7 @@ class TrainConfig:
         "",
         "Batch normalisation at inference: moving averages over training, or each image's own (per_image), which is "
         "what the paper's test mode does at batch 1.",
-        meaning="per_image at batch size 1, else moving",
+        meaning="per_image at batch size 1 (or 1 in each part of --accumulate), else moving",
         choices=("moving", "per_image"),
     )
     eval_every_epochs: int = setting(
@@ -151,7 +162,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if not self.statistics:
-            object.__setattr__(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
+            alone = self.batch_size == self.accumulate  # each image was normalised by itself while training, too
+            object.__setattr__(self, "statistics", "per_image" if alone else "moving")
         check_values(self)
         _check_together(self)
 

@@ -96,6 +96,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
         config.lambda_l1,
         networks.step,
         config.jit_compile,
+        config.accumulate,
     )
     batches = _batches(run)
     recorder = Recorder(

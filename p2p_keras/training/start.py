@@ -59,7 +59,7 @@ def open_run(
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
     _check_jit(config, strategy.num_replicas_in_sync)
-    _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
+    _check_batch(config.batch_size, config.accumulate, count, strategy.num_replicas_in_sync)
     steps_per_epoch = count // config.batch_size
     last_step = total_steps(config, steps_per_epoch)
 
@@ -92,7 +92,7 @@ def open_run(
     )
 
 
-def _check_batch(batch_size: int, count: int, replicas: int) -> None:
+def _check_batch(batch_size: int, accumulate: int, count: int, replicas: int) -> None:
     if batch_size > count:
         raise UserError(
             f"--batch_size must not exceed the number of training pairs, {count}. Received: {batch_size}. Lower it."
@@ -103,6 +103,14 @@ def _check_batch(batch_size: int, count: int, replicas: int) -> None:
         raise UserError(
             f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
             f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
+        )
+    share = batch_size // replicas
+    if share % accumulate:
+        divisors = ", ".join(str(parts) for parts in range(1, share + 1) if share % parts == 0)
+        raise UserError(
+            f"--accumulate divides the pairs of a step that a device gets, {share}, into equal parts. "
+            f"Received: {accumulate}. Take one of {divisors}, or a --batch_size that is a multiple of "
+            f"{replicas * accumulate}."
         )
 
 
