@@ -12,12 +12,11 @@ from p2p_keras.config import TrainConfig, best_metric, decay_steps
 from p2p_keras.data import check, pipeline
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
-from p2p_keras.system.devices import make_strategy
+from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.recorder import Recorder
-from p2p_keras.training.samples import make_sampler
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import LOSS_NAMES, make_train_steps
@@ -72,11 +71,14 @@ def train(
             report(f"This run is finished: {_exhaustion(run, standing)} A higher --patience continues it.")
             _report_outcome(run)
             return None
+        for line in describe_devices():
+            report(line)
+        parts = f" in {run.config.accumulate} parts" if run.config.accumulate > 1 else ""
         report(
             f"{run.config.direction}: {len(run.data.pairs.splits['train'])} training pairs at "
-            f"{run.config.image_size}x{run.config.image_size}, batch {run.config.batch_size} in {run.config.precision} "
-            f"on {run.strategy.num_replicas_in_sync} device(s), steps {run.first_step + 1} to {run.last_step}, "
-            f"{run.steps_per_epoch} an epoch"
+            f"{run.config.image_size}x{run.config.image_size}, batch {run.config.batch_size}{parts} "
+            f"in {run.config.precision} on {run.strategy.num_replicas_in_sync} device(s), "
+            f"steps {run.first_step + 1} to {run.last_step}, {run.steps_per_epoch} an epoch"
         )
         stopped_by = _train(run, stop)
         _report_outcome(run)
