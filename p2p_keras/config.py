@@ -123,7 +123,15 @@ class TrainConfig:
         600, "Seconds after a checkpoint until the next, if its step has not come by then.", at_least=1, free=True
     )
     keep_checkpoints: int = setting(3, "Newest checkpoints kept; 0 keeps all.", at_least=0, free=True)
-    samples_every_epochs: int = setting(1, "Epochs between sample grids.", at_least=1, free=True)
+    samples_every_epochs: int = setting(
+        1, "Epochs between sample grids; the first comes after about a minute.", at_least=1, free=True
+    )
+    samples: tuple[str, ...] = setting(
+        (),
+        "Names of the pairs in the sample grids, as in the folder val/, with or without extension.",
+        meaning="six, spread over val/",
+        free=True,
+    )
     max_bad_files: int = setting(
         0, "Unreadable files that are listed and left out; with more, nothing starts.", at_least=0, free=True
     )

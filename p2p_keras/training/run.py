@@ -88,7 +88,6 @@ def train(
 def _train(run: Run, stop: list[int]) -> int | None:
     """The outer loop. Returns the number of the signal that stopped it."""
     config, networks, steps_per_epoch = run.config, run.networks, run.steps_per_epoch
-    draw_samples = make_sampler(run.generate, run.data.pairs, run.data.reading, run.report)
     train_steps = make_train_steps(
         run.strategy,
         networks.generator,
@@ -129,7 +128,9 @@ def _train(run: Run, stop: list[int]) -> int | None:
             if is_due(step, steps_per_epoch) or step == run.last_step:
                 recorder.end_epoch(step, evaluation)
             if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == run.last_step:
-                recorder.add_samples(step, draw_samples())
+                recorder.add_samples(step, run.draw_samples())
+            elif recorder.wants_first_samples():
+                recorder.add_first_samples(step, run.draw_samples())
             networks.loss_sums.assign(recorder.loss_sums)
             is_best = False
             if evaluation:  # last: from the best checkpoint, too, a run continues, with all of this done

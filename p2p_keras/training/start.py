@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
@@ -12,6 +13,7 @@ from p2p_keras.data.pairs import fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
 from p2p_keras.training.networks import Networks, build_networks
+from p2p_keras.training.samples import make_sampler
 from p2p_keras.training.validation import make_validation
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
@@ -28,7 +30,7 @@ class Run(NamedTuple):
     fingerprint: str  # of the training pairs
     strategy: tf.distribute.Strategy
     networks: Networks
-    generate: Callable[[tf.Tensor], tf.Tensor]  # by the inference contract
+    draw_samples: Callable[[], np.ndarray] | None  # a grid by the generator as it is then; None if the run is finished
     validate: Callable[[int], dict] | None  # scores the generator as it is after a step
     steps_per_epoch: int
     first_step: int  # steps done
@@ -73,7 +75,9 @@ def open_run(
     networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
     if newest:
         checkpoints.restore(networks.checkpoint, newest)
-    generate, validate = make_inference(networks.generator), None
+    generate, draw_samples, validate = make_inference(networks.generator), None, None
+    if first_step < last_step:
+        draw_samples = make_sampler(generate, data.pairs, data.reading, report, config.samples)
     if config.eval_every_epochs and first_step < last_step:
         validate = make_validation(config, networks.generator, generate, data, workdir, steps_per_epoch, report)
     return Run(
@@ -83,7 +87,7 @@ def open_run(
         fingerprint=found,
         strategy=strategy,
         networks=networks,
-        generate=generate,
+        draw_samples=draw_samples,
         validate=validate,
         steps_per_epoch=steps_per_epoch,
         first_step=first_step,

@@ -68,7 +68,7 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     try:
         record = json.loads(path.read_text())
         settings = record.pop("config")
-        settings["panels"] = tuple(settings["panels"])
+        settings |= {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
         return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
