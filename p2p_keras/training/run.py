@@ -1,8 +1,9 @@
 """The run: what is wired to what, and what happens when. The computing itself is in `step`."""
 
 import collections
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def train(
     """
     workdir, stop = Path(workdir), []
     report = stop_when_unread(report, stop)
-    with locked(workdir):
+    with locked(workdir), _memory_errors_in_words(config, workdir / "checkpoints"):
         run = open_run(config, workdir, strategy or make_strategy(), report)
         write_whole(workdir / "config.json", to_record(run))
         _report_left_out(run.data, report)
@@ -151,6 +152,21 @@ def _train(run: Run, stop: list[int]) -> int | None:
     return None
 
 
+@contextlib.contextmanager
+def _memory_errors_in_words(config: TrainConfig, directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        saved = checkpoints.all_steps(directory)
+        raise UserError(
+            f"A step of {config.batch_size} pairs in {config.accumulate} part(s) must fit into the device's memory. It "
+            "ran out. "
+            + (f"The checkpoint of step {saved[-1]} is kept; in another --workdir take " if saved else "Take ")
+            + f"--accumulate={2 * config.accumulate}, --precision=bfloat16, a lower --batch_size, --image_size or "
+            "--base_filters. --estimate_memory shows which batch sizes fit."
+        ) from error
+
+
 def _batches(run: Run) -> tf.data.Iterator:
     """Of the steps that are left, shared out over the replicas."""
     batches = pipeline.training_dataset(
@@ -199,10 +215,6 @@ def _exhaustion(run: Run, standing: Standing) -> str:
 def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
     try:
         return train_steps(iterator, tf.constant(count)).numpy()
-    except tf.errors.ResourceExhaustedError as error:
-        raise UserError(
-            "The device's memory is too small for this run. Lower --batch_size, --base_filters or --image_size."
-        ) from error
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
         if data.pairs.shards:
