@@ -1,4 +1,4 @@
-"""Which batch sizes fit into a device's memory: measured on a few, on the user's data; the others by a line."""
+"""Which batch sizes fit into a device's memory: measured of a few, on the user's data; the others by a line."""
 
 import dataclasses
 import shutil
@@ -20,7 +20,9 @@ from p2p_keras.system.devices import count_devices
 from p2p_keras.training.run import train
 from p2p_keras.workdir.folder import read_config, to_json
 
-SIZES = (1, 4, 8)  # pairs that a device computes at once, measured
+# Pairs that a device computes at once, measured. Of the paper's networks on a CPU, writing the checkpoint takes more
+# memory than a step of up to 8 pairs, so a line through smaller sizes than these would foretell too little.
+SIZES = (1, 8, 16)
 _STEPS = 3  # the first call takes one, and a checkpoint and samples follow the last
 _SPARE = 0.1  # of a device's memory: for the system, for CUDA itself, and because a line is an estimate
 _TOO_MUCH = 3  # exit status of a measuring process whose memory ran out
@@ -38,11 +40,14 @@ class Line(NamedTuple):
 
 
 def fit_line(measured: dict[int, int]) -> Line | None:
-    """The line through bytes by batch size with the least squares; None if no memory seems to go with the size."""
+    """The line through bytes by batch size, of the two largest sizes; None if memory does not grow from one to the
+    other.
+    """
     if len(measured) < 2:
         return None
-    pair, fixed = np.polyfit(list(measured), list(measured.values()), deg=1)
-    return Line(float(fixed), float(pair)) if pair > 0 else None
+    (size, small), (larger, large) = sorted(measured.items())[-2:]
+    pair = (large - small) / (larger - size)
+    return Line(large - pair * larger, pair) if pair > 0 else None
 
 
 def estimate_memory(config: TrainConfig, workdir: Path, report: Callable[[str], None] = print) -> None:
@@ -97,7 +102,10 @@ def table(measured: dict[int, int | None], limit: int | None, unit: int, count: 
         largest = min(largest, line.largest(most, unit))
     rows, size = ["batch size     memory"], unit
     while size <= count and size <= max(2 * largest, *measured):
-        peak = measured.get(size, line and line.fixed + line.pair * size)
+        if size <= max(fitting, default=0):
+            peak = np.interp(size, list(fitting), list(fitting.values()))
+        else:
+            peak = line.fixed + line.pair * size if line and size not in measured else None
         shown = memory.in_gib(peak) if peak else "?"
         notes = [*(["measured"] if size in measured else []), *(["too much"] if size > largest else [])]
         rows.append(f"{size:10}  {shown:>9}  {', '.join(notes)}".rstrip())
@@ -136,8 +144,8 @@ def _measure(config: TrainConfig, folder: Path) -> int | None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 2:
         raise UserError(done.stderr.splitlines()[-1])
-    # TensorFlow ends the process where memory cannot be had at all, the kernel where it has promised too much.
-    if done.returncode in (_TOO_MUCH, -signal.SIGABRT, -signal.SIGKILL):
+    # The kernel kills where it has promised too much; libraries abort or crash where they get none (ulimit -v).
+    if done.returncode in (_TOO_MUCH, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGKILL):
         return None
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr}")

@@ -8,12 +8,10 @@ from p2p_keras.training.estimate import Line, estimate_memory, fit_line, table
 GIB = 2**30
 
 
-def test_the_line_has_the_least_squares():
-    """Of three points by hand: means 2 and 5, slope (1 * 2 + 0 + 1 * 3) / 2."""
-    line = fit_line({1: 3, 2: 4, 3: 8})
-    assert (line.pair, line.fixed) == pytest.approx((2.5, 0))
+def test_the_line_goes_through_the_two_largest_sizes():
+    assert fit_line({1: 9, 2: 10, 4: 14}) == Line(fixed=6, pair=2)
     assert fit_line({1: 3}) is None
-    assert fit_line({1: 3, 4: 3, 8: 2}) is None  # nothing that grows
+    assert fit_line({1: 1, 4: 3, 8: 3}) is None  # nothing that grows
 
 
 @pytest.mark.parametrize(
@@ -24,16 +22,16 @@ def test_the_largest_stays_within_the_limit(limit, unit, largest):
 
 
 def test_the_table_says_what_fits():
-    measured = {size: (2 + size) * GIB for size in (1, 4, 8)}
-    assert table(measured, limit=30 * GIB, unit=1, count=1000) == [
+    measured = {1: 5 * GIB, 4: 6.5 * GIB, 8: 10 * GIB}
+    assert table(measured, limit=28.2 * GIB, unit=1, count=1000) == [
         "batch size     memory",
-        "         1    3.0 GiB  measured",
-        "         2    4.0 GiB",
-        "         4    6.0 GiB  measured",
+        "         1    5.0 GiB  measured",
+        "         2    5.5 GiB",
+        "         4    6.5 GiB  measured",
         "         8   10.0 GiB  measured",
-        "        16   18.0 GiB",
-        "        32   34.0 GiB  too much",
-        "The largest that fits is about 25: of 30.0 GiB, 10% are left free.",
+        "        16   17.0 GiB",
+        "        32   31.0 GiB  too much",
+        "The largest that fits is about 25: of 28.2 GiB, 10% are left free.",
     ]
 
 
@@ -66,7 +64,7 @@ def test_what_is_measured_is_a_short_run_with_the_users_settings(pairs_dir, tmp_
 
     def measure(config, folder):
         asked.append((config, (folder / "data_check.json").is_file()))
-        (folder / "config.json").write_text(estimate.to_json(config, data={"counts": {"train": 12}}))
+        (folder / "config.json").write_text(estimate.to_json(config, data={"counts": {"train": 20}}))
         (folder / "data_check.json").write_text("{}")
         return (config.batch_size + 1) * GIB
 
@@ -75,10 +73,10 @@ def test_what_is_measured_is_a_short_run_with_the_users_settings(pairs_dir, tmp_
     monkeypatch.setattr(estimate, "_limit", lambda: 100 * GIB)
     config = small_config(pairs_dir, accumulate=1, decay_epochs=2, eval_every_epochs=1, patience=1, lambda_l1=7)
     estimate_memory(config, tmp_path / "run", told.append)
-    assert [(config.batch_size, checked) for config, checked in asked] == [(2, False), (8, True)]
+    assert [(config.batch_size, checked) for config, checked in asked] == [(2, False), (16, True)]
     for config, _ in asked:
         assert (config.steps, config.epochs, config.eval_every_epochs, config.lambda_l1) == (3, None, 0, 7)
-    assert [line.split()[0] for line in told] == ["Measuring", "batch", "2", "4", "8", "The"]
+    assert [line.split()[0] for line in told] == ["Measuring", "batch", "2", "4", "8", "16", "The"]
     assert not (tmp_path / "run").exists()
 
 
@@ -89,7 +87,9 @@ def test_settings_that_no_run_could_have_are_refused_as_by_a_run(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("status", "expected"), [(3, None), (-6, None), (-9, None), (0, 12345), (2, UserError)])
+@pytest.mark.parametrize(
+    ("status", "expected"), [*((status, None) for status in (3, -6, -9, -11)), (0, 12345), (2, UserError)]
+)
 def test_how_a_measuring_process_ended_says_what_it_found(pairs_dir, tmp_path, monkeypatch, status, expected):
     class Done:
         returncode, stdout, stderr = status, "12345\n", "noise\nA rule. Received: x\n"
