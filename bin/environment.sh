@@ -17,9 +17,17 @@ find_python() {
     return 2
 }
 
-# ensure_environment [EXTRA]: installs this clone, with an extra if one is named, unless just that is installed already.
+has_gpu() {
+    [[ "$(timeout 20 nvidia-smi -L 2>/dev/null)" == GPU* ]]
+}
+
+# ensure_environment [EXTRA]: installs this clone, with an extra if one is named, unless just that is installed already;
+# where nvidia-smi lists a GPU, with what TensorFlow needs for it.
 ensure_environment() {
     local extra="${1:-}" python state stamp
+    if has_gpu; then
+        extra="${extra:+$extra,}gpu"
+    fi
     # With the clone's place: its commands name it, so a clone that was moved is installed again.
     state="$(echo "$root" | cat - "$root/requirements.txt" "$root/setup.py" | cksum)"
     stamp="$venv/.p2p_keras${extra:+-$extra}"

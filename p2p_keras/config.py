@@ -2,24 +2,19 @@
 
 A setting is declared in one place, its line in `TrainConfig`: name, type, default, range, help, and whether it may
 change when a run is resumed. The flags of `p2p-train`, their help, the range checks and `config.json` follow from it.
-Rules that concern several settings together are in `_check_together`.
+Rules that concern several settings together are in `rules.py`.
 """
 
 import dataclasses
-import re
 
 from p2p_keras.declare import check_values, setting
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
-from p2p_keras.metrics.table import BY_NAME, METRICS
+from p2p_keras.metrics.table import METRICS
+from p2p_keras.rules import DISCRIMINATOR_STRIDED_LAYERS, check_together
 from p2p_keras.sizes import Size, to_size
 
-LARGEST_SIDE = 2048  # pixels, of what the networks see
-_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")
 DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
-# Down-sampling layers of stride 2 in each discriminator; the two convolutions of stride 1 that follow (patch16 and
-# larger) shrink the map by one each. models.build_discriminator builds from the same numbers.
-DISCRIMINATOR_STRIDED_LAYERS = {"patch70": 3, "patch16": 1, "pixel": 0, "patch286": 5, "compact": 3}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +58,18 @@ class TrainConfig:
         meaning="--direction decides",
     )
     target_panel: str = setting("", "The panel that is the target, with --input_panels.", meaning="--direction decides")
-    batch_size: int = setting(1, "Pairs per step, over all devices together.", at_least=1)
+    batch_size: int = setting(
+        1,
+        "Pairs per step, over all devices together.",
+        meaning="raised, as a preset's, to a multiple of the number of devices",
+        at_least=1,
+    )
+    accumulate: int = setting(
+        1,
+        "Parts that a step's pairs are computed in, one after the other, for less memory: each update is by the mean "
+        "of the parts' gradients. Batch normalisation is over the pairs of a part.",
+        at_least=1,
+    )
     epochs: int | None = setting(200, "Passes over the training pairs.", at_least=1, free=True)
     steps: int | None = setting(
         None, "Length in steps, instead of --epochs.", meaning="--epochs decides", at_least=1, free=True
@@ -149,7 +155,15 @@ class TrainConfig:
         at_least=0,
         free=True,
     )
-    samples_every_epochs: int = setting(1, "Epochs between sample grids.", at_least=1, free=True)
+    samples_every_epochs: int = setting(
+        1, "Epochs between sample grids; the first comes after about a minute.", at_least=1, free=True
+    )
+    samples: tuple[str, ...] = setting(
+        (),
+        "Names of the pairs in the sample grids, as in the folder val/, with or without extension.",
+        meaning="six, spread over val/",
+        free=True,
+    )
     max_bad_files: int = setting(
         0, "Unreadable files that are listed and left out; with more, nothing starts.", at_least=0, free=True
     )
@@ -157,7 +171,7 @@ class TrainConfig:
         "",
         "Batch normalisation at inference: moving averages over training, or each image's own (per_image), which is "
         "what the paper's test mode does at batch 1.",
-        meaning="per_image at batch size 1, else moving",
+        meaning="per_image at batch size 1 (or 1 in each part of --accumulate), else moving",
         choices=("moving", "per_image"),
     )
     eval_every_epochs: int = setting(
@@ -196,9 +210,10 @@ class TrainConfig:
         if not any(self.labels):
             _set(self, "labels", ())
         if not self.statistics:
-            _set(self, "statistics", "per_image" if self.batch_size == 1 else "moving")
+            alone = self.batch_size == self.accumulate  # each image was normalised by itself while training, too
+            _set(self, "statistics", "per_image" if alone else "moving")
         check_values(self)
-        _check_together(self)
+        check_together(self)
 
 
 def best_metric(config: TrainConfig) -> str:
@@ -269,121 +284,3 @@ def _read_numbers(name: str, value: object) -> tuple[int, ...] | None:
 
 def _kind(classes: int, channels: int | None, bits: int | None) -> Kind:
     return Kind(classes, labels=True) if classes else Kind(channels or 3, bits or 8)
-
-
-def _check_together(config: TrainConfig) -> None:
-    """The rules that concern several settings."""
-    if (config.epochs is None) == (config.steps is None):
-        raise UserError(f"A run needs --epochs or --steps. Received: epochs={config.epochs}, steps={config.steps}")
-    for name in ("decay_epochs", "eval_every_epochs", "snapshot_every_epochs"):
-        if config.epochs is not None and getattr(config, name) > config.epochs:
-            raise UserError(
-                f"--{name} must not exceed the --epochs, {config.epochs}. Received: {getattr(config, name)}"
-            )
-    for name in ("patience", "inception"):
-        if getattr(config, name) and not config.eval_every_epochs:
-            raise UserError(
-                f"--{name} is about evaluations while training, and there are none. Add --eval_every_epochs=1."
-            )
-    if len(set(config.panels)) != len(config.panels) or len(config.panels) == 1 or "" in config.panels:
-        raise UserError(
-            "--panels names two or more different panels, left to right, as in --panels=street,aerial. "
-            f"Received: {','.join(config.panels)}"
-        )
-    _check_sizes(config)
-    _check_panels(config)
-    for i in range(len(config.input_panels) or 1):
-        labels, channels, bits = (
-            values[i] if values else None for values in (config.labels, config.input_channels, config.input_bits)
-        )
-        _check_channels("labels", labels or 0, "input_channels", channels)
-        if bits not in (None, 8, 16):
-            raise UserError(f"--input_bits must be one of 8, 16. Received: {bits}")
-    _check_channels("output_labels", config.output_labels, "output_channels", config.output_channels)
-    _check_metric(config)
-
-
-def _check_sizes(config: TrainConfig) -> None:
-    size, load = config.image_size, config.load_size
-    if size is None:
-        return
-    if any(side % 32 or side > LARGEST_SIDE for side in size):
-        raise UserError(
-            f"--image_size must be multiples of 32, up to {LARGEST_SIDE}: the generator halves them at least five "
-            f"times. Received: {size}"
-        )
-    if min(patch_size(config.discriminator, side) for side in size) < 1:
-        raise UserError(
-            f"--discriminator={config.discriminator} needs images larger than --image_size={size}: "
-            "its last map would have no pixel. Take a larger --image_size, or --discriminator=patch70 or patch16."
-        )
-    if load is not None and config.crops == "native":
-        raise UserError("--crops=native does not resize, so leave --load_size out.")
-    if load is not None and not (size.height <= load.height <= 4096 and size.width <= load.width <= 4096):
-        raise UserError(f"--load_size must be at least --image_size={size}, and up to 4096. Received: {load}")
-
-
-def _check_panels(config: TrainConfig) -> None:
-    names, target = config.input_panels, config.target_panel
-    if bool(names) != bool(target):
-        raise UserError(
-            "--input_panels and --target_panel go together, as --input_panels=aerial,street_seg "
-            f"--target_panel=street. Received: {','.join(names)} and {target}"
-        )
-    if len(set(names)) != len(names) or target in names:
-        raise UserError(
-            "Each panel is an input, or the target, once. "
-            f"Received: --input_panels={','.join(names)} --target_panel={target}"
-        )
-    for name in names:
-        if not _NAME.fullmatch(name) or name == "seed":
-            raise UserError(
-                "The --input_panels become names of an export's inputs: letters, digits and _, a letter first, and "
-                f"not seed. Received: {name}. Call it otherwise, in --panels too."
-            )
-    for name in ("labels", "input_channels", "input_bits"):
-        values, count = getattr(config, name), len(names) or 1
-        if values and len(values) != count:
-            inputs = f"the {count} --input_panels" if names else "the one input image"
-            shown = ",".join(map(str, values))
-            raise UserError(f"--{name} has a number for each of {inputs}. Received: {shown}")
-
-
-def _check_channels(labels: str, classes: int, channels: str, count: int | None) -> None:
-    if classes not in (0, *range(2, 257)):
-        raise UserError(f"--{labels} is the number of classes, 2 to 256. Received: {classes}")
-    if classes and count not in (None, classes):
-        raise UserError(
-            f"A label map has a channel for each class, so leave --{channels} out with --{labels}. "
-            f"Received: {count} and {classes}"
-        )
-    if not classes and count not in (None, 1, 2, 3, 4):
-        raise UserError(
-            f"--{channels} are what a JPEG or PNG file holds, 1 to 4. Received: {count}. "
-            f"More come from a label map: --{labels}=K."
-        )
-
-
-def _check_metric(config: TrainConfig) -> None:
-    """Refuses what cannot be computed: of a target that is a label map, or of one that is none, or without network."""
-    asked = BY_NAME.get(config.best_metric)
-    if config.output_labels and config.inception:
-        raise UserError("--inception is a network for images; of --output_labels it can tell nothing. Leave it out.")
-    if asked and asked.inception and config.eval_every_epochs and not config.inception and not config.output_labels:
-        raise UserError(
-            f"--best_metric={asked.name} needs the Inception network. Give --inception=default, or a file, or take "
-            "--best_metric=l1."
-        )
-    if config.output_labels:
-        fitting = [metric.name for metric in METRICS if metric.of_label_maps]
-    else:
-        fitting = [metric.name for metric in METRICS if metric.decides and (metric.of_images or metric.inception)]
-    if asked and asked.name not in fitting:
-        targets = "label maps" if config.output_labels else "images"
-        raise UserError(f"--best_metric of {targets} is one of {', '.join(fitting)}. Received: {asked.name}")
-
-
-def patch_size(discriminator: str, side: int) -> int:
-    """A side of the discriminator's map of logits, by that of the image: 30 for `patch70` at 256."""
-    size = side // 2 ** DISCRIMINATOR_STRIDED_LAYERS[discriminator]
-    return size - 2 if discriminator.startswith("patch") else size

@@ -15,11 +15,11 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from p2p_keras.config import DISCRIMINATOR_STRIDED_LAYERS
 from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
 from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.layers.noise import NoiseDropout
+from p2p_keras.rules import DISCRIMINATOR_STRIDED_LAYERS
 from p2p_keras.sizes import Size, to_size
 
 LEAKY_SLOPE = 0.2

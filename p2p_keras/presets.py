@@ -21,7 +21,7 @@ DEMO = {
 }
 
 # Section 3.5 of the report. It gives no length for experiments 3 and 4; they take the 200 epochs that it aimed for. Its
-# three GPUs cannot share out experiment 1's batch evenly: on three devices, take --batch_size=126 or 129.
+# three GPUs cannot share out experiment 1's batch evenly: on three devices it is 129.
 PRESETS: dict[str, dict[str, Any]] = {
     "experiment1": {"direction": "s2a", "batch_size": 128, "learning_rate": 2e-3, "epochs": 174},
     "experiment2": {"direction": "a2s", "batch_size": 48, "learning_rate": 2e-3, "epochs": 200},
@@ -30,12 +30,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_config(preset: str | None = None, saved: TrainConfig | None = None, **flags: Any) -> TrainConfig:
+def make_config(
+    preset: str | None = None, saved: TrainConfig | None = None, devices: int = 1, **flags: Any
+) -> TrainConfig:
     """Builds a config: defaults, then the demo's, then the preset's, then the settings given (None means not given).
 
     Args:
         preset: One of `PRESETS`.
         saved: The config of a run that is to continue: what is not given is as it was, instead of the defaults.
+        devices: How many share a batch. A batch size that is neither given nor the saved run's is raised to a multiple.
         **flags: Fields of `TrainConfig`.
 
     Raises:
@@ -59,4 +62,6 @@ def make_config(preset: str | None = None, saved: TrainConfig | None = None, **f
     settings = {**base, **given}
     if not (saved or preset or given.get("data_dir")) and settings["epochs"]:
         settings.setdefault("decay_epochs", settings["epochs"] // 2)  # the demo's
+    if "batch_size" not in given and (preset or not saved):
+        settings["batch_size"] = -(-settings.get("batch_size", TrainConfig.batch_size) // devices) * devices
     return TrainConfig(**settings)

@@ -63,6 +63,12 @@ def one_device() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0"])
 
 
+@pytest.fixture(scope="session")
+def two_devices() -> tf.distribute.Strategy:
+    """The one object for both: a second one in this process would count its collective operations from 1 again."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 def quiet(line: str) -> None:
     """A `report` that nobody reads."""
 

@@ -27,8 +27,16 @@ class Clone(NamedTuple):
         )
 
 
+def _write_smi(place: Path, script: str) -> None:
+    (place / "tools" / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (place / "tools" / "nvidia-smi").chmod(0o755)
+
+
 @pytest.fixture
-def clone(tmp_path) -> Clone:
+def clone(tmp_path, monkeypatch) -> Clone:
+    (tmp_path / "tools").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
+    _write_smi(tmp_path, "exit 9")  # whatever the machine of the tests has
     root, venv = tmp_path / "my clone", tmp_path / "an environment"
     shutil.copytree(ROOT / "bin", root / "bin", symlinks=True)
     for name in ("requirements.txt", "setup.py"):
@@ -95,6 +103,17 @@ def test_it_installs_what_is_not_installed_once(clone):
     ]
 
 
+def test_where_a_gpu_answers_it_installs_what_tensorflow_needs_for_it(clone, tmp_path):
+    _write_smi(tmp_path, '[ "$1" = -L ] && echo "GPU 0: NVIDIA L4 (UUID: GPU-1)"')
+    done = clone.run("bin/p2p-train")
+    assert f"<{clone.root}[gpu]>" in done.stdout
+    assert "Installing p2p_keras[gpu];" in done.stderr
+    assert clone.run("bin/p2p-eval").stdout == f"p2p-eval in {clone.root}\n"  # once
+    assert f"<{clone.root}[test,gpu]>" in clone.run("bin/test").stdout
+    _write_smi(tmp_path, 'echo "No devices were found"')
+    assert clone.run("bin/p2p-eval").stdout == f"p2p-eval in {clone.root}\n"  # which is installed, too
+
+
 def test_what_could_not_be_installed_is_tried_again(clone):
     (clone.root / "setup.py").write_text("another")
     python = clone.venv / "bin" / "python"
@@ -130,7 +149,6 @@ def test_quickstart_trains_the_demo_in_the_clone(clone, tmp_path):
     assert done.stdout.splitlines() == [
         f"p2p-train in {clone.root}",
         "<--direction=a2s>",
-        "<--batch_size=24>",
         "<--epochs=2>",
     ]
 

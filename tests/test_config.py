@@ -9,7 +9,6 @@ from p2p_keras.config import (
     best_metric,
     decay_steps,
     input_kinds,
-    patch_size,
     target_kind,
     task_name,
     total_steps,
@@ -18,6 +17,7 @@ from p2p_keras.declare import check_value, setting_type
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import Kind
 from p2p_keras.presets import PRESETS, make_config
+from p2p_keras.rules import patch_size
 from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import check_resume, read_config, to_json
 
@@ -74,13 +74,32 @@ def test_every_rule_is_named_with_its_flag(settings, word):
         make_config(data_dir="x", **settings)
 
 
+def test_a_batch_size_that_nobody_gave_is_raised_to_what_the_devices_share():
+    assert make_config(data_dir="x", devices=4).batch_size == 4
+    assert make_config(data_dir="x", devices=4).statistics == "moving"
+    assert make_config(data_dir="x", devices=4, statistics="per_image").statistics == "per_image"
+    assert make_config(devices=5).batch_size == 25  # the demo's 24
+    assert make_config("experiment1", data_dir="x", devices=3).batch_size == 129
+    assert make_config("experiment1", data_dir="x", devices=4).batch_size == 128
+    assert make_config(data_dir="x", devices=4, batch_size=6).batch_size == 6  # refused later, where it was given
+    saved = make_config(data_dir="x", batch_size=3)
+    assert make_config(saved=saved, devices=2) == saved
+
+
+def test_statistics_are_each_images_own_where_each_part_is_one_image():
+    assert TrainConfig(batch_size=4, accumulate=4).statistics == "per_image"
+    assert TrainConfig(batch_size=4, accumulate=2).statistics == "moving"
+
+
 def test_unknown_preset_lists_the_known():
     with pytest.raises(UserError, match="experiment1, experiment2"):
         make_config("experiment9")
 
 
 def test_json_round_trip_keeps_every_field(tmp_path):
-    config = make_config("experiment2", data_dir="/d", panels=("street", "aerial"), decay_epochs=3, seed=7)
+    config = make_config(
+        "experiment2", data_dir="/d", panels=("street", "aerial"), samples=("a",), decay_epochs=3, seed=7
+    )
     (tmp_path / "config.json").write_text(to_json(config, data={"fingerprint": "f"}))
     read, record = read_config(tmp_path / "config.json")
     assert read == config
@@ -259,9 +278,9 @@ def test_a_saved_run_can_be_given_an_extractor_later():
     assert (later.inception, later.eval_every_epochs) == ("default", 1)
 
 
-def test_every_setting_has_a_flag_and_every_flag_but_two_a_setting():
+def test_every_setting_has_a_flag_and_every_flag_but_three_a_setting():
     settings = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert set(train_command.FLAGS) - {"help", "h", "version"} == settings | {"workdir", "preset"}
+    assert set(train_command.FLAGS) - {"help", "h", "version"} == settings | {"workdir", "preset", "estimate_memory"}
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)

@@ -23,7 +23,7 @@ FLOORS = [
     {"models", "losses", "presets"},
     {"layers"},
     {"config"},
-    {"declare"},
+    {"declare", "rules"},
     {"images"},
     {"metrics"},
     {"system"},

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 
 from p2p_keras import models
-from p2p_keras.config import patch_size
 from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.noise import NoiseDropout, split_mix
+from p2p_keras.rules import patch_size
 
 
 def _images(count, size, seed=0):

@@ -15,7 +15,7 @@ from p2p_keras.workdir.folder import saved_run
 DOC = """
     p2p-train trains pix2pix: one network that translates images, another that judges them.
 
-      p2p-train --direction=a2s --batch_size=24                      the demo, a drawn town: aerial -> street
+      p2p-train --direction=a2s                                      the demo, a drawn town: aerial -> street
       p2p-train --data_dir=DATA --direction=AtoB                     your own pairs, side by side in one file each
       p2p-train --data_dir=DAYTON --panels=street,aerial --preset=experiment3
 
@@ -37,6 +37,13 @@ flags.DEFINE_enum(
     None,
     tuple(PRESETS),
     "The report's experiments: direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "estimate_memory",
+    False,
+    "Instead of training: measures the memory of a few batch sizes by some steps of each, and prints what others take "
+    "and which is the largest that fits. Some minutes; writes nothing into --workdir.",
     flag_values=FLAGS,
 )
 
@@ -75,13 +82,22 @@ def main(values: flags.FlagValues) -> int:
     """Trains; returns the exit status."""
     given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
     workdir, preset = given.pop("workdir"), given.pop("preset")
+    only_estimate = given.pop("estimate_memory")
     for name, value in given.items():
         if isinstance(value, list):
-            given[name] = tuple(each.strip() for each in value) or None
+            given[name] = tuple(each.strip() for each in value)
+    given["panels"] = given["panels"] or None
     if workdir is None:
         workdir = f"runs/{task_name(make_config(preset, **given))}"
     saved, _ = saved_run(Path(workdir)) or (None, None)
     config = make_config(preset, saved, **given)
+
+    if only_estimate:
+        with command.quiet_start():
+            from p2p_keras.training.estimate import estimate_memory
+
+        estimate_memory(config, Path(workdir))
+        return 0
 
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
         from p2p_keras.system.devices import make_strategy
@@ -89,6 +105,10 @@ def main(values: flags.FlagValues) -> int:
 
         strategy = make_strategy()
 
+    devices, default = strategy.num_replicas_in_sync, config.batch_size
+    config = make_config(preset, saved, devices, **given)
+    if config.batch_size != default:
+        print(f"The batch size, {default} by default, is raised to {config.batch_size}: {devices} devices share it.")
     stopped_by = train(config, Path(workdir), strategy)
     return 128 + stopped_by if stopped_by else 0
 

@@ -49,3 +49,11 @@ def duration(secs: float) -> str:
     minutes, secs = divmod(round(secs), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def rough_duration(secs: float) -> str:
+    """61000 -> `17 h`; 4000 -> `67 min`; 40 -> `40 s`; 260000 -> `3.0 days`."""
+    for unit, length, until in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 72)):
+        if round(secs / length) < until:
+            return f"{round(secs / length)} {unit}"
+    return f"{secs / 86400:.1f} days"

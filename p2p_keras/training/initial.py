@@ -7,13 +7,12 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from p2p_keras.config import TrainConfig, input_kind, target_kind
+from p2p_keras.config import TrainConfig, input_kinds, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export.weights import read_weights
-from p2p_keras.sizes import to_size
 from p2p_keras.training.networks import Networks
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.folder import read_config, show
 from p2p_keras.workdir.generator import weights_checksum
 
 
@@ -45,19 +44,19 @@ def check_form(theirs: TrainConfig, ours: TrainConfig) -> None:
     Raises:
         UserError: Names every setting that differs.
     """
-    differ = [] if _halvings(theirs) == _halvings(ours) else ["image_size"]
+    differ = [] if theirs.image_size.halvings == ours.image_size.halvings else ["image_size"]
     differ += [] if theirs.base_filters == ours.base_filters else ["base_filters"]
-    for labels, channels, kind in (
-        ("labels", "input_channels", input_kind),
-        ("output_labels", "output_channels", target_kind),
+    for labels, channels, kinds in (
+        ("labels", "input_channels", input_kinds),
+        ("output_labels", "output_channels", lambda config: (target_kind(config),)),
     ):
         if getattr(theirs, labels) != getattr(ours, labels):
             differ.append(labels)
-        elif kind(theirs).channels != kind(ours).channels:
+        elif [kind.channels for kind in kinds(theirs)] != [kind.channels for kind in kinds(ours)]:
             differ.append(channels)
     if differ:
-        said = ", ".join(f"--{name} is {getattr(theirs, name)} there, {getattr(ours, name)} here" for name in differ)
-        flags = " ".join(f"--{name}={getattr(theirs, name)}" for name in differ)
+        said = ", ".join(f"--{name} is {show(theirs, name)} there, {show(ours, name)} here" for name in differ)
+        flags = " ".join(f"--{name}={show(theirs, name)}" for name in differ)
         raise UserError(
             f"--init_from takes the weights of a generator of the same form. {said}. Give {flags}, or leave "
             "--init_from out."
@@ -100,10 +99,6 @@ def load_initial(source: Source, config: TrainConfig, networks: Networks, report
         "weights": weights_checksum(networks.generator),
         "discriminator": not why,
     }
-
-
-def _halvings(config: TrainConfig) -> int:
-    return to_size(config.image_size).halvings
 
 
 def _restore_generator(generator: keras.Model, directory: Path, report: Callable[[str], None]) -> tuple[int, str]:

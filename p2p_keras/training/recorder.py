@@ -12,17 +12,21 @@ from p2p_keras.config import TrainConfig
 from p2p_keras.images import charts
 from p2p_keras.images.files import write_png
 from p2p_keras.metrics.table import BY_NAME, in_order, split_label
-from p2p_keras.system.progress import ProgressLine, duration
+from p2p_keras.system.progress import ProgressLine, duration, rough_duration
 from p2p_keras.training import summaries
 from p2p_keras.training.cadence import is_due
 from p2p_keras.training.step import LOSS_NAMES
 from p2p_keras.workdir.history import append_history, read_history
 
 SCALARS_EVERY_STEPS = 20
+FORECAST_AFTER_SECS = 10.0  # of training, so that the first steps' unsteadiness is lost in them
+FIRST_SAMPLES_AFTER_SECS = 60.0
 
 
 class Recorder:
     """Keeps the sums behind an epoch's means, and writes.
+
+    What depends on the clock, the forecast and the first samples, is for whoever watches: nothing is computed from it.
 
     Args:
         workdir: The run's folder.
@@ -48,8 +52,10 @@ class Recorder:
         self._workdir, self._batch_size, self._steps_per_epoch = workdir, config.batch_size, steps_per_epoch
         self._epochs, self._report = last_step / steps_per_epoch, report
         self._timed_steps, self._timed_secs, self._calls = 0, 0.0, 0
-        self._epoch_started = time.monotonic()
+        self._epoch_started = self._started = time.monotonic()
+        self._is_new, self._foretold = first_step == 0, False
         (workdir / "samples").mkdir(exist_ok=True)
+        self._has_samples = any((workdir / "samples").iterdir())
         self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
         self._progress = ProgressLine(last_step * config.batch_size, "images", first_step * config.batch_size)
 
@@ -77,6 +83,10 @@ class Recorder:
             f"GAN {gan:.3f}  L1 {l1:.4f}  D {discriminator:.3f}",
             rate=len(losses) * self._batch_size / secs,
         )
+        if not self._foretold and self._timed_secs >= FORECAST_AFTER_SECS:
+            self._foretold = True
+            self._progress.clear()
+            self._report(self._forecast(step))
 
     def end_epoch(self, step: int, evaluation: dict | None = None) -> None:
         """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored."""
@@ -96,6 +106,7 @@ class Recorder:
             summaries.write_scalars(self._writer, step, tags)
         append_history(self._workdir, record)
         self._progress.clear()
+        self._foretold = True  # by the line's own "left"
         self._report(self._line(record))
         self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
         if is_due(step, self._steps_per_epoch):
@@ -104,9 +115,32 @@ class Recorder:
     def add_samples(self, step: int, image: np.ndarray) -> None:
         """Writes a grid as `samples/epoch_0001.png` and to TensorBoard, and draws the curves anew."""
         epoch = math.ceil(step / self._steps_per_epoch)
-        write_png(self._workdir / "samples" / f"epoch_{epoch:04d}.png", image)
-        summaries.write_image(self._writer, step, "samples", image)
+        self._write_samples(step, f"epoch_{epoch:04d}.png", image)
         charts.training_curves(read_history(self._workdir), self._workdir / "curves.png")
+
+    def wants_first_samples(self) -> bool:
+        """Whether the run has gone on for a minute without any grid, so that it is time for a first one."""
+        return not self._has_samples and time.monotonic() - self._started >= FIRST_SAMPLES_AFTER_SECS
+
+    def add_first_samples(self, step: int, image: np.ndarray) -> None:
+        """Writes a grid between epochs as `samples/step_00000040.png`, and says so."""
+        self._progress.clear()
+        self._report(f"First samples, after step {step}: {self._write_samples(step, f'step_{step:08d}.png', image)}")
+
+    def _write_samples(self, step: int, name: str, image: np.ndarray) -> Path:
+        path = self._workdir / "samples" / name
+        write_png(path, image)
+        summaries.write_image(self._writer, step, "samples", image)
+        self._has_samples = True
+        return path
+
+    def _forecast(self, step: int) -> str:
+        """How long the rest takes, by the steps that were timed so far."""
+        rate = self._timed_steps / self._timed_secs
+        left, whole = self._epochs - step / self._steps_per_epoch, round(self._epochs, 2)
+        epochs = f"{whole:g} epochs" if self._is_new else f"The {left:.3g} epochs left of {whole:g}"
+        secs = left * self._steps_per_epoch / rate
+        return f"{epochs}: about {rough_duration(secs)} here, at {rate * self._batch_size:.3g} images/s"
 
     def _line(self, record: dict) -> str:
         rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""

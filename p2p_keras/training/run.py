@@ -1,8 +1,9 @@
 """The run: what is wired to what, and what happens when. The computing itself is in `step`."""
 
 import collections
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,11 @@ from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
 from p2p_keras.data import check, pipeline, shifted
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
-from p2p_keras.system.devices import make_strategy
+from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.recorder import Recorder
-from p2p_keras.training.samples import make_sampler
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import LOSS_NAMES, make_train_steps
@@ -58,7 +58,7 @@ def train(
     """
     workdir, stop = Path(workdir), []
     report = stop_when_unread(report, stop)
-    with locked(workdir):
+    with locked(workdir), _memory_errors_in_words(config, workdir / "checkpoints"):
         run = open_run(config, workdir, strategy or make_strategy(), report)
         if run.first_step == 0:
             set_aside_attempt(workdir, report)
@@ -79,11 +79,14 @@ def train(
             _report_outcome(run)
             return None
         drop_later_snapshots(workdir, run.first_step, lambda step: _is_snapshot_due(run, step), report)
+        for line in describe_devices():
+            report(line)
+        parts = f" in {run.config.accumulate} parts" if run.config.accumulate > 1 else ""
         report(
             f"{task_name(run.config)}: {len(run.data.pairs.splits['train'])} training pairs at "
-            f"{run.config.image_size}, batch {run.config.batch_size} in {run.config.precision} "
-            f"on {run.strategy.num_replicas_in_sync} device(s), steps {run.first_step + 1} to {run.last_step}, "
-            f"{run.steps_per_epoch} an epoch"
+            f"{run.config.image_size}, batch {run.config.batch_size}{parts} "
+            f"in {run.config.precision} on {run.strategy.num_replicas_in_sync} device(s), "
+            f"steps {run.first_step + 1} to {run.last_step}, {run.steps_per_epoch} an epoch"
         )
         stopped_by = _train(run, stop)
         _report_outcome(run)
@@ -93,7 +96,6 @@ def train(
 def _train(run: Run, stop: list[int]) -> int | None:
     """The outer loop. Returns the number of the signal that stopped it."""
     config, networks, steps_per_epoch = run.config, run.networks, run.steps_per_epoch
-    draw_samples = make_sampler(run.generate, run.data.pairs, run.data.reading, run.report)
     train_steps = make_train_steps(
         run.strategy,
         networks.generator,
@@ -103,6 +105,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
         config.lambda_l1,
         networks.step,
         config.jit_compile,
+        config.accumulate,
     )
     batches = _batches(run)
     recorder = Recorder(
@@ -133,7 +136,9 @@ def _train(run: Run, stop: list[int]) -> int | None:
             if is_due(step, steps_per_epoch) or step == run.last_step:
                 recorder.end_epoch(step, evaluation)
             if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == run.last_step:
-                recorder.add_samples(step, draw_samples())
+                recorder.add_samples(step, run.draw_samples())
+            elif recorder.wants_first_samples():
+                recorder.add_first_samples(step, run.draw_samples())
             networks.loss_sums.assign(recorder.loss_sums)
             is_best = False
             if evaluation:  # last: from the best checkpoint, too, a run continues, with all of this done
@@ -152,6 +157,21 @@ def _train(run: Run, stop: list[int]) -> int | None:
         )
         return stop[0]
     return None
+
+
+@contextlib.contextmanager
+def _memory_errors_in_words(config: TrainConfig, directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        saved = checkpoints.all_steps(directory)
+        raise UserError(
+            f"A step of {config.batch_size} pairs in {config.accumulate} part(s) must fit into the device's memory. It "
+            "ran out. "
+            + (f"The checkpoint of step {saved[-1]} is kept; in another --workdir take " if saved else "Take ")
+            + f"--accumulate={2 * config.accumulate}, --precision=bfloat16, a lower --batch_size, --image_size or "
+            "--base_filters. --estimate_memory shows which batch sizes fit."
+        ) from error
 
 
 def _batches(run: Run) -> tf.data.Iterator:
@@ -206,10 +226,6 @@ def _exhaustion(run: Run, standing: Standing) -> str:
 def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
     try:
         return train_steps(iterator, tf.constant(count)).numpy()
-    except tf.errors.ResourceExhaustedError as error:
-        raise UserError(
-            "The device's memory is too small for this run. Lower --batch_size, --base_filters or --image_size."
-        ) from error
     except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
         if data.pairs.shards:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
@@ -13,6 +14,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
 from p2p_keras.training.initial import check_form, load_initial, open_source
 from p2p_keras.training.networks import Networks, build_networks
+from p2p_keras.training.samples import make_sampler
 from p2p_keras.training.validation import make_validation
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
@@ -31,7 +33,7 @@ class Run(NamedTuple):
     strategy: tf.distribute.Strategy
     networks: Networks
     init_from: dict | None  # whose weights it began with, as `initial.load_initial` says it; None if they were drawn
-    generate: Callable[[tf.Tensor], tf.Tensor]  # by the inference contract
+    draw_samples: Callable[[], np.ndarray] | None  # a grid by the generator as it is then; None if the run is finished
     validate: Callable[[int], dict] | None  # scores the generator as it is after a step
     steps_per_epoch: int
     first_step: int  # steps done
@@ -68,7 +70,7 @@ def open_run(
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
     _check_jit(config, strategy.num_replicas_in_sync)
-    _check_batch(config.batch_size, count, strategy.num_replicas_in_sync)
+    _check_batch(config.batch_size, config.accumulate, count, strategy.num_replicas_in_sync)
     steps_per_epoch = count // config.batch_size
     last_step = total_steps(config, steps_per_epoch)
 
@@ -87,7 +89,9 @@ def open_run(
         checkpoints.restore(networks.checkpoint, newest)
     elif source:
         init_from = load_initial(source, config, networks, report)
-    generate, validate = make_inference(networks.generator), None
+    generate, draw_samples, validate = make_inference(networks.generator), None, None
+    if first_step < last_step:
+        draw_samples = make_sampler(generate, data.pairs, data.reading, report, config.samples)
     if config.eval_every_epochs and first_step < last_step:
         validate = make_validation(config, networks.generator, generate, data, workdir, steps_per_epoch, report)
     return Run(
@@ -98,7 +102,7 @@ def open_run(
         strategy=strategy,
         networks=networks,
         init_from=init_from,
-        generate=generate,
+        draw_samples=draw_samples,
         validate=validate,
         steps_per_epoch=steps_per_epoch,
         first_step=first_step,
@@ -115,7 +119,7 @@ def _check_trained(record: dict, workdir: Path) -> None:
         )
 
 
-def _check_batch(batch_size: int, count: int, replicas: int) -> None:
+def _check_batch(batch_size: int, accumulate: int, count: int, replicas: int) -> None:
     if batch_size > count:
         raise UserError(
             f"--batch_size must not exceed the number of training pairs, {count}. Received: {batch_size}. Lower it."
@@ -126,6 +130,14 @@ def _check_batch(batch_size: int, count: int, replicas: int) -> None:
         raise UserError(
             f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
             f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
+        )
+    share = batch_size // replicas
+    if share % accumulate:
+        divisors = ", ".join(str(parts) for parts in range(1, share + 1) if share % parts == 0)
+        raise UserError(
+            f"--accumulate divides the pairs of a step that a device gets, {share}, into equal parts. "
+            f"Received: {accumulate}. Take one of {divisors}, or a --batch_size that is a multiple of "
+            f"{replicas * accumulate}."
         )
 
 

@@ -19,6 +19,7 @@ def make_train_steps(
     lambda_l1: float,
     step: tf.Variable,
     jit_compile: bool = False,
+    accumulate: int = 1,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
 
@@ -35,6 +36,9 @@ def make_train_steps(
         lambda_l1: Weight of the L1 loss.
         step: int64 scalar, counted up by one a step.
         jit_compile: Have XLA compile the computation of the gradients; on one replica alone.
+        accumulate: Parts of a batch that are computed one after the other, in the memory of one; it divides a replica's
+            share. Batch norm is over a part, its moving averages are updated by each; the update is by the mean of the
+            parts' gradients.
 
     Returns:
         A function of a (distributed) iterator over (input_image, target_image, noise_seed) and an int32 scalar; its
@@ -51,9 +55,10 @@ def make_train_steps(
                 generated_logits, generated_image, target_image, lambda_l1
             )
             discriminator_loss = losses.discriminator_loss(real_logits, generated_logits)
-            # Losses are means over this replica's share of the batch and the optimizers add up the replicas' gradients:
-            # dividing by the number of replicas gives the gradient of the mean over the global batch.
-            generator_share, discriminator_share = generator_loss / replicas, discriminator_loss / replicas
+            # Losses are means over a part of this replica's share of the batch. The parts' gradients are added up below
+            # and the replicas' by the optimizers: dividing by both numbers gives the gradient of the batch's mean.
+            parts = replicas * accumulate
+            generator_share, discriminator_share = generator_loss / parts, discriminator_loss / parts
         generator_gradients = tape.gradient(generator_share, generator.trainable_variables)
         discriminator_gradients = tape.gradient(discriminator_share, discriminator.trainable_variables)
         values = (generator_loss, gan_loss, l1_loss, discriminator_loss)
@@ -63,10 +68,16 @@ def make_train_steps(
         compute_gradients = tf.function(compute_gradients, jit_compile=True, autograph=False)
 
     def train_step(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        generator_gradients, discriminator_gradients, values = compute_gradients(input_image, target_image, noise_seed)
+        batch = (input_image, target_image, noise_seed)
+        sums = compute_gradients(*(tensor[::accumulate] for tensor in batch))
+        for i in range(1, accumulate):  # every so-many-th image: over all replicas, the same parts as on one
+            with tf.control_dependencies(tf.nest.flatten(sums)):  # not at once, which would take the memory of all
+                computed = compute_gradients(*(tensor[i::accumulate] for tensor in batch))
+                sums = tf.nest.map_structure(tf.add, sums, computed)
+        generator_gradients, discriminator_gradients, values = sums
         generator_optimizer.apply(generator_gradients, generator.trainable_variables)
         discriminator_optimizer.apply(discriminator_gradients, discriminator.trainable_variables)
-        return values
+        return {name: value / accumulate for name, value in values.items()}
 
     @tf.function(autograph=False)  # AutoGraph of TensorFlow 2.21 does not convert loops under Python 3.13
     def train_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> tf.Tensor:

@@ -275,7 +275,7 @@ def restore_discriminator(discriminator: keras.Model, directory: Path, step: int
     Raises:
         UserError: The checkpoint is damaged or has gone, or its discriminator is of another form.
     """
-    for path in _places(directory, step):
+    for path in places(directory, step):
         if find_problem(path) is None:
             graph = tf.train.load_checkpoint(str(path / _PREFIX)).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
             parts = TrackableObjectGraph.FromString(graph).nodes[0].children

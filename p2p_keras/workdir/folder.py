@@ -100,13 +100,14 @@ def check_resume(saved: TrainConfig, asked: TrainConfig, done_steps: int, steps_
         if (saved.decay_epochs or asked.decay_epochs) and done_steps > min(decay_starts):
             changed.append("epochs" if asked.steps is None else "steps")
     if changed:
-        differences = ", ".join(f"--{name} was {_show(saved, name)}, is {_show(asked, name)}" for name in changed)
+        differences = ", ".join(f"--{name} was {show(saved, name)}, is {show(asked, name)}" for name in changed)
         raise UserError(
             f"A run continues only with the settings it began with. Changed: {differences}. "
             "Give the old values, or another --workdir for a new run."
         )
 
 
-def _show(config: TrainConfig, name: str) -> str:
+def show(config: TrainConfig, name: str) -> str:
+    """A setting as its flag takes it."""
     value = getattr(config, name)
     return ",".join(map(str, value)) if type(value) is tuple else str(value)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from p2p_keras.system.progress import ProgressLine, duration
+from p2p_keras.system.progress import ProgressLine, duration, rough_duration
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,14 @@ def test_a_terminal_that_has_gone_ends_the_line_and_nothing_else(monkeypatch):
     line.update(10)
     line.clear()
     assert len(tried) == 1
+
+
+@pytest.mark.parametrize(
+    ("secs", "text"),
+    [
+        *[(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (4000, "67 min"), (61000, "17 h"), (71.4 * 3600, "71 h")],
+        *[(72 * 3600, "3.0 days"), (1e6, "11.6 days")],
+    ],
+)
+def test_a_long_time_is_told_roughly(secs, text):
+    assert rough_duration(secs) == text

@@ -50,6 +50,35 @@ def test_an_epoch_goes_on_from_the_sums_of_a_checkpoint(tmp_path):
     assert read_history(tmp_path)[0]["images_per_sec"] is None  # there was but the call that traces
 
 
+@pytest.mark.parametrize(
+    ("first_step", "line"),
+    [
+        # 0.5 s a step, four images each: 100 epochs of 20 steps, less the 21 that are done.
+        (0, "100 epochs: about 16 min here, at 8 images/s"),
+        (1000, "The 48.9 epochs left of 100: about 8 min here, at 8 images/s"),
+    ],
+)
+def test_how_long_it_takes_is_said_once_after_some_seconds(tmp_path, first_step, line):
+    told = []
+    with _recorder(tmp_path, told, first_step, last_step=2000) as recorder:
+        recorder.add_losses(first_step, _losses(1, 2), secs=100)  # traces
+        recorder.add_losses(first_step + 2, _losses(1, 18), secs=9)
+        assert told == []
+        for done in (20, 21):
+            recorder.add_losses(first_step + done, _losses(1, 2), secs=1)
+    assert told == [line]
+
+
+def test_once_an_epoch_is_through_its_line_says_how_long(tmp_path):
+    told = []
+    with _recorder(tmp_path, told) as recorder:
+        recorder.add_losses(0, _losses(1, 10), secs=1)
+        recorder.add_losses(10, _losses(11, 10), secs=9)
+        recorder.end_epoch(20)
+        recorder.add_losses(20, _losses(21, 10), secs=9)
+    assert [line.split()[:2] for line in told] == [["epoch", "1/2.5"]]
+
+
 def test_tensorboard_gets_every_twentieth_step_and_the_images(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(charts, "training_curves", lambda history, path: drawn.append((history, path)))

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -27,6 +28,7 @@ from PIL import Image
 
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import open_model
+from p2p_keras.training import recorder
 from p2p_keras.training import run as run_module
 from p2p_keras.training.run import train
 from p2p_keras.training.step import LOSS_NAMES
@@ -230,18 +232,18 @@ def test_auto_precision_continues_with_the_runs_own(finished, finished_copy, one
     assert read_config(finished_copy / "config.json")[0].precision == "float32"
 
 
-def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, tmp_path):
+def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, two_devices, tmp_path):
     with pytest.raises(UserError, match=r"training pairs, 12\. Received: 13"):
         train(small_config(pairs_dir, batch_size=13), tmp_path, one_device)
-    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with pytest.raises(UserError, match=r"2 devices. Received: 5. Take 4 or 6"):
-        train(small_config(pairs_dir, batch_size=5), tmp_path, two)
+        train(small_config(pairs_dir, batch_size=5), tmp_path, two_devices)
+    with pytest.raises(UserError, match=r"that a device gets, 6, .* Received: 4. Take one of 1, 2, 3, 6, or .* of 8\."):
+        train(small_config(pairs_dir, batch_size=12, accumulate=4), tmp_path, two_devices)
 
 
-def test_xla_is_for_one_device(pairs_dir, tmp_path):
-    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_xla_is_for_one_device(pairs_dir, two_devices, tmp_path):
     with pytest.raises(UserError, match=r"--jit_compile is for one device\. There are 2"):
-        train(small_config(pairs_dir, jit_compile=True), tmp_path, two, quiet)
+        train(small_config(pairs_dir, jit_compile=True), tmp_path, two_devices, quiet)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")  # NumPy's, of the weight
@@ -265,7 +267,72 @@ def test_files_that_are_left_out_do_not_count_as_pairs(pairs_dir, one_device, tm
     told = []
     train(small_config(pairs_dir, epochs=None, steps=1), tmp_path, one_device, told.append)
     assert told[0].startswith("Left out 1 file, for example train/notes.txt")
-    assert told[1].startswith("AtoB: 12 training pairs")
+    assert told[1].startswith("CPU: ")
+    assert told[2].startswith("AtoB: 12 training pairs")
+
+
+@pytest.mark.slow
+def test_interrupted_while_it_accumulates_a_run_ends_bit_equal(pairs_dir, one_device, tmp_path):
+    told, config = [], small_config(pairs_dir, accumulate=2)
+    train(config, tmp_path / "whole", one_device, told.append)
+    assert any("batch 4 in 2 parts in float32" in line for line in told)
+    for steps in (2, 6):
+        train(dataclasses.replace(config, epochs=None, steps=steps), tmp_path / "parts", one_device, quiet)
+    assert_same_end(tmp_path / "whole", tmp_path / "parts", 6)
+    with pytest.raises(UserError, match="--accumulate was 2, is 1"):
+        train(small_config(pairs_dir), tmp_path / "whole", one_device, quiet)
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_memory_that_runs_out_is_said_in_words_and_costs_no_checkpoint(
+    pairs_dir, one_device, tmp_path, monkeypatch, step
+):
+    """A step function that takes its first steps, then fails as TensorFlow does."""
+    original = run_module.make_train_steps
+
+    def make_train_steps(*arguments):
+        train_steps, calls = original(*arguments), []
+
+        def fail_later(iterator, count):
+            calls.append(count)
+            if len(calls) > step:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+            return train_steps(iterator, count)
+
+        return fail_later
+
+    monkeypatch.setattr(run_module, "make_train_steps", make_train_steps)
+    monkeypatch.setattr(run_module, "SECS_PER_CALL", 0.0)  # one step a call
+    with pytest.raises(UserError, match=r"--accumulate=2, --precision=bfloat16, a lower --batch_size") as caught:
+        train(small_config(pairs_dir, checkpoint_every_steps=2), tmp_path, one_device, quiet)
+    saved = checkpoints.list_steps(tmp_path / "checkpoints")
+    assert saved == ([2] if step else [])
+    assert ("The checkpoint of step 2 is kept" in str(caught.value)) == bool(step)
+
+
+def test_a_first_grid_comes_before_the_first_epoch_is_through(finished, one_device, tmp_path, monkeypatch):
+    """As on a slow machine. It changes nothing else, and comes once in a run."""
+    whole, data, _ = finished
+    monkeypatch.setattr(recorder, "FIRST_SAMPLES_AFTER_SECS", 0.0)
+    for steps in (2, 6):  # the end of a run draws a grid anyway
+        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
+    first = tmp_path / "samples" / "step_00000001.png"
+    assert [path.name for path in first.parent.glob("step_*")] == [first.name]
+    first.unlink()
+    assert_same_end(whole, tmp_path, 6)
+
+
+def test_unknown_pairs_for_the_samples_bind_nothing(pairs_dir, one_device, tmp_path):
+    with pytest.raises(UserError, match=r"There is none named 7, x\.png"):
+        train(small_config(pairs_dir, samples=("000", "7", "x.png")), tmp_path, one_device, quiet)
+    assert not (tmp_path / "config.json").exists()
+    train(small_config(pairs_dir, samples=("002",)), tmp_path, one_device, quiet)
+    with Image.open(tmp_path / "samples" / "epoch_0002.png") as image:
+        np.testing.assert_array_equal(cell(np.asarray(image), 0, 0), draw_pair(102)[0])
+    train(small_config(pairs_dir, samples=("000", "001"), epochs=3), tmp_path, one_device, quiet)  # free on resume
+    with Image.open(tmp_path / "samples" / "epoch_0003.png") as image:
+        assert image.height == 20 + 2 * 130
+    assert read_config(tmp_path / "config.json")[0].samples == ("000", "001")
 
 
 def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):

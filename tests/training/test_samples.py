@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 from conftest import READING, cell, draw_pair, negative, quiet, write_pairs
 
 from p2p_keras.data.pairs import find_pairs
+from p2p_keras.errors import UserError
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
 from p2p_keras.images.sheets import class_colours
@@ -33,6 +35,29 @@ def test_pairs_are_spread_over_val_and_the_same_each_time(pairs_dir):
     for row, index in enumerate(range(0, 60, 10)):
         np.testing.assert_array_equal(cell(image, row, 0), draw_pair(200 + index)[0])
     assert len(image) == 20 + 6 * 130
+
+
+def test_named_pairs_are_shown_in_their_order(pairs_dir):
+    write_pairs(pairs_dir / "val" / "deep", 8, first_index=200)
+    names = ["deep/007", "001.png", *(f"deep/{i:03d}.png" for i in range(6)), "val/000.png"]
+    seen = []
+
+    def generate(image: tf.Tensor) -> tf.Tensor:
+        seen.append(len(image))
+        return -image
+
+    image = make_sampler(generate, find_pairs(pairs_dir), READING, print, names)()
+    for row, index in enumerate((207, 101, 200, 201, 202, 203, 204, 205, 100)):
+        for column, expected in enumerate(draw_pair(index)):
+            np.testing.assert_array_equal(cell(image, row, column), expected)
+        np.testing.assert_array_equal(cell(image, row, 2), draw_pair(index)[1])
+    assert seen == [6, 3]  # as many at once as without names
+
+
+@pytest.mark.parametrize("name", ["007", "deep/000", "00", "", "train/000.png"])
+def test_a_name_that_no_pair_has_is_refused(pairs_dir, name):
+    with pytest.raises(UserError, match=rf"pairs of val/, as 000.png, 001.png, 002.png. There is none named {name}$"):
+        make_sampler(negative, find_pairs(pairs_dir), READING, print, ("000", name))
 
 
 def test_label_maps_and_grey_are_shown_in_colours(tmp_path):

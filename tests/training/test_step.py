@@ -20,7 +20,13 @@ def _adam():
     return keras.optimizers.Adam(2e-4, beta_1=0.5)
 
 
-def _train(strategy, count=3, batch_size=4, calls=(3,), make_optimizer=_adam, jit_compile=False):
+def _sgd():
+    return keras.optimizers.SGD(0.01)
+
+
+def _train(
+    strategy, count=3, batch_size=4, calls=(3,), make_optimizer=_adam, jit_compile=False, accumulate=1, batches=None
+):
     keras.utils.set_random_seed(5)
     with strategy.scope():
         generator = models.build_generator(SIZE, base_filters=4)
@@ -31,23 +37,24 @@ def _train(strategy, count=3, batch_size=4, calls=(3,), make_optimizer=_adam, ji
         step = tf.Variable(0, dtype=tf.int64)
     weights = [*generator.weights, *discriminator.weights]
     before = {w.path: w.numpy().copy() for w in weights}
-    train_steps = make_train_steps(strategy, generator, discriminator, *optimizers, 100.0, step, jit_compile)
-    iterator = iter(strategy.experimental_distribute_dataset(_batches(count, batch_size)))
+    train_steps = make_train_steps(
+        strategy, generator, discriminator, *optimizers, 100.0, step, jit_compile, accumulate
+    )
+    iterator = iter(strategy.experimental_distribute_dataset(batches or _batches(count, batch_size)))
     values = np.concatenate([train_steps(iterator, tf.constant(n)).numpy() for n in calls])
     return before, {w.path: w.numpy() for w in weights}, values, int(step.numpy())
 
 
-def test_two_replicas_equal_one():
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_replicas_equal_one(one_device, two_devices, accumulate):
     """Gradients, batch norm statistics and dropout noise are those of the global batch.
 
     By SGD, which moves a weight in proportion to its gradient: Adam divides a gradient by its own size, and with it any
     factor that is wrong. Every weight moves by 1e-5 at least, which agrees to a few roundings of a weight near 1 (1e-7)
-    and of sums in another order. A mistake in any of the three puts some weight off by its whole move.
+    and of sums in another order. A mistake in any of the three puts some weight off by its whole move. In two parts,
+    too: each has the same images, whatever the number of replicas.
     """
-    runs = [
-        _train(tf.distribute.MirroredStrategy(devices), make_optimizer=lambda: keras.optimizers.SGD(0.01))
-        for devices in (["CPU:0"], ["CPU:0", "CPU:1"])
-    ]
+    runs = [_train(strategy, make_optimizer=_sgd, accumulate=accumulate) for strategy in (one_device, two_devices)]
     (before, one, losses_one, _), (_, two, losses_two, _) = runs
     np.testing.assert_allclose(losses_one, losses_two, rtol=1e-5)  # float32 sums in another order
     for name, start in before.items():
@@ -58,14 +65,40 @@ def test_two_replicas_equal_one():
 
 def test_compiled_by_xla_it_is_the_same_step(one_device):
     """By SGD, as above; moving averages, too."""
-    runs = [
-        _train(one_device, make_optimizer=lambda: keras.optimizers.SGD(0.01), jit_compile=jit) for jit in (False, True)
-    ]
+    runs = [_train(one_device, make_optimizer=_sgd, jit_compile=jit) for jit in (False, True)]
     (before, plain, losses_plain, _), (_, compiled, losses_compiled, _) = runs
     np.testing.assert_allclose(losses_plain, losses_compiled, rtol=1e-5)  # float32 sums in another order
     for name, start in before.items():
         moved = np.abs(plain[name] - start).max()
         assert np.abs(plain[name] - compiled[name]).max() < 5e-7 + 1e-4 * moved, name
+
+
+def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
+    """Against the two parts, every second image each, taken as whole steps from the same weights.
+
+    SGD moves a weight by its gradient times the rate, so the mean of the parts' moves is that of their gradients; to
+    float32's rounding of a weight. The moving averages, which are no weights of SGD's, are updated by the first part,
+    then by the second: m becomes d (d m + a) + b, where a step alone gives d m + a; d is 0.9 in the generator, and 0.81
+    in the discriminator, which sees real images and then generated ones.
+    """
+    (whole,) = _batches(1, 4)
+    parts = [tf.data.Dataset.from_tensors(tuple(tensor[i::2] for tensor in whole)) for i in (0, 1)]
+    before, found, losses_found, step = _train(one_device, 1, calls=(1,), make_optimizer=_sgd, accumulate=2)
+    (_, first, losses_first, _), (_, second, losses_second, _) = (
+        _train(one_device, calls=(1,), make_optimizer=_sgd, batches=part) for part in parts
+    )
+    assert step == 1
+    np.testing.assert_allclose(losses_found, (losses_first + losses_second) / 2, rtol=1e-6)
+    averages = 0
+    for name, start in before.items():
+        if "moving" in name:
+            decay, averages = 0.9 if name.startswith(("down", "up")) else 0.81, averages + 1
+            expected = decay * first[name] + second[name] - decay * start
+        else:
+            expected = (first[name] + second[name]) / 2
+            assert np.abs(first[name] - second[name]).max() > 1e-5, name  # so the parts can be told apart
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=2e-7, err_msg=name)
+    assert averages == 2 * (3 + 4 + 3)  # mean and variance: 3 layers down, 4 up, 3 of the discriminator
 
 
 def test_all_weights_move_and_the_step_is_counted(one_device):
