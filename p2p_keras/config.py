@@ -203,7 +203,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("image_size", "load_size"):
             _set(self, name, _read_size(name, getattr(self, name)))
-        for name in ("panels", "input_panels"):
+        for name in ("panels", "input_panels", "samples"):
             _set(self, name, tuple(getattr(self, name)))
         for name in ("input_channels", "labels", "input_bits"):
             _set(self, name, _read_numbers(name, getattr(self, name)))
