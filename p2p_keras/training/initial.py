@@ -44,21 +44,24 @@ def check_form(theirs: TrainConfig, ours: TrainConfig) -> None:
     Raises:
         UserError: Names every setting that differs.
     """
-    differ = [] if theirs.image_size.halvings == ours.image_size.halvings else ["image_size"]
-    differ += [] if theirs.base_filters == ours.base_filters else ["base_filters"]
-    for labels, channels, kinds in (
-        ("labels", "input_channels", input_kinds),
-        ("output_labels", "output_channels", lambda config: (target_kind(config),)),
-    ):
-        if getattr(theirs, labels) != getattr(ours, labels):
-            differ.append(labels)
-        elif [kind.channels for kind in kinds(theirs)] != [kind.channels for kind in kinds(ours)]:
-            differ.append(channels)
-    if differ:
-        said = ", ".join(f"--{name} is {show(theirs, name)} there, {show(ours, name)} here" for name in differ)
-        flags = " ".join(f"--{name}={show(theirs, name)}" for name in differ)
+    theirs_in, ours_in = input_kinds(theirs), input_kinds(ours)
+    differ = {
+        "image_size": theirs.image_size.halvings != ours.image_size.halvings,
+        "base_filters": theirs.base_filters != ours.base_filters,
+        "input_panels": len(theirs_in) != len(ours_in),
+        "labels": theirs.labels != ours.labels,
+        "output_labels": theirs.output_labels != ours.output_labels,
+    }
+    if not differ["input_panels"] and not differ["labels"]:
+        differ["input_channels"] = [kind.channels for kind in theirs_in] != [kind.channels for kind in ours_in]
+    if not differ["output_labels"]:
+        differ["output_channels"] = target_kind(theirs).channels != target_kind(ours).channels
+    names = [name for name, differs in differ.items() if differs]
+    if names:
+        both = [(name, *(show(config, name) or "none" for config in (theirs, ours))) for name in names]
+        said = ", ".join(f"--{name} is {there} there, {here} here" for name, there, here in both)
         raise UserError(
-            f"--init_from takes the weights of a generator of the same form. {said}. Give {flags}, or leave "
+            f"--init_from takes the weights of a generator of the same form. {said}. Give the same as there, or leave "
             "--init_from out."
         )
 

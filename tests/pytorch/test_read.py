@@ -326,6 +326,6 @@ def test_the_command_makes_a_run_once(tmp_path):
         f"{output}: a run for p2p-translate, p2p-export, and p2p-eval with --data_dir",
     ]
     config, record = read_config(output / "config.json")
-    assert (config.image_size, config.direction, config.statistics) == (32, "a2s", "per_image")
+    assert (str(config.image_size), config.direction, config.statistics) == ("32x32", "a2s", "per_image")
     assert (record["imported"]["network"], record["imported"]["norm"]) == ("unet_32", "instance")
     assert_refused(run_command("import_", *flags), "--output must be a new folder", "is there already")

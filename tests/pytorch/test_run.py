@@ -83,7 +83,7 @@ def test_it_translates_and_exports_what_the_generator_makes(imported, tmp_path):
     trained = write.load_trained(imported)
     version = write.publish(trained, tmp_path / "models", partial(write.write_saved_model, trained))
     assert check_export(version, trained) <= 1
-    exported = open_model(tmp_path / "models").translate(_ramp()[None], None)[0]
+    exported = open_model(tmp_path / "models").translate([_ramp()[None]], None)[0]
     assert np.abs(exported - expected.astype(int)).max() <= 1
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 from functools import partial
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -163,16 +162,20 @@ def test_moving_averages_that_an_export_left_out_begin_anew(finished_copy, tmp_p
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"base_filters": 8}, "--base_filters is 4 there, 8 here. Give --base_filters=4, or"),
-        ({"image_size": 64}, "--image_size is 32 there, 64 here. Give --image_size=32, or"),
-        ({"input_channels": 1}, "--input_channels is 3 there, 1 here. Give --input_channels=3, or"),
+        ({"base_filters": 8}, "--base_filters is 4 there, 8 here. Give the same as there, or"),
+        ({"image_size": 64}, "--image_size is 32x32 there, 64x64 here."),
+        ({"input_channels": 1}, "--input_channels is 3 there, 1 here."),
         (
             {"output_channels": 4, "base_filters": 2},
-            "--base_filters is 4 there, 2 here, --output_channels is 3 there, 4 here. "
-            "Give --base_filters=4 --output_channels=3, or",
+            "--base_filters is 4 there, 2 here, --output_channels is 3 there, 4 here.",
         ),
         # As many channels, but they are classes
-        ({"input_channels": None, "labels": 3}, "--labels is 0 there, 3 here. Give --labels=0, or"),
+        ({"input_channels": None, "labels": 3}, "--labels is none there, 3 here."),
+        # And here they are of two images
+        (
+            {"input_panels": ("a", "b"), "target_panel": "c", "input_channels": (1, 2)},
+            "--input_panels is none there, a,b here.",
+        ),
     ],
 )
 def test_a_generator_of_another_form_is_refused_by_name(settings, words):
@@ -183,12 +186,13 @@ def test_a_generator_of_another_form_is_refused_by_name(settings, words):
 
 
 def test_sizes_that_can_be_halved_equally_often_have_the_same_form():
-    def sized(*size):
-        return SimpleNamespace(**{**vars(small_config("x", **SMALL)), "image_size": size})
+    def sized(size):
+        return small_config("x", **{**SMALL, "image_size": size})
 
-    check_form(sized(256, 512), sized(256, 256))
-    with pytest.raises(UserError, match="--image_size"):
-        check_form(sized(256, 512), sized(512, 512))
+    check_form(sized("32x64"), sized(32))
+    check_form(sized("64x192"), sized(64))
+    with pytest.raises(UserError, match="--image_size is 32x64 there, 64x64 here"):
+        check_form(sized("32x64"), sized(64))
 
 
 def test_what_is_no_source_is_refused_before_anything_is_written(finished, tmp_path, one_device):
