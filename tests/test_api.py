@@ -10,6 +10,7 @@ from PIL import Image
 import p2p_keras
 from p2p_keras import UserError
 from p2p_keras.export.open import open_model
+from p2p_keras.training import run as training
 from p2p_keras.workdir.history import read_history
 
 
@@ -45,6 +46,12 @@ def test_a_picture_is_translated_whatever_form_it_comes_in(finished, tmp_path):
 def test_what_cannot_be_translated_is_refused_in_words(finished, pictures, words):
     with pytest.raises(UserError, match=words):
         p2p_keras.load(finished[0])(*pictures)
+
+
+@pytest.fixture(autouse=True)
+def _one_device(one_device, monkeypatch):
+    """Two strategies of several devices in one process collide in TensorFlow's collectives."""
+    monkeypatch.setattr(training, "make_strategy", lambda: one_device)
 
 
 def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):

@@ -123,7 +123,7 @@ def complaints(text: str) -> list[str]:
             flag = positive  # --notile takes --tile back
         if name.startswith("p2p-") and name not in FLAGS:
             found.append(f"there is no {name}: {code}")
-        elif program == "" and not any(flag in known for known in (*FLAGS.values(), BUILT_IN)):
+        elif program == "" and not any({flag, positive} & {*known} for known in (*FLAGS.values(), BUILT_IN)):
             found.append(f"no command has --{flag}: {code}")
         elif program.startswith("benchmarks/") and flag not in _flags_of_script(ROOT / program):
             found.append(f"{program} has no --{flag}: {code}")

@@ -415,4 +415,4 @@ def test_a_run_begun_anew_mixes_with_nothing_of_the_one_before(
     assert {path: content for path, content in tree(with_snapshots[0]).items() if path in before} == before
     assert {"config.json", "history.jsonl", "samples/epoch_0002.png", "curves.png"} <= before.keys()
     assert read_config(aside / "config.json")[0].seed == 0
-    assert open_model(aside, "6", quiet).image_size == 32  # its snapshots can still be taken
+    assert open_model(aside, "6", quiet).contract.image_size == (32, 32)  # its snapshots can still be taken
