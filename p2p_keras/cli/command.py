@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from p2p_keras.errors import UserError
+from p2p_keras.errors import HostLostError, UserError
 from p2p_keras.versions import VERSION
 
 # What flags take whose value is text, but neither a path nor a default that shows it.
@@ -27,7 +27,8 @@ _PLACEHOLDERS = {
 def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
     """Parses the command line and runs a command; ends the process.
 
-    Exit status: 0 done; 2 a `UserError`, printed as one line on stderr; 128 + signal number if stopped by a signal.
+    Exit status: 0 done; 2 a `UserError`, printed as one line on stderr (75 if another host has gone); 128 + signal
+    number if stopped by a signal.
 
     Args:
         main: The command; gets the parsed flags and returns an exit status (None for 0).
@@ -61,7 +62,10 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         sys.exit(status)
     except (UserError, flags.Error) as error:
         hint = f" See {name} --help." if isinstance(error, flags.Error) else ""
-        print(f"{name}: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+        print(f"{name}: {' '.join(str(error).split())}{hint}", file=sys.stderr, flush=True)
+        if isinstance(error, HostLostError):
+            sys.stdout.flush()
+            os._exit(error.status)  # TensorFlow's own end would wait for the host that has gone
         sys.exit(2)
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush says nothing

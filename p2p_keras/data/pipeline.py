@@ -27,12 +27,36 @@ class Jitter(NamedTuple):
     mirrored: tf.Tensor  # bool ()
 
 
+class Share(NamedTuple):
+    """Which rows of each batch a host computes, and in how many equal batches, one for each of its replicas."""
+
+    host: int = 0
+    hosts: int = 1
+    replicas: int = 1  # of this host
+
+
 def training_dataset(
-    files: Files, reading: Reading, batch_size: int, seed: int, first_step: int, last_step: int
+    files: Files,
+    reading: Reading,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    last_step: int,
+    share: Share = Share(),  # noqa: B008, which is immutable
 ) -> tf.data.Dataset:
     """Batches of a training run, from step `first_step` up to but without `last_step`.
 
     Each epoch is a new permutation of the pairs; what does not fill its last batch is left out of that epoch.
+
+    Args:
+        files: Where the pairs are.
+        reading: How they are read.
+        batch_size: Pairs of a step, over all hosts and replicas.
+        seed: The run's.
+        first_step: Steps done.
+        last_step: Steps in all.
+        share: Only these rows are read and decoded: the first host has the first rows of a batch, and its first replica
+            the first of these.
 
     Returns:
         A data set of (input_image, target_image, noise_seed): float32 (B, H, W, C) in [-1, 1] twice, int32 (B, 2).
@@ -42,7 +66,10 @@ def training_dataset(
     used = count // batch_size * batch_size
     read_pair = make_reader(files, reading)
 
-    def example(n: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    rows = batch_size // share.hosts
+
+    def example(i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        n = i // rows * batch_size + share.host * rows + i % rows  # of all examples of the run, over all hosts
         epoch, position = n // used, n % used
         index = tf.random.experimental.index_shuffle(position, _seed_of(seed, _ORDER, epoch), count - 1)
         draw = draw_jitter(_seed_of(seed, _JITTER, n))
@@ -55,9 +82,9 @@ def training_dataset(
         return input_image, target_image, tf.cast(_seed_of(seed, _NOISE, n), tf.int32)
 
     return (
-        tf.data.Dataset.range(first_step * batch_size, last_step * batch_size)
+        tf.data.Dataset.range(first_step * rows, last_step * rows)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
+        .batch(rows // share.replicas, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 

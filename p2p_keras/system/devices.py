@@ -9,12 +9,23 @@ from pathlib import Path
 import tensorflow as tf
 
 from p2p_keras.system import memory, nvidia
+from p2p_keras.system.hosts import cluster_resolver
 
 _FAST_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
 def make_strategy() -> tf.distribute.Strategy:
-    """MirroredStrategy over all visible GPUs, or over the CPU devices where there is none."""
+    """MirroredStrategy over all visible GPUs, or over the CPU devices where there is none; in a cluster over all hosts.
+
+    Of a cluster it must be made before TensorFlow computes anything, and returns when all hosts are there. Between GPUs
+    it reduces by NCCL, between CPUs by rings.
+    """
+    resolver = cluster_resolver()
+    if resolver:
+        nccl = bool(tf.config.list_physical_devices("GPU"))
+        kinds = tf.distribute.experimental.CommunicationImplementation
+        options = tf.distribute.experimental.CommunicationOptions(implementation=kinds.NCCL if nccl else kinds.RING)
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 

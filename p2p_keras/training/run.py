@@ -15,8 +15,10 @@ from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
+from p2p_keras.system.hosts import Hosts
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
+from p2p_keras.training.cluster import lost_hosts_in_words, quiet_unless_chief, run_folder
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
@@ -24,7 +26,6 @@ from p2p_keras.training.step import LOSS_NAMES, make_train_steps
 from p2p_keras.training.stop import stop_signals, stop_when_unread
 from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import locked
 from p2p_keras.workdir.history import keep_history, read_history
 from p2p_keras.workdir.resolve import Data
 from p2p_keras.workdir.resume import drop_later_snapshots, set_aside_attempt
@@ -56,10 +57,15 @@ def train(
     Raises:
         UserError: Settings, data, folder or disk don't allow it, or the losses are no longer finite.
     """
-    workdir, stop = Path(workdir), []
-    report = stop_when_unread(report, stop)
-    with locked(workdir), _memory_errors_in_words(config, workdir / "checkpoints"):
-        run = open_run(config, workdir, strategy or make_strategy(), report)
+    stop, strategy = [], strategy or make_strategy()
+    hosts = Hosts(strategy)
+    report = quiet_unless_chief(hosts, stop_when_unread(report, stop))
+    with (
+        lost_hosts_in_words(hosts, Path(workdir)),
+        run_folder(hosts, Path(workdir)) as workdir,
+        _memory_errors_in_words(config, workdir / "checkpoints"),
+    ):
+        run = open_run(config, workdir, strategy, report)
         if run.first_step == 0:
             set_aside_attempt(workdir, report)
         write_whole(workdir / "config.json", to_record(run))
@@ -73,9 +79,9 @@ def train(
                 shifted.report_misaligned(run.data.pairs, (panel, run.data.reading.target_panel), report)
         keep_history(workdir, run.first_step)
         forget_later(workdir, run.first_step, report)
-        standing = _standing(run)
-        if _is_exhausted(run, standing):
-            report(f"This run is finished: {_exhaustion(run, standing)} A higher --patience continues it.")
+        exhausted = _exhaustion(run, _standing(run))
+        if hosts.agree([bool(exhausted)])[0, 0]:
+            report(f"This run is finished: {exhausted} A higher --patience continues it.")
             _report_outcome(run)
             return None
         drop_later_snapshots(workdir, run.first_step, lambda step: _is_snapshot_due(run, step), report)
@@ -85,7 +91,8 @@ def train(
         report(
             f"{task_name(run.config)}: {len(run.data.pairs.splits['train'])} training pairs at "
             f"{run.config.image_size}, batch {run.config.batch_size}{parts} "
-            f"in {run.config.precision} on {run.strategy.num_replicas_in_sync} device(s), "
+            f"in {run.config.precision} on {run.strategy.num_replicas_in_sync} device(s)"
+            f"{f' of {hosts.count} hosts' if hosts.count > 1 else ''}, "
             f"steps {run.first_step + 1} to {run.last_step}, {run.steps_per_epoch} an epoch"
         )
         stopped_by = _train(run, stop)
@@ -112,9 +119,10 @@ def _train(run: Run, stop: list[int]) -> int | None:
         run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
     )
     saver = Saver(config, networks, decay_steps(config, steps_per_epoch), run.checkpoints)
-    step, steps_per_call, exhausted = run.first_step, 1, ""
+    step, exhausted = run.first_step, ""
     with recorder, stop_signals(stop), saver:
-        while step < run.last_step and not stop and not exhausted:
+        steps_per_call, stopped_by, ended = _agree(run, 1, exhausted, stop)
+        while step < run.last_step and not ended:
             until = min(
                 step + steps_per_call,
                 next_due(step, steps_per_epoch),
@@ -128,16 +136,17 @@ def _train(run: Run, stop: list[int]) -> int | None:
             saver.check()
             recorder.add_losses(step, losses, secs)
             step = until
-            steps_per_call = max(1, round(SECS_PER_CALL * len(losses) / secs))
 
             evaluation = None
             if run.validate and is_due(step, config.eval_every_epochs * steps_per_epoch):
                 evaluation = run.validate(step)
             if is_due(step, steps_per_epoch) or step == run.last_step:
                 recorder.end_epoch(step, evaluation)
-            if is_due(step, config.samples_every_epochs * steps_per_epoch) or step == run.last_step:
+            if run.draw_samples and (
+                is_due(step, config.samples_every_epochs * steps_per_epoch) or step == run.last_step
+            ):
                 recorder.add_samples(step, run.draw_samples())
-            elif recorder.wants_first_samples():
+            elif run.draw_samples and recorder.wants_first_samples():
                 recorder.add_first_samples(step, run.draw_samples())
             networks.loss_sums.assign(recorder.loss_sums)
             is_best = False
@@ -145,18 +154,32 @@ def _train(run: Run, stop: list[int]) -> int | None:
                 saver.wait()  # the standing is found by what is kept
                 is_best, exhausted = _judge(run, step)
             due, snapshot = saver.is_due(step), _is_snapshot_due(run, step)
-            if is_best or due or snapshot:
+            if run.hosts.is_chief and (is_best or due or snapshot):
                 saver.save(step, is_best, due, snapshot)
-        if step > run.first_step and saver.step != step:  # at the end, or stopped between
+            wanted = max(1, round(SECS_PER_CALL * len(losses) / secs))
+            steps_per_call, stopped_by, ended = _agree(run, wanted, exhausted, stop)
+        if run.hosts.is_chief and step > run.first_step and saver.step != step:  # at the end, or stopped between
             saver.save(step)
+    run.hosts.agree([step])  # the others wait here until the chief has written
     if exhausted:
         run.report(f"Finished at step {step}: {exhausted}")
     elif step < run.last_step:
         run.report(
             f"Stopped at step {step} of {run.last_step}. The same command continues from the checkpoint named below."
         )
-        return stop[0]
+        return stopped_by or None
     return None
+
+
+def _agree(run: Run, wanted: int, exhausted: str, stop: list[int]) -> tuple[int, int, bool]:
+    """Makes of what one host's clock, scores and signals say something that all hosts do.
+
+    Returns:
+        Steps until the next time; the number of the signal that stops the run, 0 for none; whether it ends here.
+    """
+    said = run.hosts.agree([wanted, bool(exhausted), stop[0] if stop else 0])
+    stopped_by = int(said[:, 2].max())
+    return int(said[0, 0]), stopped_by, bool(said[0, 1] or stopped_by)
 
 
 @contextlib.contextmanager
@@ -176,15 +199,20 @@ def _memory_errors_in_words(config: TrainConfig, directory: Path) -> Iterator[No
 
 def _batches(run: Run) -> tf.data.Iterator:
     """Of the steps that are left, shared out over the replicas."""
-    batches = pipeline.training_dataset(
-        run.data.pairs.files("train"),
-        run.data.reading,
-        run.config.batch_size,
-        run.config.seed,
-        run.first_step,
-        run.last_step,
-    )
-    return iter(run.strategy.experimental_distribute_dataset(batches))
+    hosts, replicas = run.hosts, run.strategy.num_replicas_in_sync
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return pipeline.training_dataset(
+            run.data.pairs.files("train"),
+            run.data.reading,
+            run.config.batch_size,
+            run.config.seed,
+            run.first_step,
+            run.last_step,
+            pipeline.Share(hosts.index, hosts.count, replicas // hosts.count),
+        )
+
+    return iter(run.strategy.distribute_datasets_from_function(batches))
 
 
 def _is_snapshot_due(run: Run, step: int) -> bool:
@@ -192,7 +220,7 @@ def _is_snapshot_due(run: Run, step: int) -> bool:
 
 
 def _judge(run: Run, step: int) -> tuple[bool, str]:
-    """Whether a step that was just scored is the best, and in what words patience has run out, if it has."""
+    """Whether a step that was just scored is the best, and in what words patience has run out; empty if it has not."""
     standing = _standing(run)
     is_best = standing.best is not None and standing.best["step"] == step
     if is_best and standing.anew:
@@ -200,7 +228,7 @@ def _judge(run: Run, step: int) -> tuple[bool, str]:
             f"The best is looked for anew from step {step} on: the one of step {standing.anew} was judged by other "
             "images or another network, or nothing is known of it."
         )
-    return is_best, _exhaustion(run, standing) if _is_exhausted(run, standing) else ""
+    return is_best, _exhaustion(run, standing)
 
 
 def _standing(run: Run) -> Standing:
@@ -211,11 +239,10 @@ def _standing(run: Run) -> Standing:
     return judge(history, best_metric(run.config), kept_step)
 
 
-def _is_exhausted(run: Run, standing: Standing) -> bool:
-    return 0 < run.config.patience <= standing.since
-
-
 def _exhaustion(run: Run, standing: Standing) -> str:
+    """In what words patience has run out; empty if it has not."""
+    if not 0 < run.config.patience <= standing.since:
+        return ""
     metric = best_metric(run.config)
     return (
         f"{metric} has not improved in {standing.since} evaluations. "

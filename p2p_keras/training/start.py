@@ -12,6 +12,8 @@ from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
 from p2p_keras.data.pairs import fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
+from p2p_keras.system.hosts import Hosts
+from p2p_keras.training.cluster import check_equal
 from p2p_keras.training.initial import check_form, load_initial, open_source
 from p2p_keras.training.networks import Networks, build_networks
 from p2p_keras.training.samples import make_sampler
@@ -31,6 +33,7 @@ class Run(NamedTuple):
     data: Data
     fingerprint: str  # of the training pairs
     strategy: tf.distribute.Strategy
+    hosts: Hosts
     networks: Networks
     init_from: dict | None  # whose weights it began with, as `initial.load_initial` says it; None if they were drawn
     draw_samples: Callable[[], np.ndarray] | None  # a grid by the generator as it is then; None if the run is finished
@@ -53,7 +56,7 @@ def open_run(
 
     Args:
         config: What is asked for.
-        workdir: The run's folder, locked.
+        workdir: The run's folder, locked; on other hosts than the chief an empty one.
         strategy: Where to compute.
         report: Called with each line that a person should read.
 
@@ -63,9 +66,10 @@ def open_run(
     saved, record = saved_run(workdir) or (None, {})
     _check_trained(record, workdir)
     source = None
+    hosts = Hosts(strategy)
     if config.init_from is not None:
         config = dataclasses.replace(config, init_from=str(Path(config.init_from).absolute()))
-        if not checkpoints.all_steps(workdir / "checkpoints"):  # of a run that goes on, its own
+        if hosts.is_chief and not checkpoints.all_steps(workdir / "checkpoints"):  # of a run that goes on, its own
             source = open_source(Path(config.init_from))
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
@@ -75,8 +79,10 @@ def open_run(
     last_step = total_steps(config, steps_per_epoch)
 
     found = fingerprint(data.pairs)
+    check_equal(hosts, config, found)
     newest = newest_whole(workdir / "checkpoints", report)
-    first_step = checkpoints.step_of(newest) if newest else 0
+    own_step = checkpoints.step_of(newest) if newest else 0
+    first_step = int(hosts.agree([own_step])[0, 0])  # the chief's, for only there are checkpoints
     if saved and newest:  # before the first checkpoint nothing is bound yet
         _check_data(record, found, data.pairs.root)
         check_resume(saved, config, first_step, steps_per_epoch)
@@ -89,10 +95,12 @@ def open_run(
         checkpoints.restore(networks.checkpoint, newest)
     elif source:
         init_from = load_initial(source, config, networks, report)
+    if first_step or config.init_from:
+        hosts.spread(networks.variables())
     generate, draw_samples, validate = make_inference(networks.generator), None, None
-    if first_step < last_step:
+    if hosts.is_chief and first_step < last_step:
         draw_samples = make_sampler(generate, data.pairs, data.reading, report, config.samples)
-    if config.eval_every_epochs and first_step < last_step:
+    if hosts.is_chief and config.eval_every_epochs and first_step < last_step:
         validate = make_validation(config, networks.generator, generate, data, workdir, steps_per_epoch, report)
     return Run(
         config=config,
@@ -100,6 +108,7 @@ def open_run(
         data=data,
         fingerprint=found,
         strategy=strategy,
+        hosts=hosts,
         networks=networks,
         init_from=init_from,
         draw_samples=draw_samples,

@@ -211,3 +211,22 @@ def test_several_inputs_are_stacked_and_get_the_same_draw(tmp_path):
         assert set(np.unique(input_image[..., 1:])) <= {-1, 1}
     input_image, _ = next(pipeline.inference_dataset(files, reading, 1).as_numpy_iterator())
     assert [image.shape[-1] for image in codec.split_channels(input_image, kinds)] == [1, 3]
+
+
+def test_hosts_and_replicas_share_out_the_rows_of_each_batch(tmp_path):
+    """In order: all hosts' and replicas' batches of a step, one after the other, are the batch of one device."""
+    files = _numbered(tmp_path, 8)
+    whole = list(pipeline.training_dataset(files, READING, 4, 3, 1, 5).as_numpy_iterator())
+    for hosts, replicas in ((2, 1), (1, 2), (2, 2), (4, 1)):
+        shares = [
+            iter(
+                pipeline.training_dataset(
+                    files, READING, 4, 3, 1, 5, pipeline.Share(host, hosts, replicas)
+                ).as_numpy_iterator()
+            )
+            for host in range(hosts)
+        ]
+        for batch in whole:
+            parts = [next(share) for share in shares for _ in range(replicas)]
+            for column, values in enumerate(batch):
+                np.testing.assert_array_equal(np.concatenate([part[column] for part in parts]), values)
