@@ -29,6 +29,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "experiment4": {"direction": "s2a", "batch_size": 1, "learning_rate": 2e-3, "epochs": 200},
 }
 
+_MOST_DEVICES = 16  # of one machine
+
 
 def make_config(
     preset: str | None = None, saved: TrainConfig | None = None, devices: int = 1, **flags: Any
@@ -39,6 +41,7 @@ def make_config(
         preset: One of `PRESETS`.
         saved: The config of a run that is to continue: what is not given is as it was, instead of the defaults.
         devices: How many share a batch. A batch size that is neither given nor the saved run's is raised to a multiple.
+            A saved run keeps a preset's as it was raised for another number of devices.
         **flags: Fields of `TrainConfig`.
 
     Raises:
@@ -63,5 +66,8 @@ def make_config(
     if not (saved or preset or given.get("data_dir")) and settings["epochs"]:
         settings.setdefault("decay_epochs", settings["epochs"] // 2)  # the demo's
     if "batch_size" not in given and (preset or not saved):
-        settings["batch_size"] = -(-settings.get("batch_size", TrainConfig.batch_size) // devices) * devices
+        size = settings.get("batch_size", TrainConfig.batch_size)
+        raised = {count: -(-size // count) * count for count in (devices, *range(1, _MOST_DEVICES + 1))}
+        kept = saved and saved.batch_size in raised.values()
+        settings["batch_size"] = saved.batch_size if kept else raised[devices]
     return TrainConfig(**settings)

@@ -86,6 +86,16 @@ def test_a_batch_size_that_nobody_gave_is_raised_to_what_the_devices_share():
     assert make_config(saved=saved, devices=2) == saved
 
 
+def test_the_same_command_with_a_preset_continues_a_run_on_another_number_of_devices():
+    saved = make_config("experiment2", data_dir="x", devices=5)
+    assert saved.batch_size == 50
+    for devices in (1, 4, 5):
+        assert make_config("experiment2", saved, devices, data_dir="x") == saved
+    another = make_config("experiment1", data_dir="x")
+    for preset, batch_size in (("experiment3", 25), ("experiment4", 5)):  # not the run's 128, which is refused later
+        assert make_config(preset, another, 5, data_dir="x").batch_size == batch_size
+
+
 def test_statistics_are_each_images_own_where_each_part_is_one_image():
     assert TrainConfig(batch_size=4, accumulate=4).statistics == "per_image"
     assert TrainConfig(batch_size=4, accumulate=2).statistics == "moving"

@@ -1,6 +1,7 @@
 """Runs with several input panels, in rectangles and on native crops, from files to every way out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import tensorflow as tf
 from conftest import assert_refused, call_command, cell, draw_pair, quiet, run_command, small_config
 from PIL import Image
 
+from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.cli import translate as translate_command
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import evaluate, open_evaluation
 from p2p_keras.export.open import open_model
 from p2p_keras.images import codec
+from p2p_keras.metrics import inception
 from p2p_keras.training.run import train
 from p2p_keras.workdir.folder import read_config
 
@@ -65,6 +68,14 @@ def test_a_run_of_two_inputs_shows_them_by_name_and_in_order(three):
         assert (sheet == np.asarray(image)[0, 0]).all(axis=-1).any()
     # Titles stand above a row of four images of 64, enlarged twice.
     assert sheet.shape[1] > 4 * 128
+
+
+def test_p2p_eval_says_what_becomes_what(three, tmp_path, monkeypatch, capfd):
+    workdir = shutil.copytree(three[0], tmp_path / "run")
+    monkeypatch.setattr(inception, "KNOWN_PLACES", ("http://127.0.0.1:1/inception.tgz",))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert call_command(eval_command, f"--workdir={workdir}", "--split=val") == 0
+    assert capfd.readouterr().out.splitlines()[0] == f"{workdir}: map+photo_to_drawing, 2 images of val/"
 
 
 def test_an_evaluation_and_a_translation_see_the_same(three, tmp_path):

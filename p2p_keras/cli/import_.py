@@ -16,7 +16,7 @@ DOC = """
 
       p2p-import --weights=checkpoints/facades/latest_net_G.pth --output=runs/facades --direction=BtoA
       p2p-export --workdir=runs/facades --output=models/facades            from PyTorch to TF Serving
-      p2p-train --init_from=runs/facades --data_dir=DATA --workdir=runs/more   trains on, with a new discriminator
+      p2p-train --init_from=runs/facades --data_dir=DATA --direction=BtoA --workdir=runs/more      trains on
 
     It needs PyTorch 2.6 or newer, which reads the file without running anything that is in it.
     """

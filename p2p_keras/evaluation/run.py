@@ -174,8 +174,9 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
     """
     curves = {}
     for evaluation, record in zip(evaluations, newest, strict=True):
-        name = task_name(evaluation.config)
-        name = f"{name} ({evaluation.workdir.name})" if name in curves else name
+        task = task_name(evaluation.config)
+        names = (task, f"{task} ({evaluation.workdir.name})", f"{task} ({evaluation.workdir})")
+        name = next((name for name in names if name not in curves), names[-1])
         curves[name] = comparable(read_records(evaluation.folder), record)
     paths = [evaluation.curves for evaluation in evaluations]
     for path in paths:

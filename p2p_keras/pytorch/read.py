@@ -104,7 +104,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         inside = f"{', '.join(map(str, list(state)[:3]))}" if isinstance(state, dict) else type(state).__name__
         raise _refusal(path, f"holds no dict of tensors, but {inside}. Save the generator's state_dict() alone")
-    return {str(name): value.float().numpy() for name, value in state.items()}
+    try:
+        return {str(name): value.detach().float().numpy() for name, value in state.items()}
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # as they differ from torch to torch
+        raise _refusal(path, "holds tensors that are sparse, quantized or without numbers") from error
 
 
 def _torch() -> Any:

@@ -270,12 +270,14 @@ def restore_generator(generator: keras.Model, path: Path) -> None:
 
 
 def restore_discriminator(discriminator: keras.Model, directory: Path, step: int) -> bool:
-    """Restores the discriminator alone from a step's checkpoint. Returns whether there is one: imported runs have none.
+    """Restores the discriminator alone from a step's checkpoint. Returns whether there is one.
+
+    Imported runs have none, and neither has a step of which there is no more than a snapshot.
 
     Raises:
         UserError: The checkpoint is damaged or has gone, or its discriminator is of another form.
     """
-    for path in places(directory, step):
+    for path in (*places(directory, step), path_of(snapshots_of(directory), step)):
         if find_problem(path) is None:
             graph = tf.train.load_checkpoint(str(path / _PREFIX)).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
             parts = TrackableObjectGraph.FromString(graph).nodes[0].children

@@ -125,6 +125,16 @@ def test_two_runs_share_a_chart(run_dir, tmp_path, monkeypatch):
     assert drawn == [(curves, path) for path in paths]
 
 
+def test_each_of_several_runs_has_its_curve_though_their_folders_have_one_name(run_dir, tmp_path, monkeypatch):
+    others = [shutil.copytree(run_dir, tmp_path / place / "same") for place in ("a", "b")]
+    runs = [open_evaluation(folder, split="val", report=quiet) for folder in (run_dir, *others)]
+    newest = [evaluate(run, None, "none")[-1] for run in runs]
+    drawn = []
+    monkeypatch.setattr(charts, "metric_curves", lambda curves, path: drawn.append(list(curves)))
+    draw_curves(runs, newest)
+    assert drawn == [["AtoB", "AtoB (same)", f"AtoB ({others[1]})"]] * 3
+
+
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):
     with pytest.raises(UserError, match=r"must hold a folder test/ .* holds train, val"):
         open_evaluation(run_dir, report=quiet)

@@ -312,6 +312,18 @@ def test_files_that_are_no_state_dict_are_refused_and_never_run(tmp_path):
 
 
 @needs_torch
+def test_parameters_are_tensors_and_tensors_of_other_kinds_are_refused(tmp_path):
+    state = {name: torch.from_numpy(value) for name, value in _draw_state(5, "batch", 2).items()}
+    torch.save({name: torch.nn.Parameter(value) for name, value in state.items()}, tmp_path / "parameters.pth")
+    assert read.read_network(tmp_path / "parameters.pth").name == "unet_32"
+    name = "model.model.0.weight"
+    for other in (state[name].to_sparse(), state[name].to("meta")):
+        torch.save({**state, name: other}, tmp_path / "other.pth")
+        with pytest.raises(UserError, match="holds tensors that are sparse, quantized or without numbers"):
+            read.read_network(tmp_path / "other.pth")
+
+
+@needs_torch
 def test_the_command_makes_a_run_once(tmp_path):
     weights, output = tmp_path / "latest_net_G.pth", tmp_path / "runs" / "imported"
     torch.save({name: torch.from_numpy(value) for name, value in _draw_state(5, "instance", 2).items()}, weights)

@@ -106,7 +106,7 @@ def test_a_run_begins_with_it_but_does_not_go_on_from_it(imported, pairs_dir, tm
     told = []
     config = small_config(pairs_dir, init_from=str(imported), epochs=None, steps=1)
     train(config, tmp_path / "new", one_device, told.append)
-    assert told[0].endswith("step 0; the discriminator begins anew, for that run has none")
+    assert told[0].endswith("step 0; the discriminator begins anew, for that run has none of this step")
     begun = read_config(tmp_path / "new" / "config.json")[1]["init_from"]
     assert begun["weights"] == read_config(imported / "config.json")[1]["imported"]["weights"]
 

@@ -122,6 +122,24 @@ def test_of_a_run_the_best_checkpoint_is_taken_or_else_the_newest(finished, fini
     assert best.exists()  # another run's folder stays as it is
 
 
+@pytest.mark.parametrize("left", ["nothing", "a damaged one"])
+def test_of_a_snapshot_alone_the_discriminator_begins_anew(finished, finished_copy, tmp_path, one_device, left):
+    """As of a run that is still in training, or of what is set aside in `before_<time>/`."""
+    directory = finished_copy / "checkpoints"
+    networks = _restored(finished_copy)
+    part = tf.train.Checkpoint(generator=networks.generator)
+    checkpoints.save(part, checkpoints.snapshots_of(directory), 6, 0, "snapshot")
+    for path in checkpoints.path_of(directory, 6).iterdir():
+        path.unlink() if left == "nothing" else path.write_bytes(path.read_bytes()[:-100])
+    if left == "nothing":
+        checkpoints.path_of(directory, 6).rmdir()
+    told = []
+    run = _open(finished_copy, finished[1], tmp_path / "new", one_device, told)
+    assert _same_weights(run.networks.generator, networks.generator)
+    assert (run.init_from["step"], run.init_from["discriminator"]) == (6, False)
+    assert told[-1].endswith("step 6; the discriminator begins anew, for that run has none of this step")
+
+
 def test_a_discriminator_of_another_form_begins_anew(finished, tmp_path, one_device):
     source, data, _ = finished
     told = []
