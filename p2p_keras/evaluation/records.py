@@ -167,7 +167,7 @@ def remarks(record: dict) -> list[str]:
     for name, why in record["absent"].items():
         absent.setdefault(why, []).append(name)
     lines, reference = [], record.get("pictures", {}).get("reference")
-    if reference:
+    if reference and record["extractor"]:
         lines = [f"FID and KID compare with the {reference['count']:,} targets of {reference['split']}/"]
     return [
         *lines,

@@ -309,3 +309,10 @@ def test_the_table_shows_the_metrics_of_label_maps():
 def test_remarks_name_each_reason_once():
     record = {"cautions": ["few"], "absent": {"fid": "no network", "kid": "no network", "psnr": "infinite"}}
     assert remarks(record) == ["Caution: few", "Absent: fid, kid: no network", "Absent: psnr: infinite"]
+
+
+def test_a_reference_is_named_only_beside_what_was_compared_with_it():
+    record = {"absent": {}, "cautions": [], "extractor": {"sha256": "x"}}
+    record["pictures"] = {"reference": {"split": "train", "count": 9, "fingerprint": "f"}}
+    assert remarks(record) == ["FID and KID compare with the 9 targets of train/"]
+    assert remarks({**record, "extractor": None}) == []
