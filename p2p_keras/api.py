@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from p2p_keras.errors import UserError
+from p2p_keras.images.files import eight_bits
 from p2p_keras.presets import make_config
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
@@ -126,7 +127,7 @@ def _to_array(picture: Picture, kind: Any) -> np.ndarray:
     if isinstance(picture, Image.Image):
         modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
         plain = kind.bits == 8 and not kind.labels
-        picture = np.asarray(picture.convert(modes[kind.channels]) if plain else picture)
+        picture = np.asarray(eight_bits(picture).convert(modes[kind.channels]) if plain else picture)
     array = np.asarray(picture)
     array = array[..., np.newaxis] if array.ndim == 2 and kind.depth == 1 else array
     if array.dtype != kind.dtype or array.ndim not in (3, 4) or array.shape[-1] != kind.depth or 0 in array.shape:

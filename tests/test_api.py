@@ -34,6 +34,13 @@ def test_a_picture_is_translated_whatever_form_it_comes_in(finished, tmp_path):
     assert (translate.inputs, translate.config.image_size) == (("image",), (32, 32))
 
 
+def test_a_pil_image_of_16_bits_is_taken_as_its_file_is(finished, tmp_path):
+    translate = p2p_keras.load(finished[0])
+    Image.fromarray(np.arange(0, 32 * 32 * 60, 60, np.uint16).reshape(32, 32)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(translate(image), translate(tmp_path / "a.png"))
+
+
 @pytest.mark.parametrize(
     ("pictures", "words"),
     [
