@@ -41,6 +41,12 @@ def test_a_pil_image_of_16_bits_is_taken_as_its_file_is(finished, tmp_path):
         np.testing.assert_array_equal(translate(image), translate(tmp_path / "a.png"))
 
 
+@pytest.mark.parametrize("seed", [2**31, -(2**31) - 1])
+def test_a_seed_of_more_than_32_bits_is_refused_in_words(finished, seed):
+    with pytest.raises(UserError, match=f"A seed is a number of 32 bits, .* Received: {seed}"):
+        p2p_keras.load(finished[0])(draw_pair(7)[0], seed=seed)
+
+
 @pytest.mark.parametrize(
     ("pictures", "words"),
     [
