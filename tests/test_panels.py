@@ -9,12 +9,14 @@ import tensorflow as tf
 from conftest import assert_refused, call_command, cell, draw_pair, quiet, run_command, small_config
 from PIL import Image
 
+from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.cli import translate as translate_command
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import evaluate, open_evaluation
 from p2p_keras.export.open import open_model
 from p2p_keras.images import codec
+from p2p_keras.metrics import inception
 from p2p_keras.training.run import train
 from p2p_keras.workdir.folder import read_config
 
@@ -82,6 +84,13 @@ def test_an_evaluation_and_a_translation_see_the_same(three, tmp_path):
         ):
             assert one.size == two.size == (64, 32)
             assert np.abs(np.asarray(one).astype(int) - np.asarray(two)).max() <= 1
+
+
+def test_an_evaluation_is_told_by_its_inputs(three, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inception, "KNOWN_PLACES", ("http://127.0.0.1:1/inception.tgz",))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert call_command(eval_command, f"--workdir={three[0]}", "--split=val") == 0
+    assert capsys.readouterr().out.startswith(f"{three[0]}: map+photo_to_drawing, 2 images of val/")
 
 
 def test_exports_take_each_input_by_name(three, tmp_path):

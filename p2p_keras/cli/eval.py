@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
+from p2p_keras.config import task_name
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
 
@@ -106,7 +107,7 @@ def main(values: flags.FlagValues) -> int:
         records = evaluate(evaluation, extractor, reason, given["batch_size"], given["save_images"])
         newest.append(records[-1])
         count = command.counted(len(evaluation.pairs.files), "image", "images")
-        print(f"{evaluation.workdir}: {evaluation.config.direction}, {count} of {evaluation.pairs.name}/")
+        print(f"{evaluation.workdir}: {task_name(evaluation.config)}, {count} of {evaluation.pairs.name}/")
         print(table(records))
         for remark in remarks(records[-1]):
             print(remark)
