@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from p2p_keras.errors import UserError
+from p2p_keras.images.files import eight_bits
 from p2p_keras.presets import make_config
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
@@ -85,6 +86,8 @@ class Translator:
             raise UserError(f"This model takes {', '.join(self.inputs)}. Received {len(pictures)} pictures.")
         if seed is not None and not self._model.noise:
             raise UserError("A seed needs a model with noise: a run, or an export made with --noise.")
+        if seed is not None and not -(2**31) <= seed < 2**31:
+            raise UserError(f"A seed is a number of 32 bits, from -2**31 to 2**31 - 1. Received: {seed}")
         arrays = [_to_array(picture, kind) for picture, kind in zip(pictures, kinds, strict=True)]
         batched = arrays[0].ndim == 4
         stacks = [array if array.ndim == 4 else array[np.newaxis] for array in arrays]
@@ -126,7 +129,7 @@ def _to_array(picture: Picture, kind: Any) -> np.ndarray:
     if isinstance(picture, Image.Image):
         modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
         plain = kind.bits == 8 and not kind.labels
-        picture = np.asarray(picture.convert(modes[kind.channels]) if plain else picture)
+        picture = np.asarray(eight_bits(picture).convert(modes[kind.channels]) if plain else picture)
     array = np.asarray(picture)
     array = array[..., np.newaxis] if array.ndim == 2 and kind.depth == 1 else array
     if array.dtype != kind.dtype or array.ndim not in (3, 4) or array.shape[-1] != kind.depth or 0 in array.shape:

@@ -1,5 +1,6 @@
 """The rules that concern several settings of a run together. No TensorFlow."""
 
+import keyword
 import re
 from typing import Any
 
@@ -82,11 +83,18 @@ def _check_panels(config: Any) -> None:
             f"Received: --input_panels={','.join(names)} --target_panel={target}"
         )
     for name in names:
-        if not _NAME.fullmatch(name) or name == "seed":
+        # TensorFlow makes each a parameter of a Python function, and lower case of two to compare them.
+        if not _NAME.fullmatch(name) or name in ("seed", "self") or keyword.iskeyword(name):
             raise UserError(
                 "The --input_panels become names of an export's inputs: letters, digits and _, a letter first, and "
-                f"not seed. Received: {name}. Call it otherwise, in --panels too."
+                f"not seed, nor a word of Python's own, as class or self. Received: {name}. Call it otherwise, in "
+                "--panels too."
             )
+    if len({name.lower() for name in names}) != len(names):
+        raise UserError(
+            "The --input_panels become names of an export's inputs, which must differ in more than capitals. "
+            f"Received: {','.join(names)}. Call one otherwise, in --panels too."
+        )
     for name in ("labels", "input_channels", "input_bits"):
         values, count = getattr(config, name), len(names) or 1
         if values and len(values) != count:

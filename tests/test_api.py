@@ -34,6 +34,19 @@ def test_a_picture_is_translated_whatever_form_it_comes_in(finished, tmp_path):
     assert (translate.inputs, translate.config.image_size) == (("image",), (32, 32))
 
 
+def test_a_pil_image_of_16_bits_is_taken_as_its_file_is(finished, tmp_path):
+    translate = p2p_keras.load(finished[0])
+    Image.fromarray(np.arange(0, 32 * 32 * 60, 60, np.uint16).reshape(32, 32)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(translate(image), translate(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("seed", [2**31, -(2**31) - 1])
+def test_a_seed_of_more_than_32_bits_is_refused_in_words(finished, seed):
+    with pytest.raises(UserError, match=f"A seed is a number of 32 bits, .* Received: {seed}"):
+        p2p_keras.load(finished[0])(draw_pair(7)[0], seed=seed)
+
+
 @pytest.mark.parametrize(
     ("pictures", "words"),
     [

@@ -95,6 +95,13 @@ def test_an_evaluation_and_a_translation_see_the_same(three, tmp_path):
             assert np.abs(np.asarray(one).astype(int) - np.asarray(two)).max() <= 1
 
 
+def test_an_evaluation_is_told_by_its_inputs(three, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inception, "KNOWN_PLACES", ("http://127.0.0.1:1/inception.tgz",))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert call_command(eval_command, f"--workdir={three[0]}", "--split=val") == 0
+    assert capsys.readouterr().out.startswith(f"{three[0]}: map+photo_to_drawing, 2 images of val/")
+
+
 def test_exports_take_each_input_by_name(three, tmp_path):
     workdir, data = three
     inputs = []
@@ -133,6 +140,22 @@ def test_composites_give_their_panels_by_name(three, tmp_path):
     expected = open_model(workdir).translate([columns[2][None, ..., None], photo], None)[0]
     with Image.open(tmp_path / "out" / "a.png") as image:
         np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+def test_one_input_by_name_is_translated_from_photos_as_well_as_from_composites(one_device, tmp_path):
+    data, workdir = _write_panels(tmp_path / "data"), tmp_path / "run"
+    named = {"panels": PANELS, "input_panels": ("photo",), "target_panel": "drawing"}
+    assert train(small_config(data, **named), workdir, one_device, quiet) is None
+    with Image.open(data / "photo" / "val" / "100.png") as image:
+        photo = np.asarray(image)
+    expected = open_model(workdir).translate([photo[None]], None)[0]
+    Image.fromarray(np.concatenate([255 - photo, photo], axis=1)).save(tmp_path / "composite.png")
+    single = data / "photo" / "val" / "100.png"
+    for source, more in ((single, []), (tmp_path / "composite.png", ["--panels=map,photo"])):
+        flags = [f"--model={workdir}", f"--input={source}", f"--output={tmp_path / 'out'}", *more]
+        assert call_command(translate_command, *flags) == 0
+        with Image.open(tmp_path / "out" / source.name) as image:
+            np.testing.assert_array_equal(np.asarray(image), expected)
 
 
 @pytest.mark.parametrize(

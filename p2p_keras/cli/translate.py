@@ -35,7 +35,8 @@ flags.DEFINE_string(
     "input",
     None,
     "An image, a folder (searched recursively), or a pattern in quotes. Of a model with --input_panels: one for each "
-    "with commas between, in their order, whose images go together by name; or one, of composites.",
+    "with commas between, in their order, whose images go together by name; or one, of composites (with a single input "
+    "panel only if --panels is given).",
     flag_values=FLAGS,
 )
 flags.DEFINE_string("output", None, "Folder for the translated images.", flag_values=FLAGS)
@@ -130,7 +131,7 @@ def _panels(given: dict, count: int, config: TrainConfig) -> tuple[tuple[int, ..
             raise UserError(f"This model takes {len(named)} inputs, {', '.join(named)}. Received {count} with --input.")
         return None
     panels = tuple(name.strip() for name in given["panels"] or ()) or config.panels
-    if named:
+    if named and (len(named) > 1 or given["panels"]):
         if not set(named) <= set(panels):
             raise UserError(f"--panels must name the inputs {', '.join(named)}. Received: {','.join(panels)}")
         return tuple(map(panels.index, named)), len(panels)

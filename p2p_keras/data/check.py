@@ -256,8 +256,8 @@ def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
     rules = f"{MAX_PIXELS} {kinds}"
     if len(kinds) > 1:
         rules += " numbers as in the file"  # earlier versions took grey levels of less than 8 bits for other classes
-        rules += f" {reading.panels}" if len(reading.panels) > 2 else ""
-    rules += " native" if reading.native else ""
+        rules += f" of {[panel for panel, kind in zip(reading.panels, reading.kinds, strict=True) if kind.labels]}"
+    rules += f" native {reading.panels}" if reading.native else ""
     digest = hashlib.sha256(f"{rules}\n".encode())
     for name, files in rows.items():
         for path in files:

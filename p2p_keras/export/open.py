@@ -123,7 +123,8 @@ def _of_generate(generate: signatures.Generate, config: TrainConfig, noise: bool
 
 
 def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
-    endpoints = tf.saved_model.load(str(folder)).signatures
+    loaded = tf.saved_model.load(str(folder))
+    endpoints = loaded.signatures
     noise, names = "seed" in endpoints["translate"].structured_input_signature[1], input_names(config)
 
     def as_numpy(name: str) -> Function:
@@ -135,7 +136,16 @@ def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
 
         return call
 
-    return Model(as_numpy("translate"), as_numpy("tiled"), config, noise)
+    model = Model(as_numpy("translate"), as_numpy("tiled"), config, noise)
+    if "crops" in json.loads(metadata_of(folder).read_text())["config"]:
+        return model
+
+    def generate(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        seeds = {"seed": tf.zeros(tf.shape(image)[:1], tf.int32) if seed is None else seed[:, 1]} if noise else {}
+        return loaded.signatures["translate_float"](image=image, **seeds)["image"]  # a graph needs `loaded` kept
+
+    # Written before that setting: it keeps images of other sizes than the network's in their own resolution.
+    return model._replace(translate=_of_generate(generate, config, noise).translate)
 
 
 def _load_keras(file: Path, config: TrainConfig) -> Model:

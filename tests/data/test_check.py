@@ -83,6 +83,25 @@ def test_what_earlier_versions_remember_of_label_maps_is_not_believed(tmp_path):
     assert check.checked(pairs, reading, 0, tmp_path / "memory.json") == (pairs, {})
 
 
+def test_what_is_remembered_is_of_the_panels_that_were_checked(tmp_path):
+    """A map taken for the input, or a panel of another size: the next start, with the right panels, is not refused."""
+    for panel, mode, size in (("A", "L", (40, 32)), ("B", "RGB", (64, 32)), ("C", "RGB", (64, 32))):
+        (tmp_path / panel / "train").mkdir(parents=True)
+        for number in range(2):
+            Image.new(mode, size).save(tmp_path / panel / "train" / f"{number}.png")
+    kind, pairs = Kind(3, labels=True), find_pairs(tmp_path, ("A", "B", "C"))
+    for wrong, right in (
+        (Reading(3, (1,), 0, input_kinds=(kind,)), Reading(3, (0,), 1, input_kinds=(kind,))),
+        (Reading(3, (1,), 0, input_kinds=(kind,)), Reading(3, (1,), 0, target_kind=kind)),
+        (Reading(3, (0,), 1, native=True), Reading(3, (2,), 1, native=True)),
+    ):
+        with pytest.raises(UserError, match="2 cannot be used"):
+            check.checked(pairs, wrong, 0, tmp_path / "memory.json")
+        assert check.checked(pairs, right, 0, tmp_path / "memory.json") == (pairs, {})
+        with pytest.raises(UserError, match="2 cannot be used"):
+            check.checked(pairs, wrong, 0, tmp_path / "memory.json")
+
+
 def test_a_truncated_png_is_found(tmp_path):
     write_pairs(tmp_path, 1)
     content = (tmp_path / "000.png").read_bytes()

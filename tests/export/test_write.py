@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,8 +17,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from p2p_keras.errors import UserError
-from p2p_keras.export import write
-from p2p_keras.export.open import check_export, open_model
+from p2p_keras.export import signatures, write
+from p2p_keras.export.open import _of_generate, check_export, open_model
 from p2p_keras.images import codec
 from p2p_keras.images.files import encode_png
 from p2p_keras.models import make_inference
@@ -93,6 +94,36 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_i
     # Weights of 8 bits are off by 1/254 of each channel's largest, through a dozen layers: a few levels in the mean.
     eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate([images], None)
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_an_export_from_before_crops_is_used_at_the_scale_trained_at(trained, saved_model, tmp_path, noise):
+    """Its own `translate` keeps an image of another size in its resolution, as that of native crops does."""
+    old = signatures.make_functions(
+        write.as_generate(trained.generator), signatures.contract_of(trained.config)._replace(native=True)
+    )
+
+    def endpoint(function):
+        if noise:
+            return lambda image, seed: {"image": function((image,), signatures.seed_pairs(seed))}
+        return lambda image: {"image": function((image,), None)}
+
+    archive, folder = keras.export.ExportArchive(), tmp_path / "1"
+    for name, dtype in (("translate", tf.uint8), ("translate_float", tf.float32), ("tiled", tf.uint8)):
+        specs = [tf.TensorSpec((None, None, None, 3), dtype, "image")]
+        specs += [tf.TensorSpec((None,), tf.int32, "seed")] if noise else []
+        archive.add_endpoint(name, endpoint(getattr(old, name)), specs)
+    archive.write_out(str(folder), verbose=False)
+    metadata = json.loads((saved_model / write.METADATA).read_text())
+    for setting in ("load_size", "mirror", "crops", "input_panels", "target_panel"):
+        del metadata["config"][setting]
+    (folder / write.METADATA).write_text(json.dumps(metadata))
+
+    image, seed = [draw_pair(301, size=48)[0][None]], np.full(1, 7, np.int32) if noise else None
+    generate = write.as_generate(trained.generator)
+    ours, theirs = _of_generate(generate, trained.config, noise=True), open_model(folder)
+    _assert_same_pixels(theirs.translate(image, seed), ours.translate(image, seed))
+    _assert_same_pixels(theirs.tiled(image, seed), ours.tiled(image, seed))
 
 
 def test_bfloat16_is_exported_with_weights_of_half_the_size(finished, saved_model, images, tmp_path):

@@ -2,6 +2,7 @@ import json
 
 from conftest import quiet, small_config
 
+from p2p_keras.sizes import Size
 from p2p_keras.workdir.resolve import resolve
 
 
@@ -16,3 +17,14 @@ def test_the_size_is_that_asked_for_or_the_runs_or_the_data_sets_or_the_papers(p
     assert size(config) == (64, 64)
     assert size(config, small_config(pairs_dir, image_size=128)) == (128, 128)
     assert size(small_config(pairs_dir, image_size=32), small_config(pairs_dir, image_size=128)) == (32, 32)
+
+
+def test_what_is_asked_of_crops_and_mirroring_reaches_the_reading(pairs_dir, tmp_path):
+    def reading(**settings):
+        return resolve(small_config(pairs_dir, image_size=64, **settings), None, tmp_path, quiet)[1].reading
+
+    default = reading()
+    assert (default.load_size, default.native, default.mirror) == ((72, 72), False, True)
+    assert reading(load_size="80x96") == default._replace(load_size=Size(80, 96))
+    assert reading(mirror=False) == default._replace(mirror=False)
+    assert reading(crops="native") == default._replace(native=True)
