@@ -94,7 +94,7 @@ class Translator:
         if len({stack.shape[:3] for stack in stacks}) > 1:
             raise UserError(f"The inputs must be of one size. Received: {_shapes(arrays)}")
         tiled = self._model.contract.native if tile is None else tile
-        run = self._model.tiled if tiled else self._model.translate
+        run = self._model.function(tiled, stacks)
         seeds = None if seed is None else np.full(len(stacks[0]), seed, np.int32)
         generated = run(stacks, seeds)
         return generated if batched else generated[0]

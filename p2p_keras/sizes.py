@@ -34,7 +34,7 @@ def to_size(value: int | str | Sequence[int]) -> Size:
     if isinstance(value, str):
         parts = [int(part) if part.isascii() and part.isdecimal() else 0 for part in value.strip().split("x")]
     else:
-        parts = [value] if isinstance(value, int) else list(value)
+        parts = list(value) if isinstance(value, Sequence) else [value]
     parts = parts * 2 if len(parts) == 1 else parts
     if len(parts) != 2 or not all(type(part) is int and part > 0 for part in parts):
         raise ValueError(f"a size is one number or height x width, as 256 or 256x512, not {value}")

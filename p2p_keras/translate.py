@@ -158,7 +158,7 @@ def translate_images(
 
 def _translate(model: Model, stack: Sequence[np.ndarray], job: Job) -> list[list[np.ndarray]]:
     """For each image of the stacks, one for each input, what is written: one image, or the samples and their spread."""
-    run = model.tiled if job.tile else model.translate
+    run = model.function(job.tile, stack)
     if not job.samples:
         return [[image] for image in run(stack, None)]
     seeds = [np.full(len(stack[0]), number, np.int32) for number in range(1, job.samples + 1)]

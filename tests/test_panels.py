@@ -10,6 +10,7 @@ import tensorflow as tf
 from conftest import assert_refused, call_command, cell, draw_pair, quiet, run_command, small_config
 from PIL import Image
 
+import p2p_keras
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.cli import translate as translate_command
@@ -203,6 +204,21 @@ def test_native_crops_are_trained_scored_and_translated_in_their_own_resolution(
         whole = np.asarray(image)
     np.testing.assert_array_equal(whole, open_model(workdir).translate([photo[None]], None)[0])
     assert (whole != expected).any()
+
+
+def test_an_image_of_just_the_native_crops_size_is_seen_as_in_evaluation(one_device, tmp_path):
+    data, workdir = _write_panels(tmp_path / "data", 32, 64), tmp_path / "run"
+    settings = {"panels": ("photo", "drawing"), "crops": "native", "statistics": "per_image"}
+    assert train(small_config(data, image_size="32x64", **settings), workdir, one_device, quiet) is None
+    run = open_evaluation(workdir, split="val", report=quiet)
+    evaluate(run, None, "no network", save_images=True)
+    flags = [f"--model={workdir}", f"--input={data / 'photo' / 'val'}", f"--output={tmp_path / 'out'}"]
+    assert call_command(translate_command, *flags) == 0
+    photo = data / "photo" / "val" / "100.png"
+    ours = p2p_keras.load(workdir)(photo).astype(int)
+    for path in (run.folder / "images" / "step_00000004" / "100.png", tmp_path / "out" / "100.png"):
+        with Image.open(path) as image:
+            assert np.abs(np.asarray(image) - ours).max() <= 1
 
 
 def test_native_crops_need_images_of_one_size_in_a_pair(one_device, tmp_path):

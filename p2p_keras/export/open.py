@@ -31,6 +31,11 @@ class Model(NamedTuple):
     config: TrainConfig  # of the run that it comes from
     noise: bool  # whether it takes seeds
 
+    def function(self, tile: bool, images: Sequence[np.ndarray]) -> Function:
+        """`tiled` or `translate`. Images of just the size trained on are one tile, as in evaluation."""
+        own = images[0].shape[1:3]
+        return self.tiled if tile and own != self.contract.image_size else self.translate
+
     @property
     def contract(self) -> signatures.Contract:
         """What it was trained on."""

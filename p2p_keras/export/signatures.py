@@ -56,18 +56,22 @@ def make_functions(generate: Generate, contract: Contract) -> Functions:
     size, kinds, target = contract.image_size, contract.input_kinds, contract.target_kind
 
     def at_scale(images: Sequence[tf.Tensor], seed: tf.Tensor | None, unit_range: Callable) -> tf.Tensor:
-        """Of images whose numbers `unit_range` brings to [-1, 1], unresized if they are label maps."""
+        """Generates at the scale trained at, of images whose numbers `unit_range` brings to [-1, 1].
+
+        The result has the images' own size after training on native crops, else still the size trained on.
+        """
         if contract.native:
             stack = tf.concat([unit_range(image, kind) for image, kind in zip(images, kinds, strict=True)], axis=-1)
             return translate_any_size(generate, stack, seed, 2**size.halvings)
         stack = [_resized(image, kind, size, unit_range) for image, kind in zip(images, kinds, strict=True)]
-        return resize_batch(generate(tf.concat(stack, axis=-1), seed), tf.shape(images[0])[1:3])
+        return generate(tf.concat(stack, axis=-1), seed)
 
     def translate_float(images: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
-        return at_scale(images, seed, lambda image, kind: image)
+        return resize_batch(at_scale(images, seed, lambda image, kind: image), tf.shape(images[0])[1:3])
 
     def translate(images: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
-        return codec.quantise(at_scale(_known_classes(images, kinds), seed, codec.to_unit_range), target)
+        generated = at_scale(_known_classes(images, kinds), seed, codec.to_unit_range)
+        return _to_levels(generated, tf.shape(images[0])[1:3], target)
 
     def generate_levels(pieces: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tf.Tensor:
         unit = [codec.to_unit_range(piece, kind) for piece, kind in zip(pieces, kinds, strict=True)]
@@ -77,8 +81,9 @@ def make_functions(generate: Generate, contract: Contract) -> Functions:
         return translate_tiled(generate_levels, _known_classes(images, kinds), seed, size, target)
 
     def from_bytes(files: Sequence[tf.Tensor], seed: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        from_files = _tiles_of_files if contract.native else _resized_files
-        return from_files(files, seed, contract, generate, generate_levels)
+        if contract.native:
+            return _tiles_of_files(files, seed, contract, tiled)
+        return _resized_files(files, seed, contract, generate)
 
     return Functions(translate, translate_float, tiled, from_bytes)
 
@@ -92,7 +97,7 @@ def seed_pairs(seed: tf.Tensor) -> tf.Tensor:
 # resized, so a batch of any files takes about 1 GB at most. What that costs is not much beside the generator.
 
 
-def _resized_files(files, seed, contract, generate, generate_levels):
+def _resized_files(files, seed, contract, generate):
     """All brought to the size trained on, generated as one batch, and each brought back to its own size."""
     channels = sum(kind.channels for kind in contract.input_kinds)
 
@@ -105,7 +110,7 @@ def _resized_files(files, seed, contract, generate, generate_levels):
 
     def write(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         generated, own_size, problem = one
-        levels = codec.quantise(resize_batch(generated[tf.newaxis], own_size)[0], contract.target_kind)
+        levels = _to_levels(generated[tf.newaxis], own_size, contract.target_kind)[0]
         return served.encode_file(levels, problem)
 
     spec = (
@@ -119,18 +124,29 @@ def _resized_files(files, seed, contract, generate, generate_levels):
     return tf.map_fn(write, written, fn_output_signature=tf.string, parallel_iterations=1), problems
 
 
-def _tiles_of_files(files, seed, contract, generate, generate_levels):
+def _tiles_of_files(files, seed, contract, tiled):
     """Each in tiles of the size trained on, in its own resolution."""
 
     def translate_one(one: tuple) -> tuple[tf.Tensor, tf.Tensor]:
         images, problem = served.decode_files(one[0], contract.input_kinds)
         own_seed = one[1][tf.newaxis] if len(one) > 1 else None
         batch = [image[tf.newaxis] for image in images]
-        levels = translate_tiled(generate_levels, batch, own_seed, contract.image_size, contract.target_kind)[0]
-        return served.encode_file(levels, problem), problem
+        return served.encode_file(tiled(batch, own_seed)[0], problem), problem
 
     batch = (tuple(files),) if seed is None else (tuple(files), seed)
     return tf.map_fn(translate_one, batch, fn_output_signature=(tf.string, tf.string), parallel_iterations=1)
+
+
+def _to_levels(generated: tf.Tensor, size: tf.Tensor, kind: Kind) -> tf.Tensor:
+    """Float32 (B, H, W, C) in [-1, 1] -> levels (B, *size, kind.depth).
+
+    Of label maps the classes are resized, by the nearest pixel, and not the scores of all of them: of an image of 64
+    megapixels each class would take 256 MB.
+    """
+    if not kind.labels:
+        return codec.quantise(resize_batch(generated, size), kind)
+    classes = codec.quantise(generated, kind)
+    return tf.raw_ops.ResizeNearestNeighbor(images=classes, size=size, half_pixel_centers=True)
 
 
 def _resized(image: tf.Tensor, kind: Kind, size: Size, unit_range: Callable) -> tf.Tensor:

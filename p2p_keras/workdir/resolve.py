@@ -60,6 +60,11 @@ def resolve(
     input_panels, target_panel = find_panels(config.direction, config.input_panels, config.target_panel, pairs.panels)
     *input_bits, target_bits = check.bit_depths(pairs, needed, (*input_panels, target_panel))
     classes = config.labels or (0,) * len(input_panels)
+    if not config.image_size and pairs.image_size and any(side % 32 for side in pairs.image_size):
+        raise UserError(
+            f"The data set's images are of {pairs.image_size} pixels, as its dataset.json says, and the networks need "
+            "multiples of 32. Say to what they are to be resized, as --image_size=256."
+        )
     config = dataclasses.replace(
         config,
         panels=pairs.panels,

@@ -100,6 +100,19 @@ def test_label_maps_are_resized_without_mixing_their_classes():
     assert all(set(np.unique(image)) == {-1, 1} for image in seen)
 
 
+def test_generated_label_maps_are_brought_back_as_classes_and_not_as_scores():
+    kind = Kind(200, labels=True)
+    classes = np.array([[7, 199], [0, 7]], np.uint8).repeat(16, 0).repeat(16, 1)  # 32x32
+
+    def generate(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        return codec.to_unit_range(tf.tile(tf.constant(classes)[None, ..., None], (len(image), 1, 1, 1)), kind)
+
+    functions = make_functions(generate, Contract(SMALL, False, ("image",), (RGB,), kind))
+    back = functions.translate([np.zeros((2, 64, 96, 3), np.uint8)], None).numpy()
+    assert back.shape == (2, 64, 96, 1)
+    np.testing.assert_array_equal(back[0, :, :, 0], classes.repeat(2, 0).repeat(3, 1))
+
+
 def test_several_inputs_are_stacked_in_their_order():
     kinds, classes = (RGB, Kind(3, labels=True)), draw_levels(Kind(3, labels=True), 2, 32, 32)
     photos = draw_levels(RGB, 2, 32, 32)
@@ -171,6 +184,19 @@ def test_a_bad_file_is_named_and_its_neighbours_are_translated(native):
     assert _opened(files[2]).shape == images[1].shape
     if native:
         np.testing.assert_array_equal(_opened(files[2]), images[1])
+
+
+@pytest.mark.parametrize("kind", [RGB, Kind(1, 16), Kind(5, labels=True)], ids=str)
+def test_files_come_back_as_the_same_images_do(kind):
+    """Larger, smaller, both: which way of resizing is taken is decided inside a loop of a graph."""
+    contract = Contract(Size(32, 48), False, ("image",), (kind,), kind)
+    sizes = ((50, 50), (20, 45), (64, 96), (10, 100), (32, 48))
+    images = [draw_levels(kind, 1, *size) for size in sizes]
+    files, problems = _served(same, contract)([codec.encode(image[0]) for image in images])
+    assert not any(problems)
+    translate = make_functions(same, contract).translate
+    for file, image in zip(files, images, strict=True):
+        np.testing.assert_array_equal(codec.decode(tf.constant(file), kind), translate([image], None)[0])
 
 
 _PEAK_OF_EIGHT = """

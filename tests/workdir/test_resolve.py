@@ -1,7 +1,10 @@
+import dataclasses
 import json
 
+import pytest
 from conftest import quiet, small_config
 
+from p2p_keras.errors import UserError
 from p2p_keras.sizes import Size
 from p2p_keras.workdir.resolve import resolve
 
@@ -28,3 +31,11 @@ def test_what_is_asked_of_crops_and_mirroring_reaches_the_reading(pairs_dir, tmp
     assert reading(load_size="80x96") == default._replace(load_size=Size(80, 96))
     assert reading(mirror=False) == default._replace(mirror=False)
     assert reading(crops="native") == default._replace(native=True)
+
+
+def test_a_data_sets_own_size_that_the_networks_cannot_take_is_named(pairs_dir, tmp_path):
+    (pairs_dir / "dataset.json").write_text(json.dumps({"image_size": [40, 64]}))
+    config = small_config(pairs_dir, image_size=None)
+    with pytest.raises(UserError, match=r"are of 40x64 pixels, as its dataset\.json says.* as --image_size=256"):
+        resolve(config, None, tmp_path, quiet)
+    assert resolve(dataclasses.replace(config, image_size="64"), None, tmp_path, quiet)[0].image_size == (64, 64)
