@@ -196,7 +196,9 @@ def test_files_come_back_as_the_same_images_do(kind):
     assert not any(problems)
     translate = make_functions(same, contract).translate
     for file, image in zip(files, images, strict=True):
-        np.testing.assert_array_equal(codec.decode(tf.constant(file), kind), translate([image], None)[0])
+        found, expected = codec.decode(tf.constant(file), kind).numpy(), translate([image], None)[0].numpy()
+        # A graph fuses multiplications and additions: a level where it was about to round. Classes are not rounded.
+        assert np.abs(found.astype(int) - expected).max() <= (0 if kind.labels else 1)
 
 
 _PEAK_OF_EIGHT = """
