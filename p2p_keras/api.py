@@ -41,12 +41,15 @@ def train(
         UserError: Settings, data or folder don't allow it; says what to do.
         KeyboardInterrupt: It was stopped by a signal, after a checkpoint. The same call continues it.
     """
+    from p2p_keras.system import devices
     from p2p_keras.training.run import train as train_run
     from p2p_keras.workdir.folder import saved_run
 
     saved, _ = saved_run(Path(workdir)) or (None, None)
-    config = make_config(preset, saved, data_dir=os.fspath(data_dir), **settings)
-    if train_run(config, Path(workdir), report=report):
+    strategy = devices.make_strategy()
+    count = strategy.num_replicas_in_sync  # to which a batch size that is not given is raised
+    config = make_config(preset, saved, count, data_dir=os.fspath(data_dir), **settings)
+    if train_run(config, Path(workdir), strategy, report):
         raise KeyboardInterrupt
     return Path(workdir)
 

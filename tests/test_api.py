@@ -10,7 +10,7 @@ from PIL import Image
 import p2p_keras
 from p2p_keras import UserError
 from p2p_keras.export.open import open_model
-from p2p_keras.training import run as training
+from p2p_keras.system import devices
 from p2p_keras.workdir.history import read_history
 
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_translated_is_refused_in_words(finished, pictures, words
 @pytest.fixture(autouse=True)
 def _one_device(one_device, monkeypatch):
     """Two strategies of several devices in one process collide in TensorFlow's collectives."""
-    monkeypatch.setattr(training, "make_strategy", lambda: one_device)
+    monkeypatch.setattr(devices, "make_strategy", lambda: one_device)
 
 
 def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):
@@ -76,6 +76,13 @@ def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):
     assert p2p_keras.load(workdir).config.seed == config.seed
     with pytest.raises(UserError, match="--batch_size was 4, is 2"):
         p2p_keras.train(finished[1], workdir, report=quiet, **{**settings, "batch_size": 2})
+
+
+def test_a_batch_size_that_nobody_gave_is_raised_to_the_devices(finished, two_devices, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "make_strategy", lambda: two_devices)
+    small = {"image_size": 32, "base_filters": 4, "discriminator": "pixel", "steps": 1}
+    p2p_keras.train(finished[1], tmp_path / "run", report=quiet, direction="AtoB", **small)
+    assert p2p_keras.load(tmp_path / "run").config.batch_size == 2
 
 
 def test_training_works_in_a_thread_which_no_signal_reaches(finished, tmp_path):
