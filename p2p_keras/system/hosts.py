@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from p2p_keras.errors import UserError
+
 ENDED = (  # what TensorFlow raises on the hosts that are left
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -23,14 +25,39 @@ def cluster_resolver(
 
     That is what TF_CONFIG says, as Kubernetes' training operators set it, if it names several workers; or a step of
     several tasks under Slurm (`srun`). TF_CONFIG goes first.
+
+    Raises:
+        UserError: TF_CONFIG says something else.
     """
     if cluster := environment.get("TF_CONFIG"):
-        members = json.loads(cluster).get("cluster", {})
-        alone = sum(len(members.get(kind, ())) for kind in ("chief", "worker")) < 2
+        alone = _count_members(cluster) < 2
         return None if alone else tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if "SLURM_PROCID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return tf.distribute.cluster_resolver.SlurmClusterResolver()
     return None
+
+
+def _count_members(cluster: str) -> int:
+    """How many train, if this process is one of them."""
+    try:
+        said = json.loads(cluster)
+        members = {kind: len(said["cluster"].get(kind, ())) for kind in ("chief", "worker")}
+        count = sum(members.values())
+        task = said["task"] if count > 1 else {"type": "worker", "index": 0}
+        belongs = count < 2 or int(task["index"]) in range(members.get(task["type"], 0))
+        problem = "" if belongs else f"its task is none of the cluster's chief and workers, {members}"
+    except json.JSONDecodeError:
+        problem = "it is no JSON"
+    except (KeyError, TypeError, AttributeError):
+        problem = "it is no object with cluster and task"
+    except ValueError:
+        problem = "its task is none of the cluster's chief and workers, for its index is no number"
+    if problem:
+        raise UserError(
+            "TF_CONFIG names the hosts that train, and which of them this is, as docs/clusters.md shows: "
+            f"{problem}. Received: {cluster}. Mend it, or unset it to train on this host alone."
+        )
+    return count
 
 
 class Hosts:

@@ -39,7 +39,8 @@ def check_equal(hosts: Hosts, config: TrainConfig, fingerprint: str) -> None:
     if hosts.count == 1:
         return
     settings = [field.name for field in dataclasses.fields(config) if not field.metadata["free"]]
-    facts = {f"--{name}": getattr(config, name) for name in [*settings, "epochs", "steps"]}
+    in_step = ["epochs", "steps", "checkpoint_every_steps"]  # which decide when the hosts meet
+    facts = {f"--{name}": getattr(config, name) for name in [*settings, *in_step]}
     facts |= {"the training files": fingerprint}
     facts |= {f"the version of {package}": version for package, version in versions().items()}
     rows = hosts.agree([_digest(value) for value in facts.values()])
@@ -65,8 +66,9 @@ def lost_hosts_in_words(hosts: Hosts, workdir: Path) -> Iterator[None]:
         if hosts.count == 1:
             raise
         raise HostLostError(
-            f"A run goes on while all of its {hosts.count} hosts do. One of them has gone, or cannot be reached. The "
-            f"same command on all hosts continues from the newest checkpoint in {workdir} of host 0."
+            f"A run goes on while all of its {hosts.count} hosts do. One of them has gone or refused to go on (see "
+            f"what host 0 says), or cannot be reached. The same command on all hosts continues from the newest "
+            f"checkpoint in {workdir} of host 0."
         ) from error
 
 

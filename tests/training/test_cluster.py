@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from conftest import assert_same_end, checkpoint_values, write_pairs
 
+from p2p_keras.errors import UserError
+from p2p_keras.presets import make_config
 from p2p_keras.system.hosts import Hosts, cluster_resolver
 from p2p_keras.training.cluster import check_equal
 
@@ -93,6 +95,44 @@ def test_a_cluster_is_found_in_the_environment():
     assert cluster_resolver(config("a:1", "b:1")) is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{oops", "it is no JSON"),
+        ("[]", "it is no object with cluster and task"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "it is no object with cluster and task"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "task is none of"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": "x"}}', "task is none of"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "evaluator", "index": 0}}', "task is none of"),
+        ('{"cluster": {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}, "task": {"type": "evaluator", "index": 0}}',
+         "task is none of"),
+        ('{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c"]}, "task": {"type": "ps", "index": 0}}', "task is none of"),
+    ],
+)  # fmt: skip
+def test_a_bad_cluster_is_refused_in_words(text, problem):
+    with pytest.raises(UserError, match=f"TF_CONFIG.*{problem}"):
+        cluster_resolver({"TF_CONFIG": text})
+
+
+class _Pair:
+    """Stands for two hosts: the first call is host 0's, the second host 1's."""
+
+    count, said = 2, None
+
+    def agree(self, values):
+        self.said = self.said or values
+        return np.array([self.said, values])
+
+
+@pytest.mark.parametrize("settings", [{"seed": 7}, {"epochs": 9}, {"checkpoint_every_steps": 7}, {"direction": "BtoA"}])
+def test_what_all_hosts_must_do_alike_is_compared(settings):
+    hosts = _Pair()
+    check_equal(hosts, make_config(data_dir="x", direction="AtoB"), "f")
+    with pytest.raises(UserError, match=f"Host 1 differs from host 0 in --{next(iter(settings))}\\."):
+        check_equal(hosts, make_config(**{"data_dir": "x", "direction": "AtoB", **settings}), "f")
+    check_equal(hosts, make_config(data_dir="y", direction="AtoB", keep_checkpoints=9), "f")  # the chief's alone counts
+
+
 def test_without_a_cluster_a_host_agrees_with_itself(one_device):
     hosts = Hosts(one_device)
     assert (hosts.count, hosts.index, hosts.is_chief) == (1, 0, True)
@@ -133,7 +173,8 @@ def test_a_host_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_e
     assert status == 75
     assert time.monotonic() - killed < 60
     assert err.count("\n") == 1
-    assert "One of them has gone" in err
+    assert "One of them has gone or refused" in err
+    assert "what host 0 says" in err
     left = max(int(path.name[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step_" + "[0-9]" * 8))
     more = (f"--steps={left + 100}", *more[1:])
     for name in ("run", "whole"):
