@@ -30,7 +30,13 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         # ruff exactly, since its formatting is part of the test; the last for the messages of TF Serving's clients
-        "test": ["pytest==9.2.0", "pytest-xdist==3.8.0", "ruff==0.17.6", "tensorflow-serving-api>=2.21,<2.22"],
+        "test": [
+            "pytest==9.2.0",
+            "pytest-xdist==3.8.0",
+            "hypothesis==6.170.17",
+            "ruff==0.17.6",
+            "tensorflow-serving-api>=2.21,<2.22",
+        ],
         "bench": ["torch>=2.4"],
         "torch": ["torch>=2.6"],  # for p2p-import; before 2.6 its reader of weights could be made to run a file's code
     },
