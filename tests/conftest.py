@@ -19,7 +19,7 @@ import tarfile
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -113,8 +113,8 @@ def start_command(name: str, *flags: str, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", f"p2p_keras.cli.{name}", *flags], **{**_PIPES, **options})
 
 
-def start_hosts(name: str, hosts: list[list[str]], scratch: Path) -> list[subprocess.Popen]:
-    """Starts `p2p-NAME` as on several hosts, each with its own flags, and with what it writes aside in `scratch`."""
+def start_hosts(program: Sequence[str], hosts: list[list[str]], scratch: Path) -> list[subprocess.Popen]:
+    """Starts a Python program as on several hosts, each with its own flags and with `scratch` for temporary files."""
     taken = [socket.create_server(("localhost", 0)) for _ in hosts]
     members, started = [f"localhost:{one.getsockname()[1]}" for one in taken], []
     for one in taken:
@@ -122,7 +122,8 @@ def start_hosts(name: str, hosts: list[list[str]], scratch: Path) -> list[subpro
     for index, flags in enumerate(hosts):
         cluster = {"cluster": {"worker": members}, "task": {"type": "worker", "index": index}}
         more = {"TF_CONFIG": json.dumps(cluster), "CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(scratch)}
-        started.append(start_command(name, *flags, env={**os.environ, **more}))
+        command = [sys.executable, *program, *flags]
+        started.append(subprocess.Popen(command, **{**_PIPES, "env": {**os.environ, **more}}))
     return started
 
 

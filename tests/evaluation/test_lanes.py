@@ -16,6 +16,7 @@ from p2p_keras.evaluation.run import evaluate, open_evaluation
 from p2p_keras.system.hosts import Hosts
 from p2p_keras.workdir import checkpoints
 
+EVAL = ("-m", "p2p_keras.cli.eval")
 DEVICES = ("CPU:0", "CPU:1")
 
 
@@ -119,7 +120,7 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
     one = run_command("eval", f"--workdir={tmp_path / 'one'}", *flags)
     assert one.returncode == 0, one.stderr
     for _ in range(2):  # with and without what is remembered of the targets
-        hosts = finish_all(start_hosts("eval", [[f"--workdir={tmp_path / 'two'}", *flags]] * 2, scratch))
+        hosts = finish_all(start_hosts(EVAL, [[f"--workdir={tmp_path / 'two'}", *flags]] * 2, scratch))
         assert [status for status, _, _ in hosts] == [0, 0], hosts
         assert hosts[0][1] == one.stdout.replace(str(tmp_path / "one"), str(tmp_path / "two"))
         assert hosts[1][1] == "Host 1 of 0 to 1: computes its share; host 0 writes and reports\n"
@@ -135,6 +136,6 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
 def test_hosts_that_were_given_different_things_say_so(finished_copy, tmp_path):
     flags = [f"--workdir={finished_copy}", "--split=train", "--batch_size=2"]
     for more, named in ((["--limit=6"], "the images"), (["--batch_size=3"], "--batch_size")):
-        for status, _, err in finish_all(start_hosts("eval", [flags, [*flags, *more]], tmp_path)):
+        for status, _, err in finish_all(start_hosts(EVAL, [flags, [*flags, *more]], tmp_path)):
             assert status == 2
             assert f"Host 1 differs from host 0 in {named}. Give the same command" in err
