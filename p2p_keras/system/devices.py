@@ -4,28 +4,42 @@ import os
 import platform
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 from p2p_keras.system import memory, nvidia
 from p2p_keras.system.hosts import cluster_resolver
+from p2p_keras.system.rendezvous import ended_if_stuck, wait_for_all
 
 _FAST_CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
-def make_strategy() -> tf.distribute.Strategy:
+def make_strategy(report: Callable[[str], None] = print) -> tf.distribute.Strategy:
     """MirroredStrategy over all visible GPUs, or over the CPU devices where there is none; in a cluster over all hosts.
 
     Of a cluster it must be made before TensorFlow computes anything, and returns when all hosts are there. Between GPUs
     it reduces by NCCL, between CPUs by rings.
+
+    Args:
+        report: Called with a line that says which host is waited for.
+
+    Raises:
+        HostLostError: Another host of the cluster cannot be reached.
+        UserError: The environment names a cluster that cannot be.
     """
     resolver = cluster_resolver()
     if resolver:
+        spec = resolver.cluster_spec()
+        own = spec.task_address(resolver.task_type, resolver.task_id)
+        members = [address for kind in ("chief", "worker") for address in spec.as_dict().get(kind, ())]
+        wait_for_all(own, [address for address in members if address != own], report)
         nccl = bool(tf.config.list_physical_devices("GPU"))
         kinds = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(implementation=kinds.NCCL if nccl else kinds.RING)
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+        with ended_if_stuck():
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     return tf.distribute.MirroredStrategy(local_devices())
 
 

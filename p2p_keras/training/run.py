@@ -57,7 +57,7 @@ def train(
     Raises:
         UserError: Settings, data, folder or disk don't allow it, or the losses are no longer finite.
     """
-    stop, strategy = [], strategy or make_strategy()
+    stop, strategy = [], strategy or make_strategy(report)
     hosts = Hosts(strategy)
     report = quiet_unless_chief(hosts, stop_when_unread(report, stop))
     with (
