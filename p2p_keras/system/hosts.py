@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import expand_hostlist, expand_tasks_per_node
 
 from p2p_keras.errors import HostLostError, UserError
 from p2p_keras.versions import versions
+
+_FIRST_PORT, _PORTS = 12_000, 10_000  # under Slurm, by the job's number: below those that systems give out themselves
 
 ENDED = (  # what TensorFlow raises on the hosts that are left
     tf.errors.UnavailableError,
@@ -30,14 +33,39 @@ def cluster_resolver(
     several tasks under Slurm (`srun`). TF_CONFIG goes first.
 
     Raises:
-        UserError: TF_CONFIG says something else.
+        UserError: TF_CONFIG says something else, or Slurm's variables do.
     """
     if cluster := environment.get("TF_CONFIG"):
         alone = _count_members(cluster) < 2
         return None if alone else tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    if "SLURM_PROCID" in environment and int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver()
+    if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_PROCID" in environment:
+        return _slurm_resolver(environment)
     return None
+
+
+def _slurm_resolver(environment: Mapping[str, str]) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """The tasks of a step, in Slurm's order.
+
+    TensorFlow's SlurmClusterResolver sorts the nodes by name, which gives n9 the address of n10, looks for GPUs with
+    nvidia-smi even where there are none, and has all jobs of a node meet at the same port.
+    """
+    try:
+        nodes = expand_hostlist(environment["SLURM_STEP_NODELIST"])
+        tasks = expand_tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])
+        first_port = _FIRST_PORT + int(environment.get("SLURM_JOB_ID", 0)) % _PORTS
+        addresses = [
+            f"{node}:{first_port + task}" for node, count in zip(nodes, tasks, strict=True) for task in range(count)
+        ]
+        own = int(environment["SLURM_PROCID"])
+        if own not in range(len(addresses)):
+            raise ValueError(f"task {own} of {len(addresses)}")
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"Slurm names the hosts of a step in SLURM_STEP_NODELIST and the like. Received: {error}. Start by srun, "
+            "one task on each node, as docs/clusters.md shows; or set TF_CONFIG."
+        ) from error
+    cluster = tf.train.ClusterSpec({"worker": addresses})
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, task_type="worker", task_id=own)
 
 
 def _count_members(cluster: str) -> int:

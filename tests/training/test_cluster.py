@@ -85,6 +85,43 @@ def test_a_bad_cluster_is_refused_in_words(text, problem):
         cluster_resolver({"TF_CONFIG": text})
 
 
+def _slurm(**changed: str) -> dict[str, str]:
+    step = {"STEP_NUM_TASKS": "3", "STEP_NODELIST": "n[9-10],m", "STEP_TASKS_PER_NODE": "1(x3)", "PROCID": "1"}
+    return {f"SLURM_{name}": value for name, value in {**step, "JOB_ID": "70007", **changed}.items()}
+
+
+def test_slurm_says_who_belongs_to_a_step():
+    found = cluster_resolver(_slurm())
+    assert found.cluster_spec().as_dict() == {"worker": ["n9:12007", "n10:12007", "m:12007"]}  # not sorted
+    assert (found.task_type, found.task_id) == ("worker", 1)
+    two_on_one = cluster_resolver(_slurm(STEP_NUM_TASKS="2", STEP_NODELIST="n1", STEP_TASKS_PER_NODE="2"))
+    assert two_on_one.cluster_spec().as_dict() == {"worker": ["n1:12007", "n1:12008"]}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"STEP_NODELIST": "n[9"}, {"PROCID": "3"}, {"PROCID": "x"}, {"STEP_TASKS_PER_NODE": "1"}]
+)
+def test_what_slurm_cannot_mean_is_refused(changed):
+    with pytest.raises(UserError, match="Start by srun, one task on each node"):
+        cluster_resolver(_slurm(**changed))
+
+
+@pytest.mark.slow
+def test_a_run_under_slurm(data, tmp_path):
+    """With srun's variables, for there is no Slurm here."""
+    job = {"STEP_NUM_TASKS": "2", "STEP_NODELIST": "localhost", "STEP_TASKS_PER_NODE": "2", "JOB_ID": str(os.getpid())}
+    started = []
+    for index in range(2):
+        more = {**_slurm(**job, PROCID=str(index)), "CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(tmp_path)}
+        command = [sys.executable, *TRAIN, *_flags(data, tmp_path / f"run{index}", "--steps=1")]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env={**os.environ, **more}, **pipes))
+    results = finish_all(started)
+    assert [status for status, _, _ in results] == [0, 0], results
+    assert "on 2 device(s) of 2 hosts" in results[0][1]
+    assert not (tmp_path / "run1").exists()
+
+
 class _Pair(Hosts):
     """Stands for two hosts: the first call is host 0's, the second host 1's."""
 
