@@ -180,13 +180,16 @@ def test_two_hosts_equal_one_with_as_many_devices(data, tmp_path, devices):
 
 
 @pytest.mark.slow
-def test_a_host_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_end(data, tmp_path):
-    more = ("--steps=3000", "--checkpoint_every_steps=100", "--samples_every_epochs=5000")
+@pytest.mark.parametrize(
+    ("host", "every"), [(1, 100), (0, 100), (0, 2)], ids=["other", "chief", "chief in a checkpoint"]
+)
+def test_a_host_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_end(data, tmp_path, host, every):
+    more = ("--steps=30000", f"--checkpoint_every_steps={every}", "--samples_every_epochs=50000")
     started = start_hosts(TRAIN, [_flags(data, tmp_path / name, *more) for name in ("run", "other")], tmp_path)
-    _wait_for(tmp_path / "run" / "checkpoints" / "step_00000200", started)
-    started[1].kill()
+    _wait_for(tmp_path / "run" / "checkpoints" / f"step_{2 * every:08d}", started)
+    started[host].kill()
     killed = time.monotonic()
-    (status, _, err), _ = finish_all(started)
+    status, _, err = finish_all(started)[1 - host]
     assert status == 75
     assert time.monotonic() - killed < 60
     assert err.count("\n") == 1
