@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.errors import UserError
+from p2p_keras.system.files import leads_out
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
@@ -66,6 +67,9 @@ def read_description(path: Path) -> dict:
         panels = described.get("panels", [])
         if not all(isinstance(name, str) for name in panels):
             raise ValueError(f"panels must be a list of names, is {panels}")
+        for name in (*panels, *described.get("shards", {})):
+            if leads_out(name):
+                raise ValueError(f"{name} leads out of its folder")
         if described.get("format", FORMAT) != FORMAT:
             raise ValueError(f"its format is {described['format']}, this version knows {FORMAT}")
         return described
@@ -122,4 +126,12 @@ def format_lines(entries: Iterable[Entry]) -> str:
 
 
 def _to_entry(values: list[str]) -> Entry:
-    return Entry(*(kind(value) for kind, value in zip(_KINDS, values, strict=True)))
+    """The entry of a line. Raises ValueError if it is none, or names what lies outside of the data set."""
+    entry = Entry(*(kind(value) for kind, value in zip(_KINDS, values, strict=True)))
+    # A manifest may be a stranger's, and files are written and removed under the names in it.
+    for name in (entry.split, entry.pair, entry.shard):
+        if leads_out(name):
+            raise ValueError(f"{name} leads out of its folder")
+    if min(entry.bytes, entry.offset) < 0:
+        raise ValueError(f"{entry.name} has {entry.bytes} bytes from byte {entry.offset} on")
+    return entry

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 _PART = ".part"  # ends the hidden names under which files are written
@@ -138,6 +138,12 @@ def sync_tree(folder: Path) -> None:
     """Makes the disk keep a folder and all that is in it."""
     for path in [*folder.rglob("*"), folder]:
         sync_path(path)
+
+
+def leads_out(name: str) -> bool:
+    """Whether a path that is to lie in a folder would lie outside of it, or is none at all. Links are not looked at."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\0" in name
 
 
 def checksum(path: Path) -> str:

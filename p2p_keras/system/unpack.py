@@ -38,7 +38,7 @@ def unpack(archive: Path, folder: Path, only: str | None = None) -> str | None:
     try:
         with open(archive, "rb") as raw:
             for name, content in _files_of(raw, archive):
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                if files.leads_out(name):
                     return f"it would write outside its folder, to {name}"
                 if only is not None and PurePosixPath(name) != PurePosixPath(only):
                     continue

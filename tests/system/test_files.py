@@ -133,3 +133,13 @@ def test_a_file_system_without_locks_takes_none(tmp_path, monkeypatch):
 def test_the_checksum_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
     assert files.checksum(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a/..", "a\0b"])
+def test_paths_that_lead_out_of_a_folder(name):
+    assert files.leads_out(name)
+
+
+@pytest.mark.parametrize("name", ["x", "a/b.c", "..a/b..", "-x", "a b", ""])
+def test_paths_that_stay_in_a_folder(name):
+    assert not files.leads_out(name)
