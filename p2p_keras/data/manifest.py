@@ -101,6 +101,27 @@ def read(path: Path) -> dict[str, Entry]:
     return entries
 
 
+def check_places(path: Path, entries: dict[str, Entry], shards: dict[str, int]) -> None:
+    """Refuses records outside of the shards: TensorFlow makes room for one of any size before it reads it.
+
+    Args:
+        path: Of `manifest.csv`, for the message.
+        entries: From `read`.
+        shards: Shard -> its size in bytes, as `dataset.json` says; empty if the pairs lie loose.
+
+    Raises:
+        UserError: Names the first pair.
+    """
+    for name, entry in entries.items() if shards else ():
+        size = shards.get(entry.shard, 0)
+        if entry.offset + entry.bytes > size:
+            raise UserError(
+                f"Every pair of {path} lies in a shard that dataset.json names. {name} has {entry.bytes} bytes from "
+                f"byte {entry.offset} on, in {entry.shard or 'none'} of {size} bytes. Copy the data set again, or "
+                "prepare it again."
+            )
+
+
 def read_journal(path: Path) -> dict[str, Entry]:
     """Reads the lines of a manifest that were written one by one by processes that may have been killed: name -> entry.
 
