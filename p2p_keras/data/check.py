@@ -16,7 +16,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.images import tiff
 from p2p_keras.images.files import class_numbers, orientation_of, stored_bits
 from p2p_keras.images.kinds import RGB, Kind
-from p2p_keras.system.files import write_whole
+from p2p_keras.system.files import read_json, write_whole
 
 MAX_PIXELS = 64_000_000
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
@@ -271,7 +271,7 @@ def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
 
 def _recall(memory: Path, key: str) -> dict[str, str] | None:
     try:
-        known = json.loads(memory.read_text())
+        known = read_json(memory)
         return known["bad"] if known["files"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

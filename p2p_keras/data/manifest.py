@@ -3,13 +3,12 @@
 import contextlib
 import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.errors import UserError
-from p2p_keras.system.files import leads_out
+from p2p_keras.system.files import leads_out, read_json
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
@@ -63,7 +62,7 @@ def read_description(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        described = json.loads(path.read_text())
+        described = read_json(path)
         panels = described.get("panels", [])
         if not all(isinstance(name, str) for name in panels):
             raise ValueError(f"panels must be a list of names, is {panels}")

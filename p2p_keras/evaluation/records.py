@@ -14,7 +14,7 @@ from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fingerprint
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
-from p2p_keras.system.files import locked, write_whole
+from p2p_keras.system.files import locked, read_json, write_whole
 from p2p_keras.versions import versions
 
 FORMAT = 1
@@ -186,10 +186,10 @@ def _load(folder: Path) -> tuple[list[dict], bool]:
 def _parse(folder: Path) -> list | None:
     """What `metrics.json` lists, whatever it is; nothing if there is no such file, None if it is damaged."""
     try:
-        return list(json.loads((folder / "metrics.json").read_text(encoding="utf-8-sig"))["records"])
+        return list(read_json(folder / "metrics.json")["records"])
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

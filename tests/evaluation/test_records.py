@@ -282,11 +282,11 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_an_empty_one(tmp_path, 
     add_record(tmp_path, _record(100, l1=0.1))
     before = (tmp_path / "metrics.json").read_bytes()
 
-    def fail(self, **_):
+    def fail(path):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(tmp_path), "read_text", fail)
+        patch.setattr(records, "read_json", fail)
         with pytest.raises(OSError, match="Input/output"):
             add_record(tmp_path, _record(200, l1=0.2))
     assert (tmp_path / "metrics.json").read_bytes() == before
