@@ -15,6 +15,7 @@ from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fin
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
 from p2p_keras.system.files import locked, read_json, write_whole
+from p2p_keras.system.spreadsheets import as_cell
 from p2p_keras.versions import versions
 
 FORMAT = 1
@@ -224,6 +225,7 @@ def _write_records(folder: Path, records: list[dict]) -> None:
 
 def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray], forget: bool) -> None:
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
+    names = [as_cell(name) for name in names]
     new = {(str(step), name) for name in names}
     columns, known, understood = _read_rows(path)
     if not understood:
