@@ -8,8 +8,10 @@ import copy
 import dataclasses
 import http.server
 import io
+import json
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import tarfile
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,6 +111,33 @@ def at_once(*works: Callable[[], object]) -> list:
 def start_command(name: str, *flags: str, **options) -> subprocess.Popen:
     """Starts `p2p-NAME` in a process of its own, as a user does."""
     return subprocess.Popen([sys.executable, "-m", f"p2p_keras.cli.{name}", *flags], **{**_PIPES, **options})
+
+
+def start_hosts(program: Sequence[str], hosts: list[list[str]], scratch: Path) -> list[subprocess.Popen]:
+    """Starts a Python program as on several hosts, each with its own flags and with `scratch` for temporary files."""
+    taken = [socket.create_server(("localhost", 0)) for _ in hosts]
+    members, started = [f"localhost:{one.getsockname()[1]}" for one in taken], []
+    for one in taken:
+        one.close()
+    for index, flags in enumerate(hosts):
+        cluster = {"cluster": {"worker": members}, "task": {"type": "worker", "index": index}}
+        more = {"TF_CONFIG": json.dumps(cluster), "CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(scratch)}
+        command = [sys.executable, *program, *flags]
+        started.append(subprocess.Popen(command, **{**_PIPES, "env": {**os.environ, **more}}))
+    return started
+
+
+def finish_all(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """Waits for each; its status, stdout and stderr."""
+    results = []
+    try:
+        for process in started:
+            out, err = process.communicate(timeout=DEADLINE_SECS)
+            results.append((process.returncode, out, err))
+    finally:
+        for process in started:
+            process.kill()
+    return results
 
 
 def run_command(name: str, *flags: str, **options) -> subprocess.CompletedProcess:

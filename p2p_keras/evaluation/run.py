@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,13 +16,16 @@ from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
+from p2p_keras.evaluation.lanes import Lane, own_rows
 from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
+from p2p_keras.evaluation.split import Split, fingerprint, take_split
 from p2p_keras.images import charts, codec
 from p2p_keras.images.files import file_names, palette_of, write_png, write_whole
 from p2p_keras.images.sheets import class_colours, grid
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.models import make_inference
 from p2p_keras.system.files import remove_leftovers
+from p2p_keras.system.hosts import ALONE, Hosts
 from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config
@@ -39,13 +43,15 @@ class Evaluation(NamedTuple):
     config: TrainConfig
     steps_per_epoch: int
     which: str  # of its checkpoints: `latest`, `best`, `all`, or a step
-    pairs: scoring.Split
-    reference: scoring.Split | None = None  # whose targets FID and KID compare with; None: the pairs' own
+    pairs: Split
+    reference: Split | None  # whose targets FID and KID compare with; None: the pairs' own
+    results: Path  # gets a folder for each split
+    hosts: Hosts
 
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.workdir / "eval" / self.pairs.name
+        return self.results / self.pairs.name
 
     @property
     def curves(self) -> Path:
@@ -62,6 +68,8 @@ def open_evaluation(
     limit: int | None = None,
     reference: str | None = None,
     report: Callable[[str], None] = print,
+    hosts: Hosts = ALONE,
+    scratch: Path | None = None,
 ) -> Evaluation:
     """Finds all that an evaluation needs of a run, so that what is amiss is said before anything is computed.
 
@@ -74,10 +82,12 @@ def open_evaluation(
         limit: Only so many images, spread evenly over the split.
         reference: FID and KID compare with all targets of this split; None compares with the pairs' own.
         report: Called with one line for each file that was left out.
+        hosts: Which share the images out. Each needs the run's folder, and the data.
+        scratch: Where another host than the chief writes what nobody reads.
 
     Raises:
         UserError: The folder holds no run, or the data or the checkpoint are not there, or its targets are label maps,
-            which have no reference.
+            which have no reference; or the hosts were given different things.
     """
     config, record = read_config(workdir / "config.json")
     if "imported" in record and data_dir is None:
@@ -85,16 +95,21 @@ def open_evaluation(
             f"The generator in {workdir} was imported, without any pairs. Say where some are: --data_dir=DATA"
         )
     checkpoints.choose(workdir / "checkpoints", which)
-    (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(workdir / "eval")
-    config, data = _find_data(config, workdir, data_dir, panels, split, report)
+    results = scratch or workdir / "eval"
+    (results / split).mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(results)
+    memory = results if data_dir is not None else scratch or workdir  # so that the run's own memory of its data stays
+    config, data = _find_data(config, workdir, data_dir, panels, split, memory, report)
     # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
     steps_per_epoch = 1 if "imported" in record else record["data"]["counts"]["train"] // config.batch_size
-    pairs = scoring.take_split(data.pairs, data.reading, split, limit)
+    pairs = take_split(data.pairs, data.reading, split, limit)
     others = _take_reference(data, reference) if reference else None
     if others and (others.name, len(others.files)) == (split, len(pairs.files)):
         others = None  # they are the pairs' own
-    return Evaluation(workdir, config, steps_per_epoch, which, pairs, others)
+    facts = {"the run": dataclasses.replace(config, data_dir=None), "--checkpoint": which, "--split": split}
+    facts["the images"] = [fingerprint(images) for images in (pairs, others) if images]
+    hosts.check_alike(facts)
+    return Evaluation(workdir, config, steps_per_epoch, which, pairs, others, results, hosts)
 
 
 def evaluate(
@@ -104,6 +119,7 @@ def evaluate(
     batch_size: int = 16,
     save_images: bool = False,
     report: Callable[[str], None] = print,
+    elsewhere: Mapping[str, Extractor | None] = MappingProxyType({}),
 ) -> list[dict]:
     """Scores checkpoints of a run on a split, by the run's inference contract, and writes `eval/<split>/`.
 
@@ -111,33 +127,42 @@ def evaluate(
         evaluation: From `open_evaluation`.
         extractor: For FID, KID and Inception Score; None leaves them out, and so do targets that are label maps.
         reason: Why there is no extractor.
-        batch_size: Images at a time.
+        batch_size: Images at a time on a device.
         save_images: Writes every generated image to `images/step_<step>/`, under its source's name, as PNG of the
-            target's kind; a label map as an indexed PNG with the palette of the targets' own, or `class_colours`.
+            target's kind; a label map as an indexed PNG with the palette of the targets' own, or `class_colours`. On
+            several hosts, those of the chief alone.
         report: Called with one line for each checkpoint that was skipped.
+        elsewhere: More devices of this host that compute, each with the extractor that was loaded there.
 
     Returns:
-        The new records of `metrics.json`, by step.
+        The new records of `metrics.json`, by step; none on other hosts than the chief, which write nothing.
 
     Raises:
         UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be scored.
+        tf.errors.OpError: One of `hosts.ENDED`; another host has gone.
     """
-    folder, pairs, count = evaluation.folder, evaluation.pairs, len(evaluation.pairs.files)
+    folder, pairs, hosts = evaluation.folder, evaluation.pairs, evaluation.hosts
     generator = build_generator(evaluation.config)
-    generate = make_inference(generator)
     extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
+    hosts.check_alike({"--batch_size": batch_size, "the Inception network": extractor and extractor.sha256})
+    lanes, twins = [Lane(make_inference(generator), extractor)], []
+    for device, its_own in elsewhere.items():
+        with tf.device(device):
+            twins.append(build_generator(evaluation.config))
+        lanes.append(Lane(make_inference(twins[-1]), extractor and its_own, device))
     palette = _palette(pairs) if save_images else None
     passes = 1 if evaluation.which != "all" else len(checkpoints.choose(evaluation.workdir / "checkpoints", "all"))
     others, cache = pairs, folder / "reference.npz"
     if evaluation.reference:
         others = evaluation.reference
-        cache = evaluation.workdir / "eval" / f"reference-{others.name}.npz"  # for whatever split is scored
-    targets = len(others.files) if extractor else 0
+        cache = evaluation.results / f"reference-{others.name}.npz"  # for whatever split is scored
+    count = len(own_rows(hosts, len(pairs.files), batch_size))
+    targets = len(own_rows(hosts, len(others.files), batch_size)) if extractor else 0
     progress = ProgressLine(targets + passes * count, "images")
     reference = None
     if extractor:
         reference = scoring.describe_reference(
-            others, batch_size, extractor, cache, lambda done: progress.update(done, "targets")
+            lanes, others, batch_size, cache, lambda done: progress.update(done, "targets"), hosts
         )
 
     def skipped(line: str) -> None:
@@ -146,18 +171,26 @@ def evaluate(
 
     records = []
     for step in checkpoints.restore_each(generator, evaluation.workdir / "checkpoints", evaluation.which, skipped):
+        for twin in twins:
+            for own, restored in zip(twin.weights, generator.weights, strict=True):
+                own.assign(restored)
+        weights = weights_checksum(generator)
+        hosts.check_alike({"the checkpoint": (step, weights)})
         images_folder = folder / "images" / f"step_{step:08d}"
         write = _image_writer(images_folder, pairs.names, palette) if save_images else None
         on_batch = _after_batch(progress, targets + len(records) * count, f"step {step}", write)
-        scores = scoring.score_images(generate, pairs, batch_size, extractor, on_batch)
+        scores = scoring.score_images(lanes, pairs, batch_size, on_batch, hosts)
+        if not hosts.is_chief:
+            continue
         summary = scoring.summarise(scores, reference, extractor, reason)
-        epoch, weights = step / evaluation.steps_per_epoch, weights_checksum(generator)
+        epoch = step / evaluation.steps_per_epoch
         records.append(
             make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor, evaluation.reference)
         )
         add_record(folder, records[-1], pairs.names, scores.per_image)
         titles = [*(evaluation.config.input_panels or ["input"]), "target", f"generated at step {step}"]
-        write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], titles))
+        write_png(folder / "sheet.png", _sheet(lanes[0].generate, pairs, scores.per_image["l1"], titles))
+    hosts.check_alike({"the checkpoint": None})  # the others wait here until the chief has written
     progress.clear()
     return records
 
@@ -197,16 +230,15 @@ def _find_data(
     data_dir: Path | None,
     panels: tuple[str, ...],
     split: str,
+    memory: Path,
     report: Callable[[str], None],
 ) -> tuple[TrainConfig, Data]:
-    folder = workdir
     if data_dir is not None:
         named = panels or find_pairs(data_dir, needed=split).panels or config.panels
         config = dataclasses.replace(config, data_dir=str(data_dir), panels=named)
-        folder = workdir / "eval"  # so that the run's own memory of its data stays
     if config.data_dir is not None and not Path(config.data_dir).is_dir():
         raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
-    config, data = resolve(config, config, folder, report, needed=split)
+    config, data = resolve(config, config, memory, report, needed=split)
     for name, problem in data.bad.items():
         if name.startswith(f"{split}/"):
             report(f"Left out {name}: {problem}")
@@ -215,7 +247,7 @@ def _find_data(
     return config, data
 
 
-def _take_reference(data: Data, split: str) -> scoring.Split:
+def _take_reference(data: Data, split: str) -> Split:
     if data.reading.target_kind.labels:
         raise UserError("--reference is for images; the run's targets are label maps. Leave it out.")
     if not data.pairs.splits[split]:
@@ -223,7 +255,7 @@ def _take_reference(data: Data, split: str) -> scoring.Split:
             f"--reference={split} compares with the targets of {split}/, and {data.pairs.root} has none that can be "
             "read. Leave it out, or name another split."
         )
-    return scoring.take_split(data.pairs, data.reading, split)
+    return take_split(data.pairs, data.reading, split)
 
 
 def _after_batch(
@@ -237,7 +269,7 @@ def _after_batch(
     return on_batch
 
 
-def _palette(pairs: scoring.Split) -> np.ndarray | None:
+def _palette(pairs: Split) -> np.ndarray | None:
     """In which colours label maps are written: those of the first target's file, if it lies loose and has any."""
     if not pairs.reading.target_kind.labels:
         return None
@@ -259,9 +291,7 @@ def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None
     return write
 
 
-def _sheet(
-    generate: Callable[[tf.Tensor], tf.Tensor], pairs: scoring.Split, l1: np.ndarray, titles: list[str]
-) -> np.ndarray:
+def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: Split, l1: np.ndarray, titles: list[str]) -> np.ndarray:
     """Input, target and generated image of the best, median and worst pairs by L1."""
     order = np.argsort(l1, kind="stable")
     most, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2

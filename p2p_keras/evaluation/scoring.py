@@ -1,6 +1,5 @@
 """One generator x one list of pairs -> numbers. Images stream through in batches; only features and numbers stay."""
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -10,29 +9,21 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.data.pairs import Files, Pairs, Reading, byte_sizes
-from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
+from p2p_keras.evaluation.lanes import Lane, each_in_order, gather, own_rows
+from p2p_keras.evaluation.split import Split, batches, fingerprint
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics import distribution, labels
 from p2p_keras.metrics.inception import RESIZING, Extractor
 from p2p_keras.metrics.table import FEWEST_IMAGES, INCEPTION_SCORE_PARTS, METRICS
 from p2p_keras.system.files import whole_file
+from p2p_keras.system.hosts import ALONE, Hosts
 
 PAIRED = {metric.name: metric.of_images for metric in METRICS if metric.of_images}
 LABELS = {metric.name: metric.of_label_maps for metric in METRICS if metric.of_label_maps}
 NOT_OF_LABELS = "the targets are label maps: their numbers are classes, not brightness"
 ENOUGH_IMAGES = 10_000  # below, the literature takes no FID at face value
-
-
-class Split(NamedTuple):
-    """The pairs that are scored."""
-
-    name: str
-    names: tuple[str, ...]  # of the files, below the split's folder
-    files: Files
-    reading: Reading
 
 
 class Scores(NamedTuple):
@@ -42,6 +33,17 @@ class Scores(NamedTuple):
     features: np.ndarray | None  # float32 (N, d) of the generated images; None without an extractor
     logits: np.ndarray | None  # float32 (N, classes)
     confusion: np.ndarray | None = None  # int64 (K, K), of all images together; None if they are no label maps
+
+
+class _Scored(NamedTuple):
+    """A batch of them."""
+
+    first: int  # of all pairs
+    generated: np.ndarray
+    values: dict[str, np.ndarray]
+    features: np.ndarray | None
+    logits: np.ndarray | None
+    confusion: np.ndarray | None  # (B, K, K)
 
 
 class Reference(NamedTuple):
@@ -59,94 +61,113 @@ class Summary(NamedTuple):
     cautions: list[str]
 
 
-def take_split(pairs: Pairs, reading: Reading, split: str, limit: int | None = None) -> Split:
-    """The pairs of a split, or `limit` of them spread evenly."""
-    names, files = pairs.splits[split], pairs.files(split)
-    if limit is not None and limit < len(names):
-        spread = [i * len(names) // limit for i in range(limit)]
-        names, files = [names[i] for i in spread], files.take(spread)
-    return Split(split, tuple(name.removeprefix(f"{split}/") for name in names), files, reading)
-
-
 def score_images(
-    generate: Callable[[tf.Tensor], tf.Tensor],
+    lanes: Sequence[Lane],
     split: Split,
     batch_size: int,
-    extractor: Extractor | None,
     on_batch: Callable[[int, np.ndarray], None] = lambda first, generated: None,
+    hosts: Hosts = ALONE,
 ) -> Scores:
     """Generates each pair's image, quantises it to what a file of the target's kind holds, and compares the two.
 
     Args:
-        generate: float32 (B, H, W, C) in [-1, 1] -> (B, H, W, K), by the run's inference contract.
-        split: The pairs.
-        batch_size: Images at a time.
-        extractor: For the features, of the images by `codec.to_rgb`; None leaves them out.
-        on_batch: Called with the index of a batch's first image and its generated images, as
-            `codec.from_unit_range` gives them: (B, H, W, 3) of uint8 for 8-bit RGB.
+        lanes: What computes on this host. Each `generate` is the generator by the run's inference contract; the
+            features are of the images by `codec.to_rgb`.
+        split: The pairs, all of them.
+        batch_size: Images at a time on each lane.
+        on_batch: Called, in order, with the index of a batch's first image and its generated images, as
+            `codec.from_unit_range` gives them: (B, H, W, 3) of uint8 for 8-bit RGB. Those of this host alone.
+        hosts: Which share the pairs out.
+
+    Returns:
+        Of all pairs, on every host.
 
     Raises:
         UserError: A generated image or its features are not finite; names its file.
     """
-    kind, values, features, logits, first = split.reading.target_kind, {}, [], [], 0
+    kind, rows = split.reading.target_kind, own_rows(hosts, len(split.files), batch_size)
     confusion = np.zeros((kind.channels,) * 2, np.int64) if kind.labels else None
-    for input_image, target_image in inference_dataset(split.files, split.reading, batch_size):
-        raw = generate(input_image).numpy()
-        _check_finite(raw, split.names[first : first + len(raw)], "generated image")
+
+    def score(lane: Lane, batch: tuple[int, tf.Tensor, tf.Tensor]) -> _Scored:
+        first, input_image, target_image = batch
+        raw = lane.generate(input_image).numpy()
+        names = split.names[first : first + len(raw)]
+        _check_finite(raw, names, "generated image")
         generated, reference = codec.from_unit_range(raw, kind), codec.from_unit_range(target_image, kind)
+        counts = features = logits = None
         if kind.labels:
             counts = labels.confusion(generated=generated, reference=reference, classes=kind.channels)
-            scored = {name: metric(counts) for name, metric in LABELS.items()}
-            confusion += counts.sum(axis=0)
+            values = {name: metric(counts) for name, metric in LABELS.items()}
         else:
-            scored = {name: metric(generated=generated, reference=reference) for name, metric in PAIRED.items()}
-        for name, batch in scored.items():
+            values = {name: metric(generated=generated, reference=reference) for name, metric in PAIRED.items()}
+        if lane.extractor:
+            features, logits = lane.extractor.run(codec.to_rgb(generated, kind))
+            _check_finite(features, names, "features of the generated image")
+        return _Scored(first, generated, values, features, logits, counts)
+
+    values, features, logits = {}, [], []
+    for scored in each_in_order(lanes, score, batches(split, rows, batch_size)):
+        for name, batch in scored.values.items():
             values.setdefault(name, []).append(batch)
-        if extractor:
-            found, scores = extractor.run(codec.to_rgb(generated, kind))
-            _check_finite(found, split.names[first : first + len(raw)], "features of the generated image")
-            features.append(found)
-            logits += [] if scores is None else [scores]
-        on_batch(first, generated)
-        first += len(raw)
+        features += [] if scored.features is None else [scored.features]
+        logits += [] if scored.logits is None else [scored.logits]
+        if confusion is not None:
+            confusion += scored.confusion.sum(axis=0)
+        on_batch(scored.first, scored.generated)
+
+    def of_all(parts: list[np.ndarray]) -> np.ndarray:
+        return gather(hosts, np.concatenate(parts), rows, len(split.files))
+
     return Scores(
-        per_image={name: np.concatenate(batches) for name, batches in values.items()},
-        features=np.concatenate(features) if features else None,
-        logits=np.concatenate(logits) if logits else None,
-        confusion=confusion,
+        per_image={name: of_all(batches) for name, batches in values.items()},
+        features=of_all(features) if features else None,
+        logits=of_all(logits) if logits else None,
+        confusion=None if confusion is None else hosts.total(confusion),
     )
 
 
 def describe_reference(
+    lanes: Sequence[Lane],
     split: Split,
     batch_size: int,
-    extractor: Extractor,
     cache: Path,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Reference:
+    hosts: Hosts = ALONE,
+) -> Reference | None:
     """Features and statistics of the target images, from a file that remembers them if it is of these very images.
 
     Args:
-        split: The pairs.
-        batch_size: Images at a time.
-        extractor: The same as for the generated images.
-        cache: The file; written anew when the images, their size or the extractor have changed.
+        lanes: What computes on this host, with the same extractors as for the generated images.
+        split: The pairs, all of them.
+        batch_size: Images at a time on each lane.
+        cache: The chief's file; written anew when the images, their size or the extractor have changed.
         on_progress: Called with the number of images done.
+        hosts: Which share the pairs out.
+
+    Returns:
+        None on other hosts than the chief.
     """
-    key = _reference_key(split, extractor)
-    known = _recall(cache, key)
-    if known:
+    key = _reference_key(split, lanes[0].extractor)
+    known = _recall(cache, key) if hosts.is_chief else None
+    if hosts.agree([known is not None])[0, 0]:
         on_progress(len(split.files))
         return known
-    features, first = [], 0
-    for _, target_image in inference_dataset(split.files, split.reading, batch_size):
-        kind = split.reading.target_kind
-        found, _ = extractor.run(codec.to_rgb(codec.from_unit_range(target_image, kind), kind))
+    kind, rows = split.reading.target_kind, own_rows(hosts, len(split.files), batch_size)
+
+    def look(lane: Lane, batch: tuple[int, tf.Tensor, tf.Tensor]) -> np.ndarray:
+        first, _, target_image = batch
+        found, _ = lane.extractor.run(codec.to_rgb(codec.from_unit_range(target_image, kind), kind))
         _check_finite(found, split.names[first : first + len(found)], "features of the target image")
+        return found
+
+    features, done = [], 0
+    for found in each_in_order(lanes, look, batches(split, rows, batch_size)):
         features.append(found)
-        first += len(found)
-        on_progress(first)
-    reference = np.concatenate(features)
+        done += len(found)
+        on_progress(done)
+    reference = gather(hosts, np.concatenate(features), rows, len(split.files))
+    if not hosts.is_chief:
+        return None
     if len(reference) < FEWEST_IMAGES:
         return Reference(reference, None)  # and nothing that is worth remembering
     described = Reference(reference, distribution.statistics(reference))
@@ -229,25 +250,6 @@ def describe_extractor(extractor: Extractor | None) -> dict | None:
         return None
     names = ("source", "sha256", "width", "classes")
     return {**{name: getattr(extractor, name) for name in names}, "resizing": RESIZING}
-
-
-def fingerprint(split: Split) -> str:
-    """A checksum over the pairs' names and sizes, and how they are read, wherever they lie."""
-    digest = hashlib.sha256(f"{_describe_reading(split.reading)}\n".encode())
-    for name, size in zip(split.names, byte_sizes(split.files), strict=True):
-        digest.update(f"{name}\0{size}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _describe_reading(reading: Reading) -> str:
-    """How it is read, as far as what is scored depends on it; in the words of earlier versions where those had any."""
-    panels, kinds = reading.input_panels, reading.input_kinds
-    described = (
-        f"Reading(panel_count={reading.panel_count}, input_panel={panels[0] if len(panels) == 1 else panels}, "
-        f"target_panel={reading.target_panel}, image_size={reading.image_size.plain}, "
-        f"input_kind={kinds[0] if len(kinds) == 1 else kinds}, target_kind={reading.target_kind})"
-    )
-    return f"{described} native" if reading.native else described
 
 
 def _reference_key(split: Split, extractor: Extractor) -> str:

@@ -6,9 +6,9 @@ would take one. What is downloaded comes by https, is compared with the publishe
 the same as the first time.
 """
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -196,22 +196,37 @@ def _make_run(network: Network, path: Path) -> Callable[[np.ndarray], tuple[np.n
         return {name: flatten(outputs[name]) for name in ("pool_3", "logits") if name in outputs}
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        with _plain_float32():
+        with _plain_float32:
             outputs = {name: output.numpy() for name, output in compute(images).items()}  # waits for a GPU in here
         return outputs["pool_3"], outputs.get("logits")
 
     return run
 
 
-@contextlib.contextmanager
-def _plain_float32() -> Iterator[None]:
-    """No TensorFloat-32 inside: numbers must not depend on the GPU. Training in the same process may want it on."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        tf.config.experimental.enable_tensor_float_32_execution(before)
+class _PlainFloat32:
+    """No TensorFloat-32 inside: numbers must not depend on the GPU. Training in the same process may want it on.
+
+    It is a setting of the whole process, and several threads may be inside at a time, one for each device.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = tf.config.experimental.tensor_float_32_execution_enabled()
+                tf.config.experimental.enable_tensor_float_32_execution(False)
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                tf.config.experimental.enable_tensor_float_32_execution(self._before)
+
+
+_plain_float32 = _PlainFloat32()
 
 
 def _probe(run: Callable, path: Path) -> tuple[int, int | None]:

@@ -26,8 +26,19 @@ def make_strategy() -> tf.distribute.Strategy:
         kinds = tf.distribute.experimental.CommunicationImplementation
         options = tf.distribute.experimental.CommunicationOptions(implementation=kinds.NCCL if nccl else kinds.RING)
         return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+    return tf.distribute.MirroredStrategy(local_devices())
+
+
+def local_devices(strategy: tf.distribute.Strategy | None = None) -> list[str]:
+    """Names of this host's GPUs that TensorFlow sees, or of its CPU devices where there is none.
+
+    Args:
+        strategy: That of the hosts, where there are several.
+    """
+    if strategy:
+        return list(strategy.extended.worker_devices)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return [device.name for device in devices]
 
 
 def count_devices() -> int:

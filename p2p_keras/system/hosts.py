@@ -1,13 +1,16 @@
 """Several hosts that compute together: where the environment says so, and how they come to agree."""
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.errors import UserError
+from p2p_keras.errors import HostLostError, UserError
+from p2p_keras.versions import versions
 
 ENDED = (  # what TensorFlow raises on the hosts that are left
     tf.errors.UnavailableError,
@@ -61,17 +64,18 @@ def _count_members(cluster: str) -> int:
 
 
 class Hosts:
-    """The hosts of a strategy. The first one is the chief, which alone writes a run.
+    """The hosts of a strategy, or this one alone. The first one is the chief, which alone writes.
 
     Attributes:
         count: How many there are; 1 without a cluster.
         index: This one's number, from 0.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        resolver = strategy.cluster_resolver
+    def __init__(self, strategy: tf.distribute.Strategy | None = None) -> None:
         self.count, self.index = 1, 0
-        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and resolver and resolver.task_type:
+        several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        resolver = strategy.cluster_resolver if several else None
+        if resolver and resolver.task_type:
             members = resolver.cluster_spec().as_dict()
             chiefs = len(members.get("chief", ()))
             self.count = chiefs + len(members.get("worker", ()))
@@ -92,9 +96,33 @@ class Hosts:
         """
         said = np.zeros((self.count, len(values)), np.int64)
         said[self.index] = values
+        return self.total(said)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Adds up what each host gives, of equal shape and type, element by element. All call it at the same point.
+
+        Raises:
+            tf.errors.OpError: One of `ENDED`; another host has gone.
+        """
+        return values if self.count == 1 else self._sum(tf.constant(values)).numpy()
+
+    def check_alike(self, facts: Mapping[str, object]) -> None:
+        """Compares what decides the result over all hosts: these facts, by their names, and the package versions.
+
+        Raises:
+            UserError: They differ; names the host and what is different there. Raised on all of them.
+        """
         if self.count == 1:
-            return said
-        return self._sum(tf.constant(said)).numpy()
+            return
+        facts = {**facts, **{f"the version of {package}": version for package, version in versions().items()}}
+        rows = self.agree([_digest(value) for value in facts.values()])
+        for host, row in enumerate(rows):
+            differ = [name for name, own, chiefs in zip(facts, row, rows[0], strict=True) if own != chiefs]
+            if differ:
+                raise UserError(
+                    f"All hosts need the same settings, files and versions. Host {host} differs from host 0 in "
+                    f"{', '.join(differ)}. Give the same command everywhere, with the same data and packages."
+                )
 
     def spread(self, variables: Sequence[tf.Variable]) -> None:
         """Gives each host the chief's values."""
@@ -120,3 +148,40 @@ class Hosts:
 
         summed = self._strategy.run(add_up, args=(values,))
         return tf.nest.map_structure(lambda value: self._strategy.experimental_local_results(value)[0], summed)
+
+
+ALONE = Hosts()  # this one
+
+
+@contextlib.contextmanager
+def lost_hosts_in_words(hosts: Hosts, way_out: str) -> Iterator[None]:
+    """Turns what TensorFlow raises when another host has gone into a line.
+
+    Args:
+        hosts: All of them.
+        way_out: What the same command on all hosts does.
+
+    Raises:
+        HostLostError: Another host has gone.
+    """
+    try:
+        yield
+    except ENDED as error:
+        if hosts.count == 1:
+            raise
+        raise HostLostError(
+            f"A command goes on while all of its {hosts.count} hosts do. One of them has gone or refused to go on (see "
+            f"what host 0 says), or cannot be reached. The same command on all hosts {way_out}."
+        ) from error
+
+
+def quiet_unless_chief(hosts: Hosts, report: Callable[[str], None]) -> Callable[[str], None]:
+    """The same report on the chief; on the others it is silent, after a line that says so."""
+    if hosts.is_chief:
+        return report
+    report(f"Host {hosts.index} of 0 to {hosts.count - 1}: computes its share; host 0 writes and reports")
+    return lambda line: None
+
+
+def _digest(value: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(value).encode()).digest()[:7], "big")

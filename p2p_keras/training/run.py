@@ -15,10 +15,10 @@ from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
-from p2p_keras.system.hosts import Hosts
+from p2p_keras.system.hosts import Hosts, lost_hosts_in_words, quiet_unless_chief
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
-from p2p_keras.training.cluster import lost_hosts_in_words, quiet_unless_chief, run_folder
+from p2p_keras.training.cluster import run_folder
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
@@ -61,7 +61,7 @@ def train(
     hosts = Hosts(strategy)
     report = quiet_unless_chief(hosts, stop_when_unread(report, stop))
     with (
-        lost_hosts_in_words(hosts, Path(workdir)),
+        lost_hosts_in_words(hosts, f"continues from the newest checkpoint in {workdir} of host 0"),
         run_folder(hosts, Path(workdir)) as workdir,
         _memory_errors_in_words(config, workdir / "checkpoints"),
     ):

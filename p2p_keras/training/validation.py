@@ -9,7 +9,9 @@ import tensorflow as tf
 from p2p_keras.config import TrainConfig, best_metric, task_name
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
+from p2p_keras.evaluation.lanes import Lane
 from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
+from p2p_keras.evaluation.split import take_split
 from p2p_keras.images import charts
 from p2p_keras.metrics.inception import Extractor, load_extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, split_label
@@ -55,28 +57,28 @@ def make_validation(
         )
     if split == "test":
         report("There is no val/, so the evaluations are of test/, and the best checkpoint is chosen by looking at it")
-    pairs = scoring.take_split(data.pairs, data.reading, split)
+    pairs = take_split(data.pairs, data.reading, split)
     extractor = load_extractor(config.inception, report) if config.inception else None
     extractor, reason = scoring.fitting(data.reading.target_kind, extractor, "the run has no --inception")
     decider = BY_NAME[best_metric(config)]
     _check_computable(decider, len(pairs.files), split, extractor)
+    lanes = [Lane(generate, extractor)]
     folder = workdir / "eval" / split
     folder.mkdir(parents=True, exist_ok=True)
     reference = None
     if extractor:
         progress = ProgressLine(len(pairs.files), "images")
         reference = scoring.describe_reference(
-            pairs, BATCH_SIZE, extractor, folder / "reference.npz", lambda done: progress.update(done, "targets")
+            lanes, pairs, BATCH_SIZE, folder / "reference.npz", lambda done: progress.update(done, "targets")
         )
         progress.clear()
 
     def validate(step: int) -> dict:
         progress = ProgressLine(len(pairs.files), "images")
         scores = scoring.score_images(
-            generate,
+            lanes,
             pairs,
             BATCH_SIZE,
-            extractor,
             lambda first, generated: progress.update(first + len(generated), f"scoring {split}"),
         )
         progress.clear()

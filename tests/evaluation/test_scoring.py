@@ -10,6 +10,8 @@ from p2p_keras.data.pairs import Files, Reading, find_pairs
 from p2p_keras.data.pipeline import inference_dataset
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
+from p2p_keras.evaluation.lanes import Lane
+from p2p_keras.evaluation.split import Split, fingerprint, take_split
 from p2p_keras.images import codec
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.metrics import distribution
@@ -19,12 +21,12 @@ SWAPPED = READING._replace(input_panels=(1,), target_panel=0)
 
 
 @pytest.fixture
-def split(pairs_dir) -> scoring.Split:
-    return scoring.take_split(find_pairs(pairs_dir), READING, "train")
+def split(pairs_dir) -> Split:
+    return take_split(find_pairs(pairs_dir), READING, "train")
 
 
 def test_a_perfect_generator_scores_perfectly(split):
-    scores = scoring.score_images(negative, split, 5, None)
+    scores = scoring.score_images([Lane(negative)], split, 5)
     summary = scoring.summarise(scores, None, None, "there is none")
     assert summary.metrics["l1"] == 0
     assert summary.metrics["ssim"] == pytest.approx(1, abs=1e-6)  # float32
@@ -34,13 +36,15 @@ def test_a_perfect_generator_scores_perfectly(split):
 
 def test_images_are_quantised_before_they_are_compared(split):
     # A tenth of a level off: nothing that an 8-bit image could show.
-    scores = scoring.score_images(lambda image: -image + 0.1 / 127.5, split, 5, None)
+    scores = scoring.score_images([Lane(lambda image: -image + 0.1 / 127.5)], split, 5)
     assert scores.per_image["l1"].max() == 0
 
 
 def test_numbers_do_not_depend_on_the_batch_size(split):
     eye = Eye()
-    all_scores = [scoring.score_images(lambda image: image * 0.9, split, size, eye.extractor) for size in (1, 5, 12)]
+    all_scores = [
+        scoring.score_images([Lane(lambda image: image * 0.9, eye.extractor)], split, size) for size in (1, 5, 12)
+    ]
     for scores in all_scores[1:]:
         for name, values in scores.per_image.items():
             tolerance = 1e-5 if name == "ssim" else 0  # TensorFlow's SSIM is float32, the others are float64
@@ -51,7 +55,7 @@ def test_numbers_do_not_depend_on_the_batch_size(split):
 
 def test_batches_are_handed_out_with_their_place(split):
     batches = []
-    scoring.score_images(negative, split, 5, None, lambda first, generated: batches.append((first, generated.shape)))
+    scoring.score_images([Lane(negative)], split, 5, lambda first, generated: batches.append((first, generated.shape)))
     assert batches == [(0, (5, 32, 32, 3)), (5, (5, 32, 32, 3)), (10, (2, 32, 32, 3))]
 
 
@@ -60,39 +64,39 @@ def test_an_image_that_is_not_finite_is_named(split):
         return tf.where(image == tf.reduce_max(image), np.nan, image) if len(image) == 2 else image
 
     with pytest.raises(UserError, match=r"There are NaN or infinite values in the generated image of 010.png"):
-        scoring.score_images(broken, split, 5, None)
+        scoring.score_images([Lane(broken)], split, 5)
 
 
 def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_path):
     cache, eye = tmp_path / "reference.npz", Eye()
-    first = scoring.describe_reference(split, 5, eye.extractor, cache)
-    again = scoring.describe_reference(split, 7, eye.extractor, cache)
+    first = scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
+    again = scoring.describe_reference([Lane(None, eye.extractor)], split, 7, cache)
     assert eye.seen == 12
     np.testing.assert_array_equal(first.features, again.features)
     np.testing.assert_array_equal(first.statistics.sigma, again.statistics.sigma)
     assert again.statistics.count == 12
 
     other = Eye(sha256="def")
-    scoring.describe_reference(split, 5, other.extractor, cache)
+    scoring.describe_reference([Lane(None, other.extractor)], split, 5, cache)
     assert other.seen == 12  # another extractor
-    scoring.describe_reference(split, 5, eye.extractor, cache)
+    scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
     assert eye.seen == 24
-    scoring.describe_reference(split._replace(reading=SWAPPED), 5, eye.extractor, cache)
+    scoring.describe_reference([Lane(None, eye.extractor)], split._replace(reading=SWAPPED), 5, cache)
     assert eye.seen == 36  # the other panel
-    scoring.describe_reference(split, 5, eye.extractor, cache)
+    scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
     os.utime(split.files.paths[3][0], ns=(10**18, 2 * 10**18))
-    scoring.describe_reference(split, 5, eye.extractor, cache)
+    scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
     assert eye.seen == 60  # a changed file
     cache.write_bytes(cache.read_bytes()[:100])
-    scoring.describe_reference(split, 5, eye.extractor, cache)
+    scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
     assert eye.seen == 72  # a damaged memory
     assert [path.name for path in tmp_path.glob("*reference*")] == ["reference.npz"]  # nothing left beside
 
 
 def test_distribution_metrics_are_those_of_the_features(split, tmp_path):
     eye = Eye()
-    scores = scoring.score_images(lambda image: image, split, 5, eye.extractor)
-    reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
+    scores = scoring.score_images([Lane(lambda image: image, eye.extractor)], split, 5)
+    reference = scoring.describe_reference([Lane(None, eye.extractor)], split, 5, tmp_path / "reference.npz")
     metrics = scoring.summarise(scores, reference, eye.extractor).metrics
     assert metrics["fid@12"] == distribution.frechet_distance(scores.features, reference.features)
     kid = distribution.kernel_distance(scores.features, reference.features)
@@ -103,8 +107,8 @@ def test_distribution_metrics_are_those_of_the_features(split, tmp_path):
 
 def test_two_formulas_that_disagree_are_cautioned_about(split, tmp_path, monkeypatch):
     eye = Eye()
-    scores = scoring.score_images(lambda image: image, split, 5, eye.extractor)
-    reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
+    scores = scoring.score_images([Lane(lambda image: image, eye.extractor)], split, 5)
+    reference = scoring.describe_reference([Lane(None, eye.extractor)], split, 5, tmp_path / "reference.npz")
     fid = scoring.summarise(scores, reference, eye.extractor).metrics["fid@12"]
     for factor, told in ((1.0009, 0), (1.002, 1), (0.998, 1)):
         monkeypatch.setattr(distribution, "frechet_distance_by_singular_values", lambda *_, other=fid * factor: other)
@@ -119,26 +123,26 @@ def test_two_formulas_that_disagree_are_cautioned_about(split, tmp_path, monkeyp
 
 def test_few_images_are_cautioned_about_and_what_cannot_be_computed_is_absent(tmp_path):
     write_pairs(tmp_path / "train", 3)
-    split = scoring.take_split(find_pairs(tmp_path), READING, "train")
+    split = take_split(find_pairs(tmp_path), READING, "train")
     eye = Eye(classes=None)
-    scores = scoring.score_images(negative, split, 5, eye.extractor)
-    reference = scoring.describe_reference(split, 5, eye.extractor, tmp_path / "reference.npz")
+    scores = scoring.score_images([Lane(negative, eye.extractor)], split, 5)
+    reference = scoring.describe_reference([Lane(None, eye.extractor)], split, 5, tmp_path / "reference.npz")
     summary = scoring.summarise(scores, reference, eye.extractor)
     assert summary.absent["fid@12"] == summary.absent["kid@12"] == "it needs at least 4 images, there are 3"
     assert summary.absent["inception_score@12"] == "the extractor gives no logits"
     assert "fid@12" not in summary.metrics
 
     write_pairs(tmp_path / "train", 20)
-    split = scoring.take_split(find_pairs(tmp_path), READING, "train")
+    split = take_split(find_pairs(tmp_path), READING, "train")
     for count, words in ((5, "5 are fewer than the 12 features"), (20, "20 are under 10,000")):
         part = split._replace(names=split.names[:count], files=split.files.take(range(count)))
-        scores = scoring.score_images(negative, part, 5, eye.extractor)
-        reference = scoring.describe_reference(part, 5, eye.extractor, tmp_path / "reference.npz")
+        scores = scoring.score_images([Lane(negative, eye.extractor)], part, 5)
+        reference = scoring.describe_reference([Lane(None, eye.extractor)], part, 5, tmp_path / "reference.npz")
         (caution,) = scoring.summarise(scores, reference, eye.extractor).cautions
         assert words in caution
 
 
-def _noise_folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
+def _noise_folders(root: Path, kind: Kind, count: int = 4) -> Split:
     """Pairs of RGB noise in A/ and images of a kind in B/, and what is seen of them: `seen[i]` is B's i-th."""
     rng = np.random.default_rng(0)
     for panel, each in (("A", RGB), ("B", kind)):
@@ -147,10 +151,10 @@ def _noise_folders(root: Path, kind: Kind, count: int = 4) -> scoring.Split:
             top = each.channels if each.labels else each.levels + 1
             levels = rng.integers(0, top, (32, 32, each.depth)).astype(each.dtype)
             (root / panel / "train" / f"{i}.png").write_bytes(codec.encode(levels))
-    return scoring.take_split(find_pairs(root), Reading(image_size=Size(32, 32), target_kind=kind), "train")
+    return take_split(find_pairs(root), Reading(image_size=Size(32, 32), target_kind=kind), "train")
 
 
-def _targets(split: scoring.Split) -> np.ndarray:
+def _targets(split: Split) -> np.ndarray:
     return next(iter(inference_dataset(split.files, split.reading, 99)))[1].numpy()
 
 
@@ -160,14 +164,17 @@ def test_images_of_other_kinds_are_scored_at_their_depth_and_seen_by_inception_a
     target, step = _targets(split), 2 / kind.levels
     # A level above the target wherever that is not the brightest.
     scores = scoring.score_images(
-        lambda image: tf.minimum(target + step, 1.0), split, 9, eye.extractor, lambda first, made: seen.append(made)
+        [Lane(lambda image: tf.minimum(target + step, 1.0), eye.extractor)],
+        split,
+        9,
+        lambda first, made: seen.append(made),
     )
     assert scores.per_image["l1"] == pytest.approx(np.full(4, step), rel=0.01)  # of 256 levels one has none above
     assert scores.per_image["psnr"] == pytest.approx(np.full(4, 20 * np.log10(kind.levels)), abs=0.1)
     assert (seen[0].dtype, seen[0].shape) == (np.dtype(kind.dtype), (4, 32, 32, kind.channels))
     expected, _ = Eye().run(codec.to_rgb(seen[0], kind))
     np.testing.assert_array_equal(scores.features, expected)
-    reference = scoring.describe_reference(split, 9, eye.extractor, tmp_path / "reference.npz")
+    reference = scoring.describe_reference([Lane(None, eye.extractor)], split, 9, tmp_path / "reference.npz")
     expected, _ = Eye().run(codec.to_rgb(codec.from_unit_range(target, kind), kind))
     np.testing.assert_array_equal(reference.features, expected)
 
@@ -184,7 +191,7 @@ def test_label_maps_are_scored_by_their_classes(tmp_path):
         wrong[2:] = target[2 : len(image)]
         return tf.constant(wrong * 0.3)  # the highest channel counts, however low
 
-    scores = scoring.score_images(generate, split, 9, None)
+    scores = scoring.score_images([Lane(generate)], split, 9)
     assert scores.per_image["pixel_accuracy"].tolist() == [0.5, 0.5, 1, 1]
     np.testing.assert_allclose(scores.per_image["l1"], [0.4, 0.4, 0, 0], rtol=1e-12)  # half the pixels times 4 / 5
     summary = scoring.summarise(scores, None, *scoring.fitting(kind, Eye().extractor, ""))
@@ -206,22 +213,21 @@ def test_label_maps_are_scored_by_their_classes(tmp_path):
 
 def test_a_limit_spreads_over_the_split(pairs_dir):
     pairs = find_pairs(pairs_dir)
-    some = scoring.take_split(pairs, READING, "train", limit=4)
+    some = take_split(pairs, READING, "train", limit=4)
     assert some.names == ("000.png", "003.png", "006.png", "009.png")
     assert len(some.files) == 4
-    assert len(scoring.take_split(pairs, READING, "train", limit=99).files) == 12
+    assert len(take_split(pairs, READING, "train", limit=99).files) == 12
 
 
 def test_the_fingerprint_knows_the_images_and_not_the_place(pairs_dir, tmp_path):
-    split = scoring.take_split(find_pairs(pairs_dir), READING, "train")
-    before = scoring.fingerprint(split)
-    moved = scoring.take_split(find_pairs(pairs_dir.rename(tmp_path / "elsewhere")), READING, "train")
-    assert scoring.fingerprint(moved) == before
+    split = take_split(find_pairs(pairs_dir), READING, "train")
+    before = fingerprint(split)
+    moved = take_split(find_pairs(pairs_dir.rename(tmp_path / "elsewhere")), READING, "train")
+    assert fingerprint(moved) == before
     assert (
-        scoring.fingerprint(moved._replace(names=moved.names[1:], files=moved.files.take(range(1, len(moved.files)))))
-        != before
+        fingerprint(moved._replace(names=moved.names[1:], files=moved.files.take(range(1, len(moved.files))))) != before
     )
-    assert scoring.fingerprint(moved._replace(reading=SWAPPED)) != before
+    assert fingerprint(moved._replace(reading=SWAPPED)) != before
 
 
 @pytest.mark.parametrize(
@@ -234,15 +240,13 @@ def test_the_fingerprint_knows_the_images_and_not_the_place(pairs_dir, tmp_path)
 def test_fingerprints_are_those_of_earlier_versions(reading, expected):
     """Golden, from the version before rectangles and several inputs: else a run's earlier scores would not count."""
     files = Files([("a.png",), ("b.png",)], [0, 1], [10, 20])
-    split = scoring.Split("val", ("a.png", "b.png"), files, reading)
-    assert scoring.fingerprint(split) == expected
+    split = Split("val", ("a.png", "b.png"), files, reading)
+    assert fingerprint(split) == expected
     others = [
         reading._replace(native=True),
         reading._replace(image_size=Size(64, 128)),
         reading._replace(input_panels=(0, 2), input_kinds=reading.input_kinds * 2),
         reading._replace(input_panels=(2, 0), input_kinds=reading.input_kinds * 2),
     ]
-    assert len({scoring.fingerprint(split._replace(reading=other)) for other in others} | {expected}) == 5
-    assert (
-        scoring.fingerprint(split._replace(reading=reading._replace(load_size=Size(70, 70), mirror=False))) == expected
-    )
+    assert len({fingerprint(split._replace(reading=other)) for other in others} | {expected}) == 5
+    assert fingerprint(split._replace(reading=reading._replace(load_size=Size(70, 70), mirror=False))) == expected

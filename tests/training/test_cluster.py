@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,18 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_same_end, checkpoint_values, write_pairs
+from conftest import assert_same_end, checkpoint_values, finish_all, start_hosts, write_pairs
 
 from p2p_keras.errors import UserError
 from p2p_keras.presets import make_config
 from p2p_keras.system.hosts import Hosts, cluster_resolver
 from p2p_keras.training.cluster import check_equal
 
+TRAIN = ("-m", "p2p_keras.cli.train")
 _WAIT_SECS = 240  # for the end of processes: no measure, only the end of a test that hangs
-_TWO_DEVICES = """
+# p2p-train with several CPU devices. TensorFlow takes all GPUs of each host, but of CPUs only the first one;
+# here it is told of all, as it finds the GPUs.
+_SEVERAL_DEVICES = """
+import sys
 import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import CollectiveAllReduceExtended
+
+count = int(sys.argv.pop(1))
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+CollectiveAllReduceExtended._initialize_local_devices = lambda self, resolver, worker: (
+    tuple(f"{worker}/device:CPU:{number}" for number in range(count)), "CPU"
+)
 from p2p_keras.cli.train import entry_point
 entry_point()
 """
@@ -38,44 +47,6 @@ def data(tmp_path_factory) -> Path:
 def _flags(data: Path, workdir: Path, *more: str) -> list[str]:
     small = "--image_size=32 --base_filters=4 --discriminator=pixel --batch_size=4 --precision=float32"
     return [f"--data_dir={data}", f"--workdir={workdir}", "--direction=AtoB", *small.split(), *more]
-
-
-def _free_ports(count: int) -> list[int]:
-    taken = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in taken]
-    for one in taken:
-        one.close()
-    return ports
-
-
-def _start(hosts: list[list[str]], scratch: Path) -> list[subprocess.Popen]:
-    """p2p-train on each host with its own flags."""
-    members, started = [f"localhost:{port}" for port in _free_ports(len(hosts))], []
-    for index, flags in enumerate(hosts):
-        cluster = {"cluster": {"worker": members}, "task": {"type": "worker", "index": index}}
-        environment = {
-            **os.environ,
-            "TF_CONFIG": json.dumps(cluster),
-            "CUDA_VISIBLE_DEVICES": "",
-            "TMPDIR": str(scratch),
-        }
-        command = [sys.executable, "-m", "p2p_keras.cli.train", *flags]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, **pipes))
-    return started
-
-
-def _finish(started: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
-    """Status, stdout and stderr of each."""
-    results = []
-    try:
-        for process in started:
-            out, err = process.communicate(timeout=_WAIT_SECS)
-            results.append((process.returncode, out, err))
-    finally:
-        for process in started:
-            process.kill()
-    return results
 
 
 def _wait_for(path: Path, started: list[subprocess.Popen]) -> None:
@@ -114,10 +85,14 @@ def test_a_bad_cluster_is_refused_in_words(text, problem):
         cluster_resolver({"TF_CONFIG": text})
 
 
-class _Pair:
+class _Pair(Hosts):
     """Stands for two hosts: the first call is host 0's, the second host 1's."""
 
-    count, said = 2, None
+    said = None
+
+    def __init__(self):
+        super().__init__()
+        self.count = 2
 
     def agree(self, values):
         self.said = self.said or values
@@ -140,20 +115,25 @@ def test_without_a_cluster_a_host_agrees_with_itself(one_device):
     check_equal(hosts, None, "x")  # nothing to compare with
 
 
-def test_two_hosts_equal_two_replicas_of_one(data, tmp_path):
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_two_hosts_equal_one_with_as_many_devices(data, tmp_path, devices):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     steps = ("--steps=2", "--samples_every_epochs=1")
-    hosts = [_flags(data, tmp_path / name, *steps) for name in ("two", "other")]
-    (status, out, err), (other_status, other_out, other_err) = _finish(_start(hosts, scratch))
+    program = ("-c", _SEVERAL_DEVICES)
+    hosts = [[str(devices), *_flags(data, tmp_path / name, *steps)] for name in ("two", "other")]
+    (status, out, err), (other_status, other_out, other_err) = finish_all(start_hosts(program, hosts, scratch))
     assert (status, other_status) == (0, 0), err + other_err
-    assert "batch 4 in float32 on 2 device(s) of 2 hosts" in out
+    assert f"batch 4 in float32 on {2 * devices} device(s) of 2 hosts" in out
     assert other_out == "Host 1 of 0 to 1: computes its share; host 0 writes and reports\n"
     assert not (tmp_path / "other").exists()
     assert list(scratch.iterdir()) == []
 
-    command = [sys.executable, "-c", _TWO_DEVICES, *_flags(data, tmp_path / "one", *steps)]
-    subprocess.run(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, check=True, capture_output=True)
+    command = [sys.executable, *program, str(2 * devices), *_flags(data, tmp_path / "one", *steps)]
+    one = subprocess.run(
+        command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, check=True, capture_output=True, text=True
+    )
+    assert f"batch 4 in float32 on {2 * devices} device(s), steps" in one.stdout
     ours, theirs = (checkpoint_values(tmp_path / name, 2) for name in ("two", "one"))
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
@@ -165,11 +145,11 @@ def test_two_hosts_equal_two_replicas_of_one(data, tmp_path):
 @pytest.mark.slow
 def test_a_host_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_end(data, tmp_path):
     more = ("--steps=3000", "--checkpoint_every_steps=100", "--samples_every_epochs=5000")
-    started = _start([_flags(data, tmp_path / name, *more) for name in ("run", "other")], tmp_path)
+    started = start_hosts(TRAIN, [_flags(data, tmp_path / name, *more) for name in ("run", "other")], tmp_path)
     _wait_for(tmp_path / "run" / "checkpoints" / "step_00000200", started)
     started[1].kill()
     killed = time.monotonic()
-    (status, _, err), _ = _finish(started)
+    (status, _, err), _ = finish_all(started)
     assert status == 75
     assert time.monotonic() - killed < 60
     assert err.count("\n") == 1
@@ -178,7 +158,9 @@ def test_a_host_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_e
     left = max(int(path.name[5:]) for path in (tmp_path / "run" / "checkpoints").glob("step_" + "[0-9]" * 8))
     more = (f"--steps={left + 100}", *more[1:])
     for name in ("run", "whole"):
-        results = _finish(_start([_flags(data, tmp_path / part, *more) for part in (name, "other")], tmp_path))
+        results = finish_all(
+            start_hosts(TRAIN, [_flags(data, tmp_path / part, *more) for part in (name, "other")], tmp_path)
+        )
         assert [result[0] for result in results] == [0, 0], results
     assert_same_end(tmp_path / "run", tmp_path / "whole", left + 100)
 
@@ -186,10 +168,10 @@ def test_a_host_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_e
 @pytest.mark.slow
 def test_sigterm_on_one_host_saves_and_stops_all(data, tmp_path):
     more = ("--steps=100000", "--checkpoint_every_steps=100", "--samples_every_epochs=50000")
-    started = _start([_flags(data, tmp_path / name, *more) for name in ("run", "other")], tmp_path)
+    started = start_hosts(TRAIN, [_flags(data, tmp_path / name, *more) for name in ("run", "other")], tmp_path)
     _wait_for(tmp_path / "run" / "checkpoints" / "step_00000100", started)
     started[1].send_signal(signal.SIGTERM)
-    results = _finish(started)
+    results = finish_all(started)
     assert [result[0] for result in results] == [128 + signal.SIGTERM] * 2
     assert "The same command continues from the checkpoint named below" in results[0][1]
 
@@ -197,7 +179,7 @@ def test_sigterm_on_one_host_saves_and_stops_all(data, tmp_path):
 @pytest.mark.slow
 def test_what_differs_is_named_with_the_host(data, tmp_path):
     hosts = [_flags(data, tmp_path / "run"), _flags(data, tmp_path / "other", "--seed=7")]
-    for status, _, err in _finish(_start(hosts, tmp_path)):
+    for status, _, err in finish_all(start_hosts(TRAIN, hosts, tmp_path)):
         assert status == 2
         assert "Host 1 differs from host 0 in --seed. Give the same command everywhere" in err
     assert not (tmp_path / "run" / "config.json").exists()
