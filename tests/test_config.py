@@ -338,3 +338,8 @@ def test_a_network_that_only_config_json_names_is_not_run():
     assert make_config(saved=saved, inception="").inception is None
     known = make_config(data_dir="x", eval_every_epochs=1, inception="default")
     assert make_config(saved=known) == known
+
+
+def test_a_config_of_networks_that_no_machine_holds_is_refused():
+    with pytest.raises(UserError, match="--base_filters must be at least 1 and below 1025"):
+        TrainConfig(base_filters=10**6)
