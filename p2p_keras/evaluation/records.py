@@ -252,12 +252,12 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:
 
     There are none if there is no such file, or one of another kind.
     """
+    if not path.is_file():  # or a pipe or a link to a device, which would never end
+        return [], [], True
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restval="")
             rows, columns = list(reader), list(reader.fieldnames or [])
-    except FileNotFoundError:
-        return [], [], True
     except csv.Error:
         return [], [], False
     if columns[:2] != ["step", "name"]:

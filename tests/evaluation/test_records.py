@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -325,3 +326,9 @@ def test_a_reference_is_named_only_beside_what_was_compared_with_it():
     record["pictures"] = {"reference": {"split": "train", "count": 9, "fingerprint": "f"}}
     assert remarks(record) == ["FID and KID compare with the 9 targets of train/"]
     assert remarks({**record, "extractor": None}) == []
+
+
+def test_a_pipe_in_place_of_the_scores_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "per_image.csv")
+    add_record(tmp_path, _record(10), ["a.png"], {"l1": np.array([0.5])})
+    assert _rows(tmp_path)[1:] == [["10", "a.png", "0.5"]]
