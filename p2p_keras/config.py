@@ -128,7 +128,10 @@ class TrainConfig:
         choices=tuple(DISCRIMINATOR_STRIDED_LAYERS),
     )
     base_filters: int = setting(
-        64, "Channels of the first convolution of both networks; the others are multiples.", at_least=1
+        64,
+        "Channels of the first convolution of both networks; the others are multiples.",
+        at_least=1,
+        below=1025,  # whose generator has 14 billion weights; config.json may be a stranger's
     )
     precision: str = setting(
         "auto",

@@ -45,7 +45,8 @@ def make_config(
         **flags: Fields of `TrainConfig`.
 
     Raises:
-        UserError: A value breaks its rule, or both `epochs` and `steps` are given.
+        UserError: A value breaks its rule, both `epochs` and `steps` are given, or the saved run names a network that
+            is not given.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     # As in --inception=
@@ -63,6 +64,11 @@ def make_config(
     if "epochs" in given:
         base["steps"] = None
     settings = {**base, **given}
+    if saved and saved.inception not in (None, "default") and "inception" not in given:
+        raise UserError(
+            "A network for evaluations is a program, and the run may be a stranger's, so it is not taken from its "
+            f"config.json. If you trust it, give --inception={saved.inception} again; --inception= goes on without."
+        )
     if not (saved or preset or given.get("data_dir")) and settings["epochs"]:
         settings.setdefault("decay_epochs", settings["epochs"] // 2)  # the demo's
     if "batch_size" not in given and (preset or not saved):

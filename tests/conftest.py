@@ -205,6 +205,25 @@ def write_bomb(path: Path) -> None:
     path.write_bytes(content)
 
 
+def hidden_size_png(width: int, height: int) -> bytes:
+    """A grey PNG of zeros before whose header there is a chunk of an unknown kind that looks like one of 8x8 pixels."""
+    rows = zlib.compress(bytes((width + 1) * height))
+    sizes = [struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0) for size in ((8, 8), (width, height))]
+    parts = zip((b"abCd", b"IHDR", b"IDAT", b"IEND"), (*sizes, rows, b""), strict=True)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(*part) for part in parts)
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def many_scans(image: np.ndarray, count: int) -> bytes:
+    """A progressive JPEG whose last scan is begun again and again."""
+    file = as_file(image, "JPEG", progressive=True)
+    last = file.rindex(b"\xff\xda")
+    return file[:-2] + file[last : last + 12] * (count - file.count(b"\xff\xda")) + file[-2:]
+
+
 def write_pairs(folder: Path, count: int, size: int = 32, first_index: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
@@ -221,20 +240,17 @@ def png_of(numbers: np.ndarray, bits: int, indexed: bool = False, transparent: i
         transparent: A number that a tRNS chunk declares transparent.
     """
 
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
     height, width = numbers.shape
     digits = np.unpackbits(numbers.astype(np.uint8)[..., np.newaxis], axis=-1)[..., 8 - bits :]
     rows = np.packbits(digits.reshape(height, -1), axis=1)
     rows = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)  # each begins with its filter, 0
-    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 3 if indexed else 0, 0, 0, 0))]
+    chunks = [_png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 3 if indexed else 0, 0, 0, 0))]
     if indexed:
-        chunks.append(chunk(b"PLTE", np.random.RandomState(0).bytes(3 * 2**bits)))
+        chunks.append(_png_chunk(b"PLTE", np.random.RandomState(0).bytes(3 * 2**bits)))
     if transparent is not None:
         opaque_until = b"\xff" * transparent + b"\x00"
-        chunks.append(chunk(b"tRNS", opaque_until if indexed else struct.pack(">H", transparent)))
-    chunks += [chunk(b"IDAT", zlib.compress(rows.tobytes())), chunk(b"IEND", b"")]
+        chunks.append(_png_chunk(b"tRNS", opaque_until if indexed else struct.pack(">H", transparent)))
+    chunks += [_png_chunk(b"IDAT", zlib.compress(rows.tobytes())), _png_chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 

@@ -327,3 +327,19 @@ def test_an_empty_flag_takes_back_what_a_saved_run_has():
     later = make_config(saved=saved, inception="", best_metric="l1")
     assert later.inception is None
     assert make_config(saved=saved, inception="", eval_every_epochs=0).eval_every_epochs == 0  # judged by nothing now
+
+
+def test_a_network_that_only_config_json_names_is_not_run():
+    """A run may be a stranger's, and a network is a program: it would be fetched and run by continuing."""
+    saved = make_config(data_dir="x", eval_every_epochs=1, inception="https://example.org/net.tgz")
+    with pytest.raises(UserError, match=r"--inception=https://example\.org/net\.tgz.*--inception= "):
+        make_config(saved=saved)
+    assert make_config(saved=saved, inception=saved.inception) == saved
+    assert make_config(saved=saved, inception="").inception is None
+    known = make_config(data_dir="x", eval_every_epochs=1, inception="default")
+    assert make_config(saved=known) == known
+
+
+def test_a_config_of_networks_that_no_machine_holds_is_refused():
+    with pytest.raises(UserError, match="--base_filters must be at least 1 and below 1025"):
+        TrainConfig(base_filters=10**6)

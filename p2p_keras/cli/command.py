@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.errors import HostLostError, UserError
+from p2p_keras.system.terminal import PlainStream
 from p2p_keras.versions import VERSION
 
 # What flags take whose value is text, but neither a path nor a default that shows it.
@@ -47,6 +48,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     if sys.stdout is None:  # closed by whoever started it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as long as the process
     sys.stdout.reconfigure(line_buffering=True)  # `p2p-train | tee log` shows each line when it is said
+    sys.stdout, sys.stderr = PlainStream(sys.stdout), PlainStream(sys.stderr)
     try:
         rest = values(sys.argv)[1:]
         if values["help"].value:

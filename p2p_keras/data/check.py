@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,11 +15,11 @@ from PIL import Image
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
 from p2p_keras.images import tiff
-from p2p_keras.images.files import class_numbers, orientation_of, stored_bits
+from p2p_keras.images.files import PNG_START, class_numbers, orientation_of, stored_bits
 from p2p_keras.images.kinds import RGB, Kind
-from p2p_keras.system.files import write_whole
+from p2p_keras.system.files import read_json, write_whole
+from p2p_keras.system.limits import MAX_PIXELS, MAX_SCANS
 
-MAX_PIXELS = 64_000_000
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
 _MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I;16B", "I"}
 FORMATS = ("JPEG", "PNG")
@@ -46,6 +47,8 @@ def open_image(
         ImageError: It is not.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError("it is not a file")  # but a pipe, for one, that would be waited for
         with contextlib.ExitStack() as opened:
             image = opened.enter_context(Image.open(path))
             width, height = image.size
@@ -53,7 +56,7 @@ def open_image(
                 raise ImageError(f"{width}x{height} is more than {MAX_PIXELS // 10**6} megapixels")
             if image.format not in formats:
                 raise ImageError(f"it is a {image.format}, not a {', '.join(formats[:-1])} or {formats[-1]}")
-            if problem := _problem_of_frames(image) or tiff.problem(image):
+            if problem := _problem_of_frames(image) or tiff.problem(image) or _problem_of_form(path, image.format):
                 raise ImageError(problem)
             if image.mode not in _MODES:
                 raise ImageError(f"its pixels are {image.mode}; RGB or grey is needed")
@@ -78,6 +81,17 @@ def _problem_of_frames(image: Image.Image) -> str | None:
     """Of an animation. An animated PNG is what other readers see of it, its first image."""
     frames = getattr(image, "n_frames", 1) if image.format == "WEBP" else 1
     return f"it is an animation of {frames} images; one is needed" if frames > 1 else None
+
+
+def _problem_of_form(path: str, form: str) -> str | None:
+    """Of a PNG whose size is not where it is looked for, or a JPEG that takes far longer than its pixels."""
+    if form not in ("PNG", "JPEG"):
+        return None
+    with open(path, "rb") as file:
+        if form == "PNG":
+            return None if file.read(len(PNG_START)) == PNG_START else "its header is not the first chunk"
+        scans = file.read().count(b"\xff\xda")
+    return f"it is a JPEG of more than {MAX_SCANS:,} scans" if scans > MAX_SCANS else None
 
 
 def _unidentified(path: str) -> str:
@@ -271,7 +285,7 @@ def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
 
 def _recall(memory: Path, key: str) -> dict[str, str] | None:
     try:
-        known = json.loads(memory.read_text())
+        known = read_json(memory)
         return known["bad"] if known["files"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

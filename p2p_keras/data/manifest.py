@@ -3,12 +3,12 @@
 import contextlib
 import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.errors import UserError
+from p2p_keras.system.files import leads_out, read_json
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
@@ -62,10 +62,13 @@ def read_description(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        described = json.loads(path.read_text())
+        described = read_json(path)
         panels = described.get("panels", [])
         if not all(isinstance(name, str) for name in panels):
             raise ValueError(f"panels must be a list of names, is {panels}")
+        for name in (*panels, *described.get("shards", {})):
+            if leads_out(name):
+                raise ValueError(f"{name} leads out of its folder")
         if described.get("format", FORMAT) != FORMAT:
             raise ValueError(f"its format is {described['format']}, this version knows {FORMAT}")
         return described
@@ -97,6 +100,27 @@ def read(path: Path) -> dict[str, Entry]:
     return entries
 
 
+def check_places(path: Path, entries: dict[str, Entry], shards: dict[str, int]) -> None:
+    """Refuses records outside of the shards: TensorFlow makes room for one of any size before it reads it.
+
+    Args:
+        path: Of `manifest.csv`, for the message.
+        entries: From `read`.
+        shards: Shard -> its size in bytes, as `dataset.json` says; empty if the pairs lie loose.
+
+    Raises:
+        UserError: Names the first pair.
+    """
+    for name, entry in entries.items() if shards else ():
+        size = shards.get(entry.shard, 0)
+        if entry.offset + entry.bytes > size:
+            raise UserError(
+                f"Every pair of {path} lies in a shard that dataset.json names. {name} has {entry.bytes} bytes from "
+                f"byte {entry.offset} on, in {entry.shard or 'none'} of {size} bytes. Copy the data set again, or "
+                "prepare it again."
+            )
+
+
 def read_journal(path: Path) -> dict[str, Entry]:
     """Reads the lines of a manifest that were written one by one by processes that may have been killed: name -> entry.
 
@@ -122,4 +146,12 @@ def format_lines(entries: Iterable[Entry]) -> str:
 
 
 def _to_entry(values: list[str]) -> Entry:
-    return Entry(*(kind(value) for kind, value in zip(_KINDS, values, strict=True)))
+    """The entry of a line. Raises ValueError if it is none, or names what lies outside of the data set."""
+    entry = Entry(*(kind(value) for kind, value in zip(_KINDS, values, strict=True)))
+    # A manifest may be a stranger's, and files are written and removed under the names in it.
+    for name in (entry.split, entry.pair, entry.shard):
+        if leads_out(name):
+            raise ValueError(f"{name} leads out of its folder")
+    if min(entry.bytes, entry.offset) < 0:
+        raise ValueError(f"{entry.name} has {entry.bytes} bytes from byte {entry.offset} on")
+    return entry

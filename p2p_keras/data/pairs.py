@@ -151,6 +151,7 @@ def find_pairs(
         entries = manifest.read(data_dir / manifest.MANIFEST)
         names = {split: [name for name in entries if name.startswith(f"{split}/")] for split in SPLITS}
         shards = described.get("shards", {})
+        manifest.check_places(data_dir / manifest.MANIFEST, entries, shards)
         there = [] if shards else [name for split in SPLITS for name in list_images(data_dir, split)[0]]
         ignored = {name: "it is not in manifest.csv" for name in there if name not in entries}
         found = Pairs(**common, splits=_sorted(names), ignored=ignored, entries=entries, shards=shards)

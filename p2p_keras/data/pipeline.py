@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from p2p_keras.data.pairs import Files, Reading
 from p2p_keras.images import codec
+from p2p_keras.images.bounds import bounded
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.images.resizing import resize, resize_and_crop
 from p2p_keras.sizes import Size
@@ -126,7 +127,8 @@ def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[t
 
     def from_composite(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         path = paths[index, 0]
-        encoded = tf.io.read_file(path) if offsets is None else read_record(path, offsets[index], sizes[index])
+        content = tf.io.read_file(path) if offsets is None else read_record(path, offsets[index], sizes[index])
+        encoded = bounded(content)  # which nobody has decoded who need be believed, if a manifest says what it is
         decoded = {kind: codec.decode(encoded, kind) for kind in set(kinds)}  # once for all of one kind
         cut = []
         for panel, kind in zip(panels, kinds, strict=True):
@@ -135,7 +137,7 @@ def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[t
         return tuple(cut)
 
     def from_folders(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        encoded = [tf.io.read_file(paths[index, panel]) for panel in panels]
+        encoded = [bounded(tf.io.read_file(paths[index, panel])) for panel in panels]
         return tuple(codec.decode(content, kind) for content, kind in zip(encoded, kinds, strict=True))
 
     return from_composite if paths.shape[1] == 1 else from_folders

@@ -14,7 +14,8 @@ from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fingerprint
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
-from p2p_keras.system.files import locked, write_whole
+from p2p_keras.system.files import locked, read_json, write_whole
+from p2p_keras.system.spreadsheets import as_cell
 from p2p_keras.versions import versions
 
 FORMAT = 1
@@ -186,10 +187,10 @@ def _load(folder: Path) -> tuple[list[dict], bool]:
 def _parse(folder: Path) -> list | None:
     """What `metrics.json` lists, whatever it is; nothing if there is no such file, None if it is damaged."""
     try:
-        return list(json.loads((folder / "metrics.json").read_text(encoding="utf-8-sig"))["records"])
+        return list(read_json(folder / "metrics.json")["records"])
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 
@@ -224,6 +225,7 @@ def _write_records(folder: Path, records: list[dict]) -> None:
 
 def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray], forget: bool) -> None:
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
+    names = [as_cell(name) for name in names]
     new = {(str(step), name) for name in names}
     columns, known, understood = _read_rows(path)
     if not understood:
@@ -250,12 +252,12 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:
 
     There are none if there is no such file, or one of another kind.
     """
+    if not path.is_file():  # or a pipe or a link to a device, which would never end
+        return [], [], True
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restval="")
             rows, columns = list(reader), list(reader.fieldnames or [])
-    except FileNotFoundError:
-        return [], [], True
     except csv.Error:
         return [], [], False
     if columns[:2] != ["step", "name"]:

@@ -148,7 +148,7 @@ def describe_reference(
         None on other hosts than the chief.
     """
     key = _reference_key(split, lanes[0].extractor)
-    known = _recall(cache, key) if hosts.is_chief else None
+    known = _recall(cache, key, len(split.files), lanes[0].extractor.width) if hosts.is_chief else None
     if hosts.agree([known is not None])[0, 0]:
         on_progress(len(split.files))
         return known
@@ -257,15 +257,19 @@ def _reference_key(split: Split, extractor: Extractor) -> str:
     return f"{fingerprint(split)} {changed} {extractor.sha256} {RESIZING}"
 
 
-def _recall(cache: Path, key: str) -> Reference | None:
+def _recall(cache: Path, key: str, count: int, width: int) -> Reference | None:
+    most = 8 * (count * width + width + width**2) + 10_000  # bytes of the arrays, and of what says what they are
     try:
+        with zipfile.ZipFile(cache) as parts:
+            if sum(part.file_size for part in parts.infolist()) > most:  # not of ours: compressed, or of other images
+                return None
         with open(cache, "rb") as file, np.load(file) as saved:
             if str(saved["key"]) != key:
                 return None
             features = saved["features"]
             return Reference(features, distribution.Statistics(saved["mu"], saved["sigma"], len(features)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, cut short, or of another kind
-        return None
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+        return None  # it is not there, cut short, or of another kind
 
 
 def _check_finite(values: np.ndarray, names: Sequence[str], what: str) -> None:

@@ -1,6 +1,5 @@
 """Opens whatever can translate: a run, or anything exported from one; all of them behind the same functions."""
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from p2p_keras.config import TrainConfig, input_names, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export import signatures, write
 from p2p_keras.sizes import Size
+from p2p_keras.system.files import read_json
 from p2p_keras.workdir.generator import build_generator
 
 Function = Callable[[Sequence[np.ndarray], np.ndarray | None], np.ndarray]
@@ -142,7 +142,7 @@ def _load_saved_model(folder: Path, config: TrainConfig) -> Model:
         return call
 
     model = Model(as_numpy("translate"), as_numpy("tiled"), config, noise)
-    if "crops" in json.loads(metadata_of(folder).read_text())["config"]:
+    if "crops" in read_json(metadata_of(folder))["config"]:
         return model
 
     def generate(image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
@@ -216,7 +216,7 @@ def read_metadata(path: Path) -> TrainConfig:
         UserError: They cannot be read.
     """
     try:
-        return TrainConfig(**json.loads(path.read_text())["config"])
+        return TrainConfig(**read_json(path)["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"An export has a {path.name} beside it, which says what it was trained on. {path} cannot be read: {error}."

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from p2p_keras.data.check import MAX_PIXELS
 from p2p_keras.images import codec
+from p2p_keras.images.bounds import count_pixels, count_scans, is_png
+from p2p_keras.images.files import PNG_SIGNATURE
 from p2p_keras.images.kinds import Kind
+from p2p_keras.system.limits import MAX_PIXELS, MAX_SCANS
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TAIL = 4096  # bytes at the end of a file in which its end marker must stand; some cameras write a little after it
 
 
@@ -82,12 +83,13 @@ def _find_problem(encoded: tf.Tensor, kind: Kind) -> tf.Tensor:
     """What can be told of a file before it is decoded: string scalar, "" if nothing is wrong."""
     length = tf.strings.length(encoded)
     tail = tf.io.decode_raw(tf.strings.substr(encoded, tf.maximum(length - _TAIL, 0), _TAIL), tf.uint8)
-    is_jpeg, is_png = tf.io.is_jpeg(encoded), tf.strings.substr(encoded, 0, len(_PNG)) == _PNG
+    is_jpeg = tf.io.is_jpeg(encoded)
+    is_signed = tf.strings.substr(encoded, 0, len(PNG_SIGNATURE)) == PNG_SIGNATURE
     header = tf.strings.substr(encoded, 24, 2)  # of a PNG: bit depth and colour type; 0 is grey
     whole = tf.cond(is_jpeg, lambda: _contains(tail, b"\xff\xd9"), lambda: _contains(tail, b"IEND"))
 
-    def pixels() -> tf.Tensor:
-        return tf.cond(is_jpeg, lambda: _jpeg_pixels(encoded), lambda: _png_pixels(encoded))
+    def has_many_scans() -> tf.Tensor:
+        return tf.cond(is_jpeg, lambda: count_scans(encoded) > MAX_SCANS, lambda: False)
 
     def first_of(rules: Sequence[tuple[Callable[[], tf.Tensor], str]]) -> tf.Tensor:
         if not rules:
@@ -97,9 +99,11 @@ def _find_problem(encoded: tf.Tensor, kind: Kind) -> tf.Tensor:
 
     map_form = "it is not a grey PNG of 8 bits, as a label map must be (its numbers the classes; not indexed)"
     rules = [
-        (lambda: tf.logical_not(tf.logical_or(is_jpeg, is_png)), "it is not a JPEG or PNG file"),
+        (lambda: tf.logical_not(tf.logical_or(is_jpeg, is_signed)), "it is not a JPEG or PNG file"),
         (lambda: tf.logical_not(whole), "it is cut short"),
-        (lambda: pixels() > MAX_PIXELS, f"it is larger than {MAX_PIXELS // 10**6} megapixels"),
+        (lambda: tf.logical_not(tf.logical_or(is_jpeg, is_png(encoded))), "it cannot be decoded"),
+        (lambda: count_pixels(encoded) > MAX_PIXELS, f"it is larger than {MAX_PIXELS // 10**6} megapixels"),
+        (has_many_scans, f"it is a JPEG of more than {MAX_SCANS:,} scans"),
     ]
     if kind.labels:
         rules.append((lambda: tf.logical_or(is_jpeg, header != b"\x08\x00"), map_form))
@@ -110,13 +114,3 @@ def _contains(tail: tf.Tensor, marker: bytes) -> tf.Tensor:
     length = tf.size(tail) - len(marker) + 1
     found = [tail[i : i + length] == byte for i, byte in enumerate(marker)]
     return tf.reduce_any(tf.reduce_all(tf.stack(found), axis=0))
-
-
-def _jpeg_pixels(encoded: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(encoded)[:2], tf.int64))
-
-
-def _png_pixels(encoded: tf.Tensor) -> tf.Tensor:
-    """Width and height stand in the header, in bytes 16 to 23, the highest byte first."""
-    header = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
-    return tf.reduce_prod(tf.cast(header, tf.int64))

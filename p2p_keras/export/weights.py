@@ -1,6 +1,5 @@
 """The weights of an export, for a run that begins with them."""
 
-import json
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import find_export, keras_generator, metadata_of, read_metadata
+from p2p_keras.system.files import read_json
 
 
 class Weights(NamedTuple):
@@ -41,7 +41,7 @@ def read_weights(path: Path) -> Weights:
         )
     config = read_metadata(metadata_of(file))
     try:
-        step = json.loads(metadata_of(file).read_text())["step"]
+        step = read_json(metadata_of(file))["step"]
         values = _read_variables(file) if file.is_dir() else _read_keras(file, config)
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, tf.errors.OpError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]

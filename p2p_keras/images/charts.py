@@ -13,7 +13,7 @@ from p2p_keras.metrics.table import BY_NAME, in_order, split_label
 
 LN2 = 0.6931  # what both adversarial losses are when the discriminator cannot tell real from generated
 
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "text.parse_math": False}
 
 
 def training_curves(history: list[dict], path: Path) -> None:

@@ -10,6 +10,10 @@ from PIL import ExifTags, Image
 
 from p2p_keras.system.files import write_whole
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# How a PNG must begin: with its header, for that is where its size is looked for. libpng takes other chunks before it.
+PNG_START = PNG_SIGNATURE + b"\0\0\0\rIHDR"
+
 
 def file_names(sources: Sequence[str], suffix: str) -> list[str]:
     """Names for images made from sources, `street/a.jpg` -> `street/a.png`; where two would be one, `a.jpg.png`."""

@@ -6,7 +6,6 @@ would take one. What is downloaded comes by https, is compared with the publishe
 the same as the first time.
 """
 
-import json
 import re
 import threading
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.metrics.frozen_graph import Network, flatten, load_frozen_graph
 from p2p_keras.system.cache import cache_folder
 from p2p_keras.system.fetch import RECORD, Words, content_checksum, fetch, install, is_cached, short_hash
+from p2p_keras.system.files import read_json
 from p2p_keras.system.pins import Pin
 
 SIZE = 299
@@ -118,7 +118,7 @@ def _find(source: str, report: Callable[[str], None], cache: Path) -> tuple[Path
     """The SavedModel's folder or the frozen graph's file, and what to call its source."""
     if source == "default":
         folder = fetch(KNOWN_PLACES, cache / "default", _words(KNOWN_PLACES[0]), report, pins=PINS)
-        return _network_in(folder), json.loads((folder / RECORD).read_text())["url"]
+        return _network_in(folder), read_json(folder / RECORD)["url"]
     if source.startswith(("http://", "https://")):
         return _network_in(fetch([source], cache / f"url-{short_hash(source)}", _words(source), report)), source
     path = Path(source).expanduser()

@@ -21,6 +21,7 @@ differs from `models.build_generator`, and what is done:
 import re
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +86,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """Names and tensors as float32, by torch's reader that builds nothing but tensors and containers."""
     if not path.is_file():
         raise _refusal(path, "is a folder" if path.is_dir() else "is not there")
+    size = path.stat().st_size
+    if _unpacked_bytes(path) > size:  # torch.save compresses nothing
+        raise _refusal(path, "would be larger in memory than it is on disk")
     torch = _torch()
     try:
         with warnings.catch_warnings():
@@ -104,10 +108,22 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         inside = f"{', '.join(map(str, list(state)[:3]))}" if isinstance(state, dict) else type(state).__name__
         raise _refusal(path, f"holds no dict of tensors, but {inside}. Save the generator's state_dict() alone")
+    # A tensor may be a view in which a few numbers stand for any number of them.
+    if sum(value.numel() * value.element_size() for value in state.values()) > size:
+        raise _refusal(path, "holds tensors that are larger than the file")
     try:
         return {str(name): value.detach().float().numpy() for name, value in state.items()}
     except (RuntimeError, TypeError, NotImplementedError) as error:  # as they differ from torch to torch
         raise _refusal(path, "holds tensors that are sparse, quantized or without numbers") from error
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """What the parts of a file are together, if it is a zip, as those of torch.save are; else 0."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return sum(part.file_size for part in parts.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return 0  # which torch says in its own way
 
 
 def _torch() -> Any:

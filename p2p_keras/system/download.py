@@ -198,7 +198,7 @@ def _is_whole(url: str, path: Path) -> bool:
 
 def _read_source(url: str, path: Path) -> _Source | None:
     try:
-        source = _Source(**json.loads(_source_path(path).read_text()))
+        source = _Source(**files.read_json(_source_path(path)))
     except (OSError, ValueError, TypeError):
         return None
     return source if source.url == url else None

@@ -130,7 +130,7 @@ def is_cached(folder: Path, words: Words) -> bool:
     if not folder.exists():
         return False
     try:
-        recorded = json.loads((folder / RECORD).read_text())["content_sha256"]
+        recorded = files.read_json(folder / RECORD)["content_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         recorded = "unknown"
     found = content_checksum(folder)
@@ -156,7 +156,7 @@ def _is_fetched(folder: Path, words: Words, name: str | None) -> bool:
     """As `is_cached`, for what `fetch` put there: it must have come by https, and have the recorded sum if any."""
     if not is_cached(folder, words):
         return False
-    source = json.loads((folder / RECORD).read_text())
+    source = files.read_json(folder / RECORD)
     url = source.get("url", "an unknown place")
     if not is_safe(url):
         raise UserError(

@@ -4,12 +4,15 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from p2p_keras.system.limits import MAX_JSON_BYTES
 
 _PART = ".part"  # ends the hidden names under which files are written
 _CHUNK = 1 << 20
@@ -138,6 +141,30 @@ def sync_tree(folder: Path) -> None:
     """Makes the disk keep a folder and all that is in it."""
     for path in [*folder.rglob("*"), folder]:
         sync_path(path)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds, with a byte order mark or without.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no JSON, or larger or deeper than any of ours.
+    """
+    # Without O_NONBLOCK a pipe of that name would be waited for for ever.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        content = file.read(MAX_JSON_BYTES + 1)
+    if len(content) > MAX_JSON_BYTES:
+        raise ValueError(f"it is larger than {MAX_JSON_BYTES >> 20} MB")
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def leads_out(name: str) -> bool:
+    """Whether a path that is to lie in a folder would lie outside of it, or is none at all. Links are not looked at."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or "\0" in name
 
 
 def checksum(path: Path) -> str:

@@ -70,7 +70,7 @@ def record(name: str, sha256: str, noun: str) -> None:
 def _read() -> dict[str, str]:
     path = record_path()
     try:
-        known = json.loads(path.read_text())
+        known = files.read_json(path)
         if not all(isinstance(sum_, str) for sum_ in known.values()):
             raise ValueError("a sum is no text")
     except FileNotFoundError:

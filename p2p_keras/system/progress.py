@@ -39,7 +39,7 @@ class ProgressLine:
 
     def _print(self, text: str) -> None:
         try:
-            print(text, end="", file=sys.stderr, flush=True)
+            print(text, end="", file=getattr(sys.stderr, "unescaped", sys.stderr), flush=True)
         except OSError:  # the terminal has gone: no reason to end what is being done
             self._shown = False
 

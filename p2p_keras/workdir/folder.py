@@ -73,7 +73,7 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
         UserError: Not there, not JSON, or not of a form this version knows.
     """
     try:
-        record = json.loads(path.read_text())
+        record = files.read_json(path)
         settings = record.pop("config")
         return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -12,9 +12,9 @@ HISTORY = "history.jsonl"
 
 def read_history(workdir: Path) -> list[dict]:
     """The records of a run's epochs, by step; none if there are none yet. A damaged line is skipped."""
-    records = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in (workdir / HISTORY).read_text(encoding="utf-8-sig", errors="replace").splitlines():
+    records, path = [], workdir / HISTORY
+    if path.is_file():  # and no pipe or link to a device, which would never end
+        for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 records.append(json.loads(line))
     return [record for record in records if isinstance(record, dict) and _is_whole(record)]

@@ -40,6 +40,15 @@ def test_trouble_is_one_line_and_status_2(monkeypatch, capsys, error, line):
     assert capsys.readouterr() == ("", line)
 
 
+def test_names_of_files_do_not_reach_the_terminal_as_commands(monkeypatch, capsys):
+    def main(values):
+        print("Left out \x1b]0;owned\x07.png")
+        raise UserError("Mend \x1b[2J.png")
+
+    assert _status(main, monkeypatch) == 2
+    assert capsys.readouterr() == ("Left out \\x1b]0;owned\\x07.png\n", "p2p-some: Mend \\x1b[2J.png\n")
+
+
 def test_ctrl_c_before_the_work_is_status_130_without_a_traceback(monkeypatch, capsys):
     assert _status(lambda values: raise_(KeyboardInterrupt()), monkeypatch) == 130
     assert capsys.readouterr().err.count("\n") == 2

@@ -1,10 +1,11 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import png_of, write_bomb, write_pairs
+from conftest import hidden_size_png, many_scans, png_of, write_bomb, write_pairs
 from PIL import Image
 
 from p2p_keras.data import check
@@ -39,6 +40,9 @@ def _rotated(path):
         ("a.png", write_bomb, "13000x13000 is more than 64 megapixels"),
         ("a.jpg", lambda path: _save(path, mode="CMYK", format="JPEG"), "CMYK"),
         ("a.png", lambda path: _save(path, format="GIF"), "GIF"),
+        ("a.png", lambda path: path.write_bytes(hidden_size_png(64, 32)), "header is not the first chunk"),
+        ("a.jpg", lambda path: path.write_bytes(many_scans(np.zeros((32, 64, 3), np.uint8), 1001)), "1,000 scans"),
+        ("a.jpg", os.mkfifo, "not a file"),
     ],
 )
 def test_each_kind_of_bad_file_is_told_by_its_problem(tmp_path, name, make, problem):

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from p2p_keras.data import manifest
@@ -53,4 +55,34 @@ def test_other_files_are_errors(tmp_path):
             manifest.read(tmp_path / "m.csv")
     (tmp_path / "d.json").write_text('{"format": 99}')
     with pytest.raises(UserError, match="its format is 99"):
+        manifest.read_description(tmp_path / "d.json")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ENTRIES[0]._replace(pair="../../other/x.jpg"),
+        ENTRIES[0]._replace(pair="/etc/x.jpg"),
+        ENTRIES[0]._replace(pair="a\0.jpg"),
+        ENTRIES[0]._replace(split=".."),
+        ENTRIES[1]._replace(shard="../shards/x.tfrecord"),
+        ENTRIES[1]._replace(shard="/dev/zero"),
+        ENTRIES[1]._replace(bytes=-1),
+        ENTRIES[1]._replace(offset=-1),
+    ],
+)
+def test_a_manifest_names_nothing_outside_of_its_data_set(tmp_path, entry):
+    """p2p-eval writes images under these names, and p2p-prepare removes the files of an earlier manifest."""
+    lines = manifest.format_lines([entry])
+    (tmp_path / "m.csv").write_text(manifest.HEAD + lines)
+    with pytest.raises(UserError, match=r"m\.csv cannot be read"):
+        manifest.read(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text(lines)
+    assert manifest.read_journal(tmp_path / "m.csv") == {}
+
+
+@pytest.mark.parametrize("panels", [["../../other", "A"], ["A", "/etc"]])
+def test_a_description_names_no_panels_outside_of_its_data_set(tmp_path, panels):
+    (tmp_path / "d.json").write_text(json.dumps({"panels": panels}))
+    with pytest.raises(UserError, match="leads out of its folder"):
         manifest.read_description(tmp_path / "d.json")

@@ -2,10 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from conftest import draw_pair, write_pairs
+from conftest import draw_pair, prepare_folders, write_pairs
 from PIL import Image
 
-from p2p_keras.data import pipeline
+from p2p_keras.data import manifest, pipeline
 from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, match_stems, select_panels, stem
 from p2p_keras.errors import UserError
 from p2p_keras.sizes import Size
@@ -155,3 +155,16 @@ def test_stems_keep_their_dots():
         (1, "b.jpg"): "several files have that name",
         (0, "c.jpg"): "it has no partner",
     }
+
+
+@pytest.mark.parametrize(
+    "change", [{"bytes": 10**12}, {"offset": 10**6}, {"shard": "shards/other.tfrecord"}, {"shard": ""}]
+)
+def test_records_lie_in_the_shards(raw, tmp_path, change):
+    """TensorFlow made room for a record of any size, and the process was ended by the lack of it."""
+    prepare_folders(raw, tmp_path / "data", shards=3)
+    path = tmp_path / "data" / manifest.MANIFEST
+    entries = [*manifest.read(path).values()]
+    path.write_text(manifest.HEAD + manifest.format_lines([*entries[:-1], entries[-1]._replace(**change)]))
+    with pytest.raises(UserError, match=r"manifest\.csv"):
+        find_pairs(tmp_path / "data")

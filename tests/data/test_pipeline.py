@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import READING, draw_pair
+from conftest import READING, draw_pair, hidden_size_png, many_scans, write_bomb
 from PIL import Image
 
 from p2p_keras.config import default_load_size
@@ -230,3 +230,14 @@ def test_hosts_and_replicas_share_out_the_rows_of_each_batch(tmp_path):
             parts = [next(share) for share in shares for _ in range(replicas)]
             for column, values in enumerate(batch):
                 np.testing.assert_array_equal(np.concatenate([part[column] for part in parts]), values)
+
+
+def test_a_file_that_nobody_checked_is_not_decoded_beyond_the_limits(tmp_path):
+    """As those that a manifest vouches for, which may be a stranger's."""
+    write_bomb(tmp_path / "large.png")
+    (tmp_path / "hidden.png").write_bytes(hidden_size_png(9000, 9000))
+    (tmp_path / "scans.jpg").write_bytes(many_scans(draw_pair(0)[0], 1001))
+    for name, problem in (("large.png", "64 megapixels"), ("hidden.png", "not a JPEG or PNG"), ("scans.jpg", "scans")):
+        files = Files([(str(tmp_path / name),)])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=problem):
+            next(iter(pipeline.inference_dataset(files, Reading(), 1)))

@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -278,15 +279,24 @@ def test_another_metric_keeps_the_rows_of_other_steps(tmp_path):
     assert _rows(tmp_path) == [["step", "name", "l1", "psnr"], ["10", "a.png", "0.5", ""], ["20", "a.png", "0.25", "9"]]
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_a_path_to_it(tmp_path):
+    """A formula in it could send other cells away, or start a program."""
+    names = ["=HYPERLINK(A1).png", "@SUM(A1).png", "+cmd|'x'!A0.png", "-1+cmd|'x'!A0.png", "-Jq,5_.png", "=a.png"]
+    for _ in range(2):  # the second time they take the place of the first
+        add_record(tmp_path, _record(10), names, {"l1": np.full(6, 0.5)})
+    shown = [f"./{name}" for name in names[:4]] + names[4:]  # the last two are no formulas that do anything
+    assert sorted(row[1] for row in _rows(tmp_path)[1:]) == sorted(shown)
+
+
 def test_a_file_that_cannot_be_read_now_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
     add_record(tmp_path, _record(100, l1=0.1))
     before = (tmp_path / "metrics.json").read_bytes()
 
-    def fail(self, **_):
+    def fail(path):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(tmp_path), "read_text", fail)
+        patch.setattr(records, "read_json", fail)
         with pytest.raises(OSError, match="Input/output"):
             add_record(tmp_path, _record(200, l1=0.2))
     assert (tmp_path / "metrics.json").read_bytes() == before
@@ -316,3 +326,9 @@ def test_a_reference_is_named_only_beside_what_was_compared_with_it():
     record["pictures"] = {"reference": {"split": "train", "count": 9, "fingerprint": "f"}}
     assert remarks(record) == ["FID and KID compare with the 9 targets of train/"]
     assert remarks({**record, "extractor": None}) == []
+
+
+def test_a_pipe_in_place_of_the_scores_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "per_image.csv")
+    add_record(tmp_path, _record(10), ["a.png"], {"l1": np.array([0.5])})
+    assert _rows(tmp_path)[1:] == [["10", "a.png", "0.5"]]

@@ -67,7 +67,7 @@ def test_an_image_that_is_not_finite_is_named(split):
         scoring.score_images([Lane(broken)], split, 5)
 
 
-def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_path):
+def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_path, monkeypatch):
     cache, eye = tmp_path / "reference.npz", Eye()
     first = scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
     again = scoring.describe_reference([Lane(None, eye.extractor)], split, 7, cache)
@@ -90,6 +90,12 @@ def test_the_reference_is_seen_once_and_again_when_anything_changes(split, tmp_p
     cache.write_bytes(cache.read_bytes()[:100])
     scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
     assert eye.seen == 72  # a damaged memory
+    np.savez_compressed(cache, key=np.zeros(10**6), features=np.zeros((12, 10**6)))
+    read = []
+    monkeypatch.setattr(np, "load", lambda *given: read.append(given))
+    scoring.describe_reference([Lane(None, eye.extractor)], split, 5, cache)
+    assert eye.seen == 84
+    assert not read  # a hundred megabytes of zeros
     assert [path.name for path in tmp_path.glob("*reference*")] == ["reference.npz"]  # nothing left beside
 
 

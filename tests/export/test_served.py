@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import as_file, draw_levels, draw_pair
+from conftest import as_file, draw_levels, draw_pair, hidden_size_png, many_scans
 from PIL import Image
 
 from p2p_keras.export import served
@@ -144,3 +144,17 @@ def test_several_inputs_of_one_picture_must_agree():
     ):
         (first, second), problem = decode(*map(tf.constant, files))
         assert (problem, first.shape, second.shape) == (expected, (1, 1, 3), (1, 1, 1))
+
+
+def test_a_png_cannot_hide_its_size():
+    """Another chunk in front, of which libpng knows nothing, had the size that was looked at."""
+    file = hidden_size_png(9000, 9000)
+    levels, problem = _decode(file)
+    assert (levels.shape, problem) == ((1, 1, 3), "it cannot be decoded")
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused():
+    """Each takes as long as the image has pixels, and a dozen bytes: a megabyte of them, minutes."""
+    image = draw_pair(3)[0]
+    assert _decode(many_scans(image, 900))[1] == ""
+    assert _decode(many_scans(image, 1100))[1] == "it is a JPEG of more than 1,000 scans"

@@ -131,3 +131,12 @@ def test_a_chart_is_written_as_an_image_of_its_size(tmp_path):
             assert len(image.getcolors(10**6)) > 20  # curves and letters, with soft edges
     assert sizes == [(1080, 384), (768, 360)]  # 120 dots an inch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_names_of_panels_are_no_formulas(tmp_path):
+    """Between two dollar signs matplotlib read TeX, and failed where that was none."""
+    record = {"step": 1, "epoch": 1.0, "count": 3, "metrics": {"l1": 0.1}, "pictures": {"split": "val"}}
+    charts.metric_curves({"a$\\frac$b": [record]}, tmp_path / "a.png")
+    charts.metric_curves({"a-b": [record]}, tmp_path / "b.png")
+    wide, narrow = ((np.asarray(Image.open(tmp_path / name)) < 128).sum() for name in ("a.png", "b.png"))
+    assert wide > narrow  # its name is longer

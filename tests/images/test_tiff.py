@@ -30,6 +30,13 @@ def _pages(*images: np.ndarray, second: int) -> bytes:
     return as_file(first, "TIFF", save_all=True, append_images=others)
 
 
+def _tiled(side: int) -> bytes:
+    """An LZW file of 16x16 grey pixels whose one tile is said to be as large as that."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 5, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -39,6 +46,8 @@ def _pages(*images: np.ndarray, second: int) -> bytes:
         (as_file(Image.new("CMYK", (8, 6)), "TIFF"), "its pixels are CMYK; RGB or grey is needed"),
         (_pages(RGB, RGB, RGB, second=0), "it has 3 pages; one is needed"),
         (_pages(RGB, RGB, second=2), "it has 2 pages; one is needed"),  # a page of a document
+        (_pages(*[RGB[:1, :1]] * 101, second=1), "it has more than 100 pages; one is needed"),
+        (_tiled(40_000), "its tiles are of 40000x40000, more than 64 megapixels"),  # which was 1.5 GB of memory
         (_with_tag(as_file(GREY16, "TIFF"), 258, 13), "a TIFF of a kind that cannot be read"),
         (RGB_FILE[: len(RGB_FILE) // 2], "cannot be (read|decoded)"),
         (RGB_FILE[:9], "cannot be (read|decoded)"),

@@ -1,6 +1,7 @@
 """The same network in PyTorch and here. Where torch is not installed, some numbers that it gave stand for it."""
 
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -341,3 +342,18 @@ def test_the_command_makes_a_run_once(tmp_path):
     assert (str(config.image_size), config.direction, config.statistics) == ("32x32", "a2s", "per_image")
     assert (record["imported"]["network"], record["imported"]["norm"]) == ("unet_32", "instance")
     assert_refused(run_command("import_", *flags), "--output must be a new folder", "is there already")
+
+
+@needs_torch
+def test_a_view_of_one_number_is_no_tensor_of_any_size(tmp_path):
+    """1.6 kB on disk, which were 19 GB of memory."""
+    torch.save({"model.model.0.weight": torch.zeros(1).expand(20_000, 1_000)}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="tensors that are larger than the file"):
+        read.read_network(tmp_path / "x.pth")
+
+
+def test_a_file_that_was_compressed_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as parts:
+        parts.writestr("archive/data/0", bytes(1_000_000))
+    with pytest.raises(UserError, match="larger in memory than it is on disk"):
+        read.read_network(tmp_path / "x.pth")

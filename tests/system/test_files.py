@@ -133,3 +133,35 @@ def test_a_file_system_without_locks_takes_none(tmp_path, monkeypatch):
 def test_the_checksum_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
     assert files.checksum(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a/..", "a\0b"])
+def test_paths_that_lead_out_of_a_folder(name):
+    assert files.leads_out(name)
+
+
+@pytest.mark.parametrize("name", ["x", "a/b.c", "..a/b..", "-x", "a b", ""])
+def test_paths_that_stay_in_a_folder(name):
+    assert not files.leads_out(name)
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+    files.write_whole(tmp_path / "a", '{"é": [1, 2.5, null]}')
+    assert files.read_json(tmp_path / "a") == {"é": [1, 2.5, None]}
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf[]")
+    assert files.read_json(tmp_path / "a") == []
+
+
+def test_json_that_fills_the_memory_or_the_stack_is_refused(tmp_path):
+    (tmp_path / "deep").write_text("[" * 1_000_000)
+    with pytest.raises(ValueError, match="nested too deep"):
+        files.read_json(tmp_path / "deep")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="larger than 32 MB"):
+        files.read_json(tmp_path / "endless")
+
+
+def test_a_pipe_in_place_of_json_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="Expecting value"):
+        files.read_json(tmp_path / "pipe")

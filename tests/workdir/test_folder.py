@@ -2,7 +2,7 @@ import pytest
 
 from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
-from p2p_keras.workdir.folder import locked, saved_run, to_json
+from p2p_keras.workdir.folder import locked, read_config, saved_run, to_json
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
@@ -34,3 +34,9 @@ def test_a_run_whose_best_checkpoint_alone_is_left_is_still_one(tmp_path):
     (tmp_path / "checkpoints" / "best" / "step_00000001").mkdir(parents=True)
     with pytest.raises(UserError, match=r"config\.json"):
         saved_run(tmp_path)
+
+
+def test_a_config_that_is_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="nested too deep"):
+        read_config(tmp_path / "config.json")

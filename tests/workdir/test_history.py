@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -60,3 +61,8 @@ def test_a_mark_before_the_first_line_costs_nothing(tmp_path):
     (tmp_path / HISTORY).write_text(json.dumps(record(5)) + "\n", encoding="utf-8-sig")
     keep_history(tmp_path, 5)
     assert read_history(tmp_path) == [record(5)]
+
+
+def test_a_pipe_in_place_of_the_history_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "history.jsonl")
+    assert read_history(tmp_path) == []

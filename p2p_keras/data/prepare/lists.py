@@ -9,6 +9,7 @@ from p2p_keras.data.prepare.duplicates import Alike
 from p2p_keras.data.prepare.misaligned import Misaligned
 from p2p_keras.data.prepare.work import Rejected
 from p2p_keras.system.files import write_whole
+from p2p_keras.system.spreadsheets import as_cell, from_cell
 
 REJECTED, UNMATCHED, DUPLICATES, MISALIGNED = "rejected.csv", "unmatched.csv", "near_duplicates.csv", "misaligned.csv"
 
@@ -46,13 +47,13 @@ def read_rejected(output: Path) -> list[Rejected]:
     if not path.exists():
         return []
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"), newline="")))[1:]
-    return [Rejected(*row) for row in rows if len(row) == len(Rejected._fields)]
+    return [Rejected(from_cell(row[0]), *row[1:]) for row in rows if len(row) == len(Rejected._fields)]
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *rows])
+    writer.writerows([columns, *([as_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)])
     if rows:
         write_whole(path, text.getvalue())
     else:

@@ -30,6 +30,7 @@ from p2p_keras.data.manifest import read
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.prepare import lists
 from p2p_keras.data.prepare import run as preparing
+from p2p_keras.data.prepare.work import Rejected
 from p2p_keras.errors import UserError
 from p2p_keras.sizes import Size
 
@@ -445,3 +446,10 @@ def test_a_finished_set_without_its_manifest_is_refused_with_a_way_out(raw, tmp_
     (tmp_path / "data" / "manifest.csv").unlink()
     with pytest.raises(UserError, match=r"manifest\.csv is gone\. Put it back, remove .*, or name another --output"):
         prepare_folders(raw, tmp_path / "data")
+
+
+def test_a_rejected_pair_with_a_name_like_a_formula_is_known_again(tmp_path):
+    rejected = [Rejected("=f(x)", "train", "its width 3 is not", "1+2"), Rejected("-a", "val", "it is empty", "0+1")]
+    lists.write_rejected(tmp_path, rejected)
+    assert (tmp_path / lists.REJECTED).read_text().splitlines()[1].startswith("./=f(x),")
+    assert lists.read_rejected(tmp_path) == rejected
