@@ -24,7 +24,7 @@ from p2p_keras.models import make_inference
 from p2p_keras.system.files import remove_leftovers
 from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.folder import read_config, steps_per_epoch
 from p2p_keras.workdir.generator import build_generator, weights_checksum
 from p2p_keras.workdir.resolve import Data, resolve
 
@@ -89,12 +89,12 @@ def open_evaluation(
     _remove_leftovers(workdir / "eval")
     config, data = _find_data(config, workdir, data_dir, panels, split, report)
     # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
-    steps_per_epoch = 1 if "imported" in record else record["data"]["counts"]["train"] // config.batch_size
+    steps = 1 if "imported" in record else steps_per_epoch(config, record, workdir / "config.json")
     pairs = scoring.take_split(data.pairs, data.reading, split, limit)
     others = _take_reference(data, reference) if reference else None
     if others and (others.name, len(others.files)) == (split, len(pairs.files)):
         others = None  # they are the pairs' own
-    return Evaluation(workdir, config, steps_per_epoch, which, pairs, others)
+    return Evaluation(workdir, config, steps, which, pairs, others)
 
 
 def evaluate(

@@ -15,6 +15,7 @@ from p2p_keras.config import TrainConfig, input_names, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export import signatures, write
 from p2p_keras.sizes import Size
+from p2p_keras.workdir.folder import settings_from
 from p2p_keras.workdir.generator import build_generator
 
 Function = Callable[[Sequence[np.ndarray], np.ndarray | None], np.ndarray]
@@ -216,8 +217,8 @@ def read_metadata(path: Path) -> TrainConfig:
         UserError: They cannot be read.
     """
     try:
-        return TrainConfig(**json.loads(path.read_text())["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return settings_from(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"An export has a {path.name} beside it, which says what it was trained on. {path} cannot be read: {error}."
         ) from error
