@@ -111,7 +111,8 @@ def is_finished(output: Path, earlier: Earlier, tasks: Sequence[Task], form: For
     settled = {(one.split, one.pair): one.source_bytes for one in earlier.rejected}
     if len(earlier.listed) + len(settled) != len(tasks):
         return False
-    if (earlier.described["splits"], earlier.described["rejected"]) != (count(earlier.listed.values()), len(settled)):
+    described = earlier.described.get("splits"), earlier.described.get("rejected")
+    if described != (count(earlier.listed.values()), len(settled)):
         return False  # killed after it wrote the new manifest, and before it described it
     if any(file_size(output / shard) != size for shard, size in earlier.shards.items()):
         return False
