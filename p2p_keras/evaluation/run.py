@@ -155,7 +155,7 @@ def evaluate(
         records.append(
             make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor, evaluation.reference)
         )
-        add_record(folder, records[-1], pairs.names, scores.per_image)
+        add_record(folder, records[-1], pairs.names, scores.per_image, skipped)
         titles = [*(evaluation.config.input_panels or ["input"]), "target", f"generated at step {step}"]
         write_png(folder / "sheet.png", _sheet(generate, pairs, scores.per_image["l1"], titles))
     progress.clear()

@@ -281,7 +281,7 @@ def _describe(trained: Trained, noise: bool) -> dict:
             "precision": trained.config.precision,
         },
         **_describe_labels(trained.config),
-        "evaluations": [{name: record[name] for name in kept} for record in records],
+        "evaluations": [{name: record[name] for name in kept if name in record} for record in records],
         "versions": versions(),
     }
 

@@ -77,7 +77,7 @@ def train(
         if not run.first_step:
             for panel in run.data.reading.input_panels:
                 shifted.report_misaligned(run.data.pairs, (panel, run.data.reading.target_panel), report)
-        keep_history(workdir, run.first_step)
+        keep_history(workdir, run.first_step, run.first_step // run.steps_per_epoch, report)
         forget_later(workdir, run.first_step, report)
         exhausted = _exhaustion(run, _standing(run))
         if hosts.agree([bool(exhausted)])[0, 0]:
