@@ -118,7 +118,7 @@ def _is_of(value: Any, kind: Any) -> bool:
     if typing.get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_is_of(each, typing.get_args(kind)[0]) for each in value)
     if kind is float:
-        return type(value) in (int, float) and abs(value) < _LARGEST and math.isfinite(value)
+        return _is_of(value, int) or (type(value) is float and math.isfinite(value))
     if kind is int:
         return type(value) is int and abs(value) < _LARGEST
     return isinstance(value, kind)

@@ -164,8 +164,8 @@ def _to_entry(values: list[str]) -> Entry:
 
 def _damaged(path: Path, problem: str) -> UserError:
     return UserError(
-        f"A prepared data set has a manifest.csv written by p2p-prepare. {path} {problem}. Put it back as it was, remove "
-        "it to have the images themselves looked through if they lie loose, or prepare the data set again."
+        f"A prepared data set has a manifest.csv written by p2p-prepare. {path} {problem}. Put it back as it was, "
+        "remove it to have the images themselves looked through if they lie loose, or prepare the data set again."
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def format_rows(rows: Iterable[Sequence]) -> str:
-    """Rows as lines that end in a line feed. A cell with a line end of any kind in it is quoted, as one with a comma is.
+    """Rows as lines that end in a line feed. A cell with a line end of any kind in it is quoted, as one with a comma.
 
     Python before 3.13 quotes those alone that are in the line's own end: a name with a carriage return in it, as files
     may have on Linux, would make two rows.

@@ -40,7 +40,7 @@ def write_rejected(output: Path, rejected: Sequence[Rejected]) -> None:
 
 
 def read_rejected(output: Path) -> list[Rejected]:
-    """What was rejected when the data set was made, as far as the file is still what was written; nothing of a damaged one."""
+    """What was rejected when the data set was made, as far as the file is still a table."""
     path = output / REJECTED
     if not path.exists():
         return []
