@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from p2p_keras.errors import UserError
 from p2p_keras.sizes import to_size
+from p2p_keras.system.sealed import unseal
 from p2p_keras.system.tables import format_rows, parse_rows
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
@@ -67,6 +68,9 @@ def read_description(path: Path) -> dict:
         described = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(described, dict):
             raise ValueError("it is no object")
+        if unseal(described) is None:
+            raise ValueError("it is not as p2p-prepare wrote it, by its checksum; if you changed it, take crc32 out")
+        described = unseal(described)
         for name, (is_right, what) in _SAID.items():
             if name in described and not is_right(described[name]):
                 raise ValueError(f"{name} must be {what}, is {described[name]!r:.60}")

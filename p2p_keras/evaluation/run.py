@@ -13,6 +13,7 @@ import tensorflow as tf
 from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
 from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
@@ -120,8 +121,21 @@ def evaluate(
         The new records of `metrics.json`, by step.
 
     Raises:
-        UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be scored.
+        UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be read or scored.
     """
+    read = [split.files for split in (evaluation.pairs, evaluation.reference) if split]
+    with unreadable_in_words(read, evaluation.pairs.reading):
+        return _evaluate(evaluation, extractor, reason, batch_size, save_images, report)
+
+
+def _evaluate(
+    evaluation: Evaluation,
+    extractor: Extractor | None,
+    reason: str,
+    batch_size: int,
+    save_images: bool,
+    report: Callable[[str], None],
+) -> list[dict]:
     folder, pairs, count = evaluation.folder, evaluation.pairs, len(evaluation.pairs.files)
     generator = build_generator(evaluation.config)
     generate = make_inference(generator)

@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
-from p2p_keras.data import check, pipeline, shifted
+from p2p_keras.data import pipeline, shifted
+from p2p_keras.data.pairs import SPLITS
+from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
@@ -95,7 +97,9 @@ def train(
             f"{f' of {hosts.count} hosts' if hosts.count > 1 else ''}, "
             f"steps {run.first_step + 1} to {run.last_step}, {run.steps_per_epoch} an epoch"
         )
-        stopped_by = _train(run, stop)
+        read = [run.data.pairs.files(split) for split in SPLITS if run.data.pairs.splits[split]]
+        with unreadable_in_words(read, run.data.reading):
+            stopped_by = _train(run, stop)
         _report_outcome(run)
         return stopped_by
 
@@ -130,7 +134,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
                 run.last_step,
             )
             started = time.monotonic()
-            losses = _take_steps(train_steps, batches, until - step, run.data)
+            losses = train_steps(batches, tf.constant(until - step)).numpy()
             secs = time.monotonic() - started
             _check_finite(losses, step, run.checkpoints, saver)
             saver.check()
@@ -248,26 +252,6 @@ def _exhaustion(run: Run, standing: Standing) -> str:
         f"{metric} has not improved in {standing.since} evaluations. "
         f"It was best at step {standing.best['step']}, {value_of(standing.best, metric):.4g}."
     )
-
-
-def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
-    try:
-        return train_steps(iterator, tf.constant(count)).numpy()
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
-        # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
-        if data.pairs.shards:
-            raise UserError(
-                f"A record of the shards in {data.pairs.root} cannot be read: {str(error).splitlines()[0]}. "
-                "Copy them again; the same command continues."
-            ) from error
-        bad = check.find_bad_pairs(data.pairs.files("train").paths, data.reading)
-        if not bad:
-            raise
-        number, problem = next(iter(bad.items()))
-        name = data.pairs.root / data.pairs.splits["train"][number]
-        raise UserError(
-            f"A file has changed since the run began: {name}: {problem}. Put it back; the same command continues."
-        ) from error
 
 
 def _check_finite(losses: np.ndarray, done_steps: int, directory: Path, saver: Saver) -> None:

@@ -109,13 +109,18 @@ def changed_json(value: Any) -> st.SearchStrategy[bytes]:
 def value_or_refusal(read: Callable[[Path], Any], path: Path, content: bytes) -> Any:
     """What is read of a file with that content; None if it was refused as it must be, in one line that names it."""
     path.write_bytes(content)
+    return or_refusal(lambda: read(path), path)
+
+
+def or_refusal(read: Callable[[], Any], path: Path) -> Any:
+    """What is read; None if it was refused in one line that names the path."""
     try:
-        return read(path)
+        return read()
     except UserError as error:
         message = " ".join(str(error).split())
-        assert str(path) in message, message
-        assert len(message) < 3000, message  # a line for a person, not the file itself
-        return None
+    assert str(path) in message, message
+    assert len(message) < 3000, message  # a line for a person, not the file itself
+    return None
 
 
 def _paths(value: Any, path: tuple = ()) -> list[tuple]:
