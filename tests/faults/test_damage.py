@@ -242,7 +242,7 @@ def test_a_damaged_shard_is_named_by_p2p_train_and_p2p_eval(prepared, one_device
     assert checkpoints.list_steps(workdir / "checkpoints") == saved
 
 
-@pytest.fixture(scope="module", params=["savedmodel", "keras"])
+@pytest.fixture(scope="module", params=["keras", pytest.param("savedmodel", marks=pytest.mark.slow)])
 def exported(request, finished, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("export")
     flags = [f"--workdir={finished[0]}", f"--output={output}", f"--format={request.param}", "--checkpoint=latest"]
