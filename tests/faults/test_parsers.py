@@ -1,12 +1,18 @@
 """Whatever stands in a file of ours: a value, or one line that names the file; and what is written comes back."""
 
 import contextlib
+import dataclasses
+import io
 import json
+import shutil
+import urllib.parse
+import zipfile
 
-from conftest import quiet
+import pytest
+from conftest import make_tar, quiet
 from hypothesis import strategies as st
 
-from faults.fuzzing import changed_json, damaged, garbage, json_values, many, run_examples, value_or_refusal
+from faults.fuzzing import changed_json, damaged, garbage, json_values, many, run_examples, scalars, value_or_refusal
 from p2p_keras.config import TrainConfig
 from p2p_keras.data import manifest
 from p2p_keras.data.pairs import find_pairs
@@ -15,8 +21,12 @@ from p2p_keras.data.prepare.stack import Form
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import records
 from p2p_keras.export.open import read_metadata
+from p2p_keras.presets import make_config
+from p2p_keras.pytorch.read import read_network
 from p2p_keras.sizes import Size, to_size
 from p2p_keras.system import hosts
+from p2p_keras.system.https import is_safe
+from p2p_keras.system.unpack import unpack
 from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir.folder import read_config, settings_of, steps_per_epoch, to_json
 from p2p_keras.workdir.history import HISTORY, keep_history, read_history
@@ -272,3 +282,70 @@ def test_tf_config(examples):
             hosts.cluster_resolver({"TF_CONFIG": content.decode(errors="replace")})
 
     run_examples(examples, check, anything(valid))
+
+
+@many
+def test_archives(examples, tmp_path):
+    """Whatever is in one: unpacked, or what is wrong in a few words; and nothing beside the folder."""
+    files = {"a/b.txt": b"some text " * 20, "c.txt": b""}
+    tars = {mode: make_tar(tmp_path / "made", files, f"w:{mode}").read_bytes() for mode in ("", "gz", "bz2", "xz")}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in files.items():
+            zipped.writestr(name, content)
+    archive, folder = tmp_path / "in" / "archive", tmp_path / "in" / "folder"
+    archive.parent.mkdir()
+
+    def check(content):
+        shutil.rmtree(folder, ignore_errors=True)
+        archive.write_bytes(content)
+        problem = unpack(archive, folder)
+        assert problem is None or (problem and len(problem) < 1000)
+        assert {path.name for path in archive.parent.iterdir()} <= {"archive", "folder"}
+        if problem is None:
+            assert any(path.is_file() for path in folder.rglob("*"))
+
+    valid = st.sampled_from([*tars.values(), buffer.getvalue()])
+    run_examples(examples, check, st.one_of(garbage, valid.flatmap(damaged)))
+
+
+@many
+def test_urls(examples):
+    pieces = st.sampled_from(
+        ["http", "https", "file", "://", "[::1]", "127.0.0.1", "localhost", "a.org", "@", ":", "/"]
+    )
+    urls = st.text(max_size=30) | st.lists(pieces | st.text(max_size=3), max_size=6).map("".join)
+
+    def check(url):
+        if is_safe(url):
+            parts = urllib.parse.urlsplit(url)
+            assert (
+                parts.scheme == "https" or parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
+            )
+
+    run_examples(examples, check, urls)
+
+
+@many
+def test_pth_files(examples, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch reads such files, and is not installed")
+    buffer = io.BytesIO()
+    torch.save({"model.model.0.weight": torch.zeros(2, 3, 4, 4), "model.model.3.bias": torch.zeros(3)}, buffer)
+    check = reading(read_network, tmp_path / "net_G.pth")
+    run_examples(examples, check, st.one_of(garbage, damaged(buffer.getvalue())))
+
+
+@many
+def test_flags_of_p2p_train(examples):
+    """What a person may type for any setting: a config, or one line that names the flag."""
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    values = (
+        st.text(max_size=8) | st.from_regex(r"-?[0-9]{1,20}(\.[0-9]+)?(,[0-9]{1,3}){0,2}", fullmatch=True) | scalars
+    )
+
+    def check(name, value):
+        with contextlib.suppress(UserError):
+            config = make_config(None, None, 1, data_dir="data", **{"direction": "AtoB", name: value})
+            assert TrainConfig(**json.loads(to_json(config))["config"]) == config
+
+    run_examples(examples, check, st.sampled_from([name for name in names if name != "data_dir"]), values)
