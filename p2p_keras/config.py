@@ -207,10 +207,11 @@ class TrainConfig:
         for name in ("image_size", "load_size"):
             _set(self, name, _read_size(name, getattr(self, name)))
         for name in ("panels", "input_panels", "samples"):
-            _set(self, name, tuple(getattr(self, name)))
+            value = getattr(self, name)
+            _set(self, name, tuple(value) if isinstance(value, list) else value)
         for name in ("input_channels", "labels", "input_bits"):
             _set(self, name, _read_numbers(name, getattr(self, name)))
-        if not any(self.labels):
+        if isinstance(self.labels, tuple) and not any(self.labels):
             _set(self, "labels", ())
         if not self.statistics:
             alone = self.batch_size == self.accumulate  # each image was normalised by itself while training, too
@@ -275,12 +276,12 @@ def _read_size(name: str, value: object) -> Size | None:
 
 
 def _read_numbers(name: str, value: object) -> tuple[int, ...] | None:
-    """One number, or several, also as texts."""
+    """One number, or several, also as texts; what is no whole number stays, for `check_values` to refuse."""
     if value is None:
         return None
     values = value if isinstance(value, list | tuple) else [value]
     try:
-        return tuple(int(each) for each in values)
+        return tuple(int(each) if isinstance(each, str) else each for each in values)
     except ValueError as error:
         raise UserError(f"--{name} is a number, or several with commas between. Received: {value}") from error
 

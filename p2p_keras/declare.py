@@ -4,12 +4,26 @@ A setting is a field of a dataclass (`config.TrainConfig`) whose metadata says a
 """
 
 import dataclasses
+import functools
+import math
 import typing
 from typing import Any
 
 from p2p_keras.errors import UserError
+from p2p_keras.sizes import Size
 
 _RULES = ("choices", "at_least", "above", "below")
+_LARGEST = 2**63  # what TensorFlow counts with, and far more than anything is
+_WORDS = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    Size: "a size",
+    tuple[str, ...]: "names",
+    tuple[int, ...]: "whole numbers",
+    type(None): "none",
+}
 
 
 def setting(
@@ -42,20 +56,19 @@ def setting(
 
 def setting_type(config: type, field: dataclasses.Field) -> type:
     """The type of a setting: `str`, `bool`, `int`, `float`, `Size`, or `tuple` for several with commas between."""
-    hint = typing.get_type_hints(config)[field.name]
-    hints = [hint] if typing.get_origin(hint) is tuple else typing.get_args(hint) or [hint]
-    kind = next(kind for kind in hints if kind is not type(None))
+    kind = next(kind for kind in _types_of(config)[field.name] if kind is not type(None))
     return typing.get_origin(kind) or kind
 
 
 def check_values(config: Any) -> None:
-    """Checks every setting of a dataclass by its own range; what is not filled in yet is none.
+    """Checks every setting of a dataclass by its type and its own range; what is not filled in yet has no range.
 
     Raises:
         UserError: A value breaks its rule; names the flag.
     """
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        _check_type(field.name, value, _types_of(type(config))[field.name])
         if value not in (None, ""):
             check_value(field.name, value, **{rule: field.metadata[rule] for rule in _RULES})
 
@@ -84,3 +97,28 @@ def check_value(
         stated = [text for text in limits if not text.endswith(" None")]
         raise UserError(f"--{name} must be {' and '.join(stated)}. Received: {value}")
     return value
+
+
+@functools.cache
+def _types_of(config: type) -> dict[str, tuple]:
+    """Setting -> the types that it may have."""
+    hints = typing.get_type_hints(config)
+    single = {name: typing.get_origin(hint) is tuple or not typing.get_args(hint) for name, hint in hints.items()}
+    return {name: (hint,) if single[name] else typing.get_args(hint) for name, hint in hints.items()}
+
+
+def _check_type(name: str, value: Any, types: tuple) -> None:
+    if not any(_is_of(value, kind) for kind in types):
+        words = " or ".join(_WORDS[kind] for kind in types)
+        raise UserError(f"--{name} must be {words}. Received: {value!r:.100}")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type. Whole numbers are numbers, true and false are none."""
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_of(each, typing.get_args(kind)[0]) for each in value)
+    if kind is float:
+        return _is_of(value, int) or (type(value) is float and math.isfinite(value))
+    if kind is int:
+        return type(value) is int and abs(value) < _LARGEST
+    return isinstance(value, kind)

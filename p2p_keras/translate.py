@@ -217,6 +217,7 @@ def _read_all(
     kinds = model.contract.input_kinds
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+        warnings.filterwarnings("ignore", module="PIL")  # odd tags: what counts is whether it is decoded
         for source, files in todo:
             try:
                 yield _read_inputs(source, job, kinds), files

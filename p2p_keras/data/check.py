@@ -14,7 +14,7 @@ from PIL import Image
 
 from p2p_keras.data.pairs import SPLITS, Pairs, Reading
 from p2p_keras.errors import UserError
-from p2p_keras.images import tiff
+from p2p_keras.images import png, tiff
 from p2p_keras.images.files import PNG_START, class_numbers, orientation_of, stored_bits
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.system.files import read_json, write_whole
@@ -65,6 +65,8 @@ def open_image(
             if not rotated and orientation_of(image) != 1:
                 raise ImageError("its EXIF orientation is not 1; rotate the pixels and remove the tag")
             image.load()
+            if image.format == "PNG" and (problem := png.problem(Path(path).read_bytes())):
+                raise ImageError(problem)
             opened.pop_all()
             return image
     except Image.DecompressionBombError as error:
@@ -135,6 +137,7 @@ def pair_problem(files: tuple[str, ...], reading: Reading) -> str | None:
         try:
             with open_image(path, reading.panel_count if len(files) == 1 else 1) as image:
                 _check_classes(image, panel if len(files) > 1 else None, reading)
+                _check_by_tensorflow(path, reading)
                 sizes |= {image.size} if panel in reading.panels else set()
         except ImageError as problem:
             return str(problem) if len(files) == 1 else f"{path}: {problem}"
@@ -142,6 +145,20 @@ def pair_problem(files: tuple[str, ...], reading: Reading) -> str | None:
         shown = " and ".join(f"{width}x{height}" for width, height in sorted(sizes))
         return f"its images are of {shown} pixels; native crops need images of one size in a pair"
     return None
+
+
+def _check_by_tensorflow(path: str, reading: Reading) -> None:
+    """Refuses a damaged file of which Pillow makes something, but not TensorFlow, as one JPEG in a thousand is."""
+    import tensorflow as tf  # here, for p2p-prepare does without
+
+    from p2p_keras.images import codec
+
+    content = Path(path).read_bytes()
+    try:
+        for kind in {kind for kind in reading.kinds if not kind.labels}:
+            codec.decode(content, kind)
+    except tf.errors.InvalidArgumentError as error:
+        raise ImageError("it cannot be decoded (TensorFlow refuses it)") from error
 
 
 def find_bad_pairs(
@@ -152,6 +169,7 @@ def find_bad_pairs(
     # Filters are the whole process's, so they are set here and not in the threads. Our own limit is below Pillow's.
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")  # odd tags: what counts is whether it is decoded
         problems = threads.map(lambda files: pair_problem(files, reading), rows)
         for number, problem in enumerate(problems):
             if problem:
@@ -267,7 +285,7 @@ def _check_classes(image: Image.Image, panel: int | None, reading: Reading) -> N
 
 def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
     kinds = (reading.panel_count, *(kind for kind in reading.kinds if kind.labels))
-    rules = f"{MAX_PIXELS} {kinds}"
+    rules = f"{MAX_PIXELS} {kinds} checksums"  # of PNGs, which earlier versions did not look at
     if len(kinds) > 1:
         rules += " numbers as in the file"  # earlier versions took grey levels of less than 8 bits for other classes
         rules += f" of {[panel for panel, kind in zip(reading.panels, reading.kinds, strict=True) if kind.labels]}"

@@ -143,15 +143,15 @@ def find_pairs(
     common = {
         "root": data_dir,
         "panels": panels,
-        "image_size": _size_of(described, data_dir),
+        "image_size": to_size(described["image_size"]) if "image_size" in described else None,
         "channels": described.get("channels"),
         "bits": described.get("bits"),
     }
     if (data_dir / manifest.MANIFEST).is_file():
         entries = manifest.read(data_dir / manifest.MANIFEST)
+        manifest.check_whole(data_dir / manifest.MANIFEST, entries, described)
         names = {split: [name for name in entries if name.startswith(f"{split}/")] for split in SPLITS}
         shards = described.get("shards", {})
-        manifest.check_places(data_dir / manifest.MANIFEST, entries, shards)
         there = [] if shards else [name for split in SPLITS for name in list_images(data_dir, split)[0]]
         ignored = {name: "it is not in manifest.csv" for name in there if name not in entries}
         found = Pairs(**common, splits=_sorted(names), ignored=ignored, entries=entries, shards=shards)
@@ -269,13 +269,6 @@ def stem(path: str) -> str:
         if path.lower().endswith(extension):
             return path[: -len(extension)]
     return path
-
-
-def _size_of(described: dict, data_dir: Path) -> Size | None:
-    try:
-        return to_size(described["image_size"]) if "image_size" in described else None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"image_size in {data_dir / manifest.DESCRIPTION}: {error}") from error
 
 
 def _sorted(names: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fin
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
 from p2p_keras.system.files import locked, read_json, write_whole
+from p2p_keras.system.sealed import is_number, seal, unseal
 from p2p_keras.system.spreadsheets import as_cell
 from p2p_keras.versions import versions
 
@@ -79,7 +80,11 @@ def read_records(folder: Path) -> list[dict]:
 
 
 def add_record(
-    folder: Path, record: dict, names: Sequence[str] = (), per_image: dict[str, np.ndarray] | None = None
+    folder: Path,
+    record: dict,
+    names: Sequence[str] = (),
+    per_image: dict[str, np.ndarray] | None = None,
+    report: Callable[[str], None] = print,
 ) -> None:
     """Puts a record into `metrics.json`, and a line for each image into `per_image.csv`.
 
@@ -93,12 +98,13 @@ def add_record(
         record: From `make_record`.
         names: Of the images.
         per_image: Metric -> value of each image; None leaves `per_image.csv` as it is.
+        report: Called with one line for each file in which something was damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", wait=True):  # a run in training may be writing its own records
         known, understood = _load(folder)
         if not understood:
-            _put_aside(folder / "metrics.json")
+            _put_aside(folder / "metrics.json", report)
         stale = any(_is_stale(other, record) for other in known)
         kept = [other for other in known if not _is_stale(other, record) and not _replaces(record, other)]
         if not any(_replaces(other, record) for other in kept):
@@ -106,7 +112,7 @@ def add_record(
         kept.sort(key=lambda other: other["step"])
         _write_records(folder, kept)
         if per_image is not None:
-            _add_per_image(folder / "per_image.csv", record["step"], names, per_image, forget=stale)
+            _add_per_image(folder / "per_image.csv", record["step"], names, per_image, stale, report)
 
 
 def forget_later(workdir: Path, step: int, report: Callable[[str], None]) -> None:
@@ -115,26 +121,27 @@ def forget_later(workdir: Path, step: int, report: Callable[[str], None]) -> Non
     Args:
         workdir: The run's folder.
         step: The step it continues from; 0 if it is begun anew.
-        report: Called with one line for each folder that cannot be changed, as one of another user.
+        report: Called with one line for each folder that cannot be changed, as one of another user, and for each file
+            in which something was damaged.
     """
     for path in sorted((workdir / "eval").glob("*/metrics.json")):
         try:
             if any(record["step"] > step for record in read_records(path.parent)):
-                _forget_later(path.parent, step)
+                _forget_later(path.parent, step, report)
         except OSError as error:
             report(f"What was scored after step {step} stays in {path.parent} ({error.strerror or error})")
 
 
-def _forget_later(folder: Path, step: int) -> None:
+def _forget_later(folder: Path, step: int, report: Callable[[str], None]) -> None:
     with locked(folder / ".lock", wait=True):
         columns, rows, understood = _read_rows(folder / "per_image.csv")
         if not understood:
-            _put_aside(folder / "per_image.csv")
+            _put_aside(folder / "per_image.csv", report)
         if columns:  # first, for a kill between the two leaves what is done again at the next start
             _write_rows(folder / "per_image.csv", columns, [row for row in rows if int(row["step"]) <= step])
         records, understood = _load(folder)
         if not understood:
-            _put_aside(folder / "metrics.json")
+            _put_aside(folder / "metrics.json", report)
         _write_records(folder, [record for record in records if record["step"] <= step])
 
 
@@ -180,7 +187,7 @@ def remarks(record: dict) -> list[str]:
 def _load(folder: Path) -> tuple[list[dict], bool]:
     """The records of `metrics.json`, by step, and whether that is all that it holds."""
     parsed = _parse(folder)
-    whole = [record for record in parsed or [] if isinstance(record, dict) and _is_whole(record)]
+    whole = [record for record in map(unseal, parsed or []) if record and _is_whole(record)]
     return whole, parsed is not None and len(whole) == len(parsed)
 
 
@@ -195,14 +202,14 @@ def _parse(folder: Path) -> list | None:
 
 
 def _is_whole(record: dict) -> bool:
-    kinds = {"step": int, "epoch": int | float, "count": int, "metrics": dict, "pictures": dict}
+    kinds = {"step": int, "count": int, "metrics": dict, "pictures": dict}
     extractor = record.get("extractor", "")
     return (
         all(isinstance(record.get(name), kind) for name, kind in kinds.items())
         and {"split", "fingerprint"} <= record["pictures"].keys()
         and _has_reference(record["pictures"])
         and (extractor is None or (isinstance(extractor, dict) and isinstance(extractor.get("sha256"), str)))
-        and all(isinstance(value, int | float) for value in record["metrics"].values())
+        and all(map(is_number, [record.get("epoch"), *record["metrics"].values()]))
     )
 
 
@@ -220,16 +227,24 @@ def _show(metric: Metric, value: float | None, deviation: float | None) -> str:
 
 
 def _write_records(folder: Path, records: list[dict]) -> None:
-    write_whole(folder / "metrics.json", json.dumps({"format": FORMAT, "records": records}, indent=2) + "\n")
+    content = {"format": FORMAT, "records": [seal(record) for record in records]}
+    write_whole(folder / "metrics.json", json.dumps(content, indent=2) + "\n")
 
 
-def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[str, np.ndarray], forget: bool) -> None:
+def _add_per_image(
+    path: Path,
+    step: int,
+    names: Sequence[str],
+    per_image: dict[str, np.ndarray],
+    forget: bool,
+    report: Callable[[str], None],
+) -> None:
     """Puts in a line for each image, in place of earlier ones of the same step and image, or of the step altogether."""
     names = [as_cell(name) for name in names]
     new = {(str(step), name) for name in names}
     columns, known, understood = _read_rows(path)
     if not understood:
-        _put_aside(path)
+        _put_aside(path, report)
     rows = [r for r in known if (r["step"], r["name"]) not in new and not (forget and r["step"] == str(step))]
     for i, name in enumerate(names):
         scores = {metric: f"{values[i]:.6g}" for metric, values in per_image.items()}
@@ -237,7 +252,7 @@ def _add_per_image(path: Path, step: int, names: Sequence[str], per_image: dict[
     _write_rows(path, list(dict.fromkeys(["step", "name", *per_image, *columns])), rows)
 
 
-def _put_aside(path: Path) -> None:
+def _put_aside(path: Path, report: Callable[[str], None]) -> None:
     """Renames a file in which not all can be read, so that writing it anew destroys nothing."""
     aside, number = path.with_name(f"{path.name}.damaged"), 1
     while aside.exists():
@@ -245,6 +260,7 @@ def _put_aside(path: Path) -> None:
         aside = path.with_name(f"{path.name}.damaged{number}")
     if path.exists() and path.stat().st_size:
         os.replace(path, aside)
+        report(f"{path} is damaged; what can be read in it stays, and as it was it is now called {aside.name}")
 
 
 def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:

@@ -13,26 +13,25 @@ import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.data.pairs import find_pairs
-from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
+from p2p_keras.evaluation.drawing import draw_sheet, image_writer, palette_for
 from p2p_keras.evaluation.lanes import Lane, own_rows
 from p2p_keras.evaluation.records import add_record, comparable, make_record, read_records
 from p2p_keras.evaluation.split import Split, fingerprint, take_split
-from p2p_keras.images import charts, codec
-from p2p_keras.images.files import file_names, palette_of, write_png, write_whole
-from p2p_keras.images.sheets import class_colours, grid
+from p2p_keras.images import charts
+from p2p_keras.images.files import write_png
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.models import make_inference
 from p2p_keras.system.files import remove_leftovers
 from p2p_keras.system.hosts import ALONE, Hosts
 from p2p_keras.system.progress import ProgressLine
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.folder import read_config, steps_per_epoch
 from p2p_keras.workdir.generator import build_generator, weights_checksum
 from p2p_keras.workdir.resolve import Data, resolve
 
-SHEET_ROWS = 3  # of the best, of the median, of the worst
 _DAY_SECS = 86_400  # no file is being written for so long
 
 
@@ -101,7 +100,7 @@ def open_evaluation(
     memory = results if data_dir is not None else scratch or workdir  # so that the run's own memory of its data stays
     config, data = _find_data(config, workdir, data_dir, panels, split, memory, report)
     # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
-    steps_per_epoch = 1 if "imported" in record else record["data"]["counts"]["train"] // config.batch_size
+    steps = 1 if "imported" in record else steps_per_epoch(config, record, workdir / "config.json")
     pairs = take_split(data.pairs, data.reading, split, limit)
     others = _take_reference(data, reference) if reference else None
     if others and (others.name, len(others.files)) == (split, len(pairs.files)):
@@ -109,7 +108,7 @@ def open_evaluation(
     facts = {"the run": dataclasses.replace(config, data_dir=None), "--checkpoint": which, "--split": split}
     facts["the images"] = [fingerprint(images) for images in (pairs, others) if images]
     hosts.check_alike(facts)
-    return Evaluation(workdir, config, steps_per_epoch, which, pairs, others, results, hosts)
+    return Evaluation(workdir, config, steps, which, pairs, others, results, hosts)
 
 
 def evaluate(
@@ -138,9 +137,23 @@ def evaluate(
         The new records of `metrics.json`, by step; none on other hosts than the chief, which write nothing.
 
     Raises:
-        UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be scored.
+        UserError: No chosen checkpoint is whole, or one does not fit, or an image cannot be read or scored.
         tf.errors.OpError: One of `hosts.ENDED`; another host has gone.
     """
+    read = [split.files for split in (evaluation.pairs, evaluation.reference) if split]
+    with unreadable_in_words(read, evaluation.pairs.reading):
+        return _evaluate(evaluation, extractor, reason, batch_size, save_images, report, elsewhere)
+
+
+def _evaluate(
+    evaluation: Evaluation,
+    extractor: Extractor | None,
+    reason: str,
+    batch_size: int,
+    save_images: bool,
+    report: Callable[[str], None],
+    elsewhere: Mapping[str, Extractor | None],
+) -> list[dict]:
     folder, pairs, hosts = evaluation.folder, evaluation.pairs, evaluation.hosts
     generator = build_generator(evaluation.config)
     extractor, reason = scoring.fitting(pairs.reading.target_kind, extractor, reason)
@@ -150,7 +163,7 @@ def evaluate(
         with tf.device(device):
             twins.append(build_generator(evaluation.config))
         lanes.append(Lane(make_inference(twins[-1]), extractor and its_own, device))
-    palette = _palette(pairs) if save_images else None
+    palette = palette_for(pairs) if save_images else None
     passes = 1 if evaluation.which != "all" else len(checkpoints.choose(evaluation.workdir / "checkpoints", "all"))
     others, cache = pairs, folder / "reference.npz"
     if evaluation.reference:
@@ -177,7 +190,7 @@ def evaluate(
         weights = weights_checksum(generator)
         hosts.check_alike({"the checkpoint": (step, weights)})
         images_folder = folder / "images" / f"step_{step:08d}"
-        write = _image_writer(images_folder, pairs.names, palette) if save_images else None
+        write = image_writer(images_folder, pairs.names, palette) if save_images else None
         on_batch = _after_batch(progress, targets + len(records) * count, f"step {step}", write)
         scores = scoring.score_images(lanes, pairs, batch_size, on_batch, hosts)
         if not hosts.is_chief:
@@ -187,9 +200,9 @@ def evaluate(
         records.append(
             make_record(evaluation.config, step, epoch, weights, pairs, summary, extractor, evaluation.reference)
         )
-        add_record(folder, records[-1], pairs.names, scores.per_image)
+        add_record(folder, records[-1], pairs.names, scores.per_image, skipped)
         titles = [*(evaluation.config.input_panels or ["input"]), "target", f"generated at step {step}"]
-        write_png(folder / "sheet.png", _sheet(lanes[0].generate, pairs, scores.per_image["l1"], titles))
+        write_png(folder / "sheet.png", draw_sheet(lanes[0].generate, pairs, scores.per_image["l1"], titles))
     hosts.check_alike({"the checkpoint": None})  # the others wait here until the chief has written
     progress.clear()
     return records
@@ -267,40 +280,3 @@ def _after_batch(
         progress.update(done + first + len(generated), text)
 
     return on_batch
-
-
-def _palette(pairs: Split) -> np.ndarray | None:
-    """In which colours label maps are written: those of the first target's file, if it lies loose and has any."""
-    if not pairs.reading.target_kind.labels:
-        return None
-    row, own = pairs.files.paths[0], None
-    if pairs.files.offsets is None:
-        own = palette_of(row[pairs.reading.target_panel if len(row) > 1 else 0])
-    return class_colours() if own is None else own
-
-
-def _image_writer(folder: Path, names: Sequence[str], palette: np.ndarray | None) -> Callable[[int, np.ndarray], None]:
-    """Writes batches of images as PNG under their sources' names."""
-    files = file_names(names, ".png")
-
-    def write(first: int, generated: np.ndarray) -> None:
-        for file, image in zip(files[first : first + len(generated)], generated, strict=True):
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / file, codec.encode(image, palette), sync=False)
-
-    return write
-
-
-def _sheet(generate: Callable[[tf.Tensor], tf.Tensor], pairs: Split, l1: np.ndarray, titles: list[str]) -> np.ndarray:
-    """Input, target and generated image of the best, median and worst pairs by L1."""
-    order = np.argsort(l1, kind="stable")
-    most, middle = min(SHEET_ROWS, len(order)), (len(order) - SHEET_ROWS) // 2
-    ranks = {"best": range(most), "median": range(max(0, middle), max(0, middle) + most)}
-    ranks["worst"] = range(len(order) - most, len(order))
-    shown = {int(order[rank]): name for name, among in ranks.items() for rank in among}  # each pair once
-    chosen = inference_dataset(pairs.files.take(list(shown)), pairs.reading, batch_size=len(shown))
-    input_image, target_image = next(iter(chosen))
-    columns = [*codec.split_channels(input_image, pairs.reading.input_kinds), target_image, generate(input_image)]
-    rows = codec.visible_rows(columns, (*pairs.reading.kinds, pairs.reading.target_kind))
-    captions = [f"{rank}: {pairs.names[i]}, L1 {l1[i]:.4f}" for i, rank in shown.items()]
-    return grid(rows, titles, captions)

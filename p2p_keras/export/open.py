@@ -14,9 +14,12 @@ from p2p_keras.config import TrainConfig, input_names, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export import signatures, write
 from p2p_keras.sizes import Size
-from p2p_keras.system.files import read_json
+from p2p_keras.system.files import checksum, read_json
+from p2p_keras.system.sealed import unseal
+from p2p_keras.workdir.folder import settings_from
 from p2p_keras.workdir.generator import build_generator
 
+_OF_SERVERS = "assets.extra/"  # what begins so is for TF Serving alone, and may be left out
 Function = Callable[[Sequence[np.ndarray], np.ndarray | None], np.ndarray]
 
 
@@ -63,6 +66,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
             f"{path} is none of them. For one: --model=runs/a2s"
         )
     config = read_metadata(metadata_of(file))
+    check_files(file)
     if file.is_dir():
         return _load_saved_model(file, config)
     if file.suffix == ".keras":
@@ -209,6 +213,35 @@ def metadata_of(file: Path) -> Path:
     return (file if file.is_dir() else file.parent) / write.METADATA
 
 
+def check_files(file: Path) -> None:
+    """Compares an export with the checksums that were taken when it was written, for as far as it is opened.
+
+    Exports of earlier versions have none.
+
+    Args:
+        file: From `find_export`, with a `metadata.json` that `read_metadata` can read.
+
+    Raises:
+        UserError: A file is not as it was written, or has gone.
+    """
+    about = metadata_of(file)
+    sums = read_json(about).get("sha256", {})
+    if not isinstance(sums, dict):
+        raise _damaged(about, "does not say which files it has")
+    for name, expected in sums.items():
+        path = about.parent / name
+        if path == about or (path != file and (file not in path.parents or name.startswith(_OF_SERVERS))):
+            continue
+        if not path.is_file():
+            raise _damaged(path, "has gone")
+        if checksum(path) != expected:
+            raise _damaged(path, f"is not as it was written, by its sha256 in {about.name}")
+
+
+def _damaged(path: Path, problem: str) -> UserError:
+    return UserError(f"An export is opened as p2p-export wrote it. {path} {problem}. Copy it again, or write it anew.")
+
+
 def read_metadata(path: Path) -> TrainConfig:
     """The settings of the run that was exported.
 
@@ -216,8 +249,11 @@ def read_metadata(path: Path) -> TrainConfig:
         UserError: They cannot be read.
     """
     try:
-        return TrainConfig(**read_json(path)["config"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        about = unseal(read_json(path))
+        if about is None:
+            raise ValueError("it is not as it was written, by its checksum")
+        return settings_from(about)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"An export has a {path.name} beside it, which says what it was trained on. {path} cannot be read: {error}."
         ) from error

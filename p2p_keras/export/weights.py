@@ -10,7 +10,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 
 from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
-from p2p_keras.export.open import find_export, keras_generator, metadata_of, read_metadata
+from p2p_keras.export.open import check_files, find_export, keras_generator, metadata_of, read_metadata
 from p2p_keras.system.files import read_json
 
 
@@ -40,10 +40,11 @@ def read_weights(path: Path) -> Weights:
             f"{path} {_found(file)}. For one: --init_from=runs/a2s"
         )
     config = read_metadata(metadata_of(file))
+    check_files(file)
     try:
-        step = read_json(metadata_of(file))["step"]
+        step = int(read_json(metadata_of(file))["step"])
         values = _read_variables(file) if file.is_dir() else _read_keras(file, config)
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, tf.errors.OpError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, tf.errors.OpError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
             f"--init_from takes a whole export. {file} cannot be read: {problem}. Write it anew."

@@ -25,6 +25,7 @@ from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
 from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.system.files import checksum, sync_path, sync_tree
+from p2p_keras.system.sealed import seal
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config, settings_of
@@ -224,7 +225,7 @@ def publish(
     try:
         write(beside / "version")
         metadata = {**_describe(trained, noise), "sha256": _checksums(beside / "version")}
-        (beside / "version" / METADATA).write_text(json.dumps(metadata, indent=2) + "\n")
+        (beside / "version" / METADATA).write_text(json.dumps(seal(metadata), indent=2) + "\n")
         check(beside / "version")
         sync_tree(beside / "version")
         while True:
@@ -281,7 +282,7 @@ def _describe(trained: Trained, noise: bool) -> dict:
             "precision": trained.config.precision,
         },
         **_describe_labels(trained.config),
-        "evaluations": [{name: record[name] for name in kept} for record in records],
+        "evaluations": [{name: record[name] for name in kept if name in record} for record in records],
         "versions": versions(),
     }
 

@@ -77,7 +77,7 @@ def _count_members(cluster: str) -> int:
         task = said["task"] if count > 1 else {"type": "worker", "index": 0}
         belongs = count < 2 or int(task["index"]) in range(members.get(task["type"], 0))
         problem = "" if belongs else f"its task is none of the cluster's chief and workers, {members}"
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         problem = "it is no JSON"
     except (KeyError, TypeError, AttributeError):
         problem = "it is no object with cluster and task"

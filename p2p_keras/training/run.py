@@ -10,7 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
-from p2p_keras.data import check, pipeline, shifted
+from p2p_keras.data import pipeline, shifted
+from p2p_keras.data.pairs import SPLITS
+from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
@@ -19,6 +21,7 @@ from p2p_keras.system.hosts import Hosts, lost_hosts_in_words, quiet_unless_chie
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.cluster import run_folder
+from p2p_keras.training.networks import Networks
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
@@ -77,7 +80,7 @@ def train(
         if not run.first_step:
             for panel in run.data.reading.input_panels:
                 shifted.report_misaligned(run.data.pairs, (panel, run.data.reading.target_panel), report)
-        keep_history(workdir, run.first_step)
+        keep_history(workdir, run.first_step, run.first_step // run.steps_per_epoch, report)
         forget_later(workdir, run.first_step, report)
         exhausted = _exhaustion(run, _standing(run))
         if hosts.agree([bool(exhausted)])[0, 0]:
@@ -95,7 +98,9 @@ def train(
             f"{f' of {hosts.count} hosts' if hosts.count > 1 else ''}, "
             f"steps {run.first_step + 1} to {run.last_step}, {run.steps_per_epoch} an epoch"
         )
-        stopped_by = _train(run, stop)
+        read = [run.data.pairs.files(split) for split in SPLITS if run.data.pairs.splits[split]]
+        with unreadable_in_words(read, run.data.reading):
+            stopped_by = _train(run, stop)
         _report_outcome(run)
         return stopped_by
 
@@ -130,13 +135,15 @@ def _train(run: Run, stop: list[int]) -> int | None:
                 run.last_step,
             )
             started = time.monotonic()
-            losses = _take_steps(train_steps, batches, until - step, run.data)
+            losses = train_steps(batches, tf.constant(until - step)).numpy()
             secs = time.monotonic() - started
-            _check_finite(losses, step, run.checkpoints, saver)
+            _check_losses(losses, step, run.checkpoints, saver)
             saver.check()
             recorder.add_losses(step, losses, secs)
             step = until
 
+            if is_due(step, steps_per_epoch) or step == run.last_step or recorder.wants_first_samples():
+                _check_weights(networks, step, run.checkpoints, saver)
             evaluation = None
             if run.validate and is_due(step, config.eval_every_epochs * steps_per_epoch):
                 evaluation = run.validate(step)
@@ -250,36 +257,31 @@ def _exhaustion(run: Run, standing: Standing) -> str:
     )
 
 
-def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
-    try:
-        return train_steps(iterator, tf.constant(count)).numpy()
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
-        # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
-        if data.pairs.shards:
-            raise UserError(
-                f"A record of the shards in {data.pairs.root} cannot be read: {str(error).splitlines()[0]}. "
-                "Copy them again; the same command continues."
-            ) from error
-        bad = check.find_bad_pairs(data.pairs.files("train").paths, data.reading)
-        if not bad:
-            raise
-        number, problem = next(iter(bad.items()))
-        name = data.pairs.root / data.pairs.splits["train"][number]
-        raise UserError(
-            f"A file has changed since the run began: {name}: {problem}. Put it back; the same command continues."
-        ) from error
-
-
-def _check_finite(losses: np.ndarray, done_steps: int, directory: Path, saver: Saver) -> None:
+def _check_losses(losses: np.ndarray, done_steps: int, directory: Path, saver: Saver) -> None:
     finite = np.isfinite(losses).all(axis=1)
-    if finite.all():
-        return
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        values = ", ".join(f"{name} {value:g}" for name, value in zip(LOSS_NAMES, losses[bad], strict=True))
+        raise _diverged(f"when a loss is not finite. At step {done_steps + bad + 1}: {values}", directory, saver)
+
+
+def _check_weights(networks: Networks, step: int, directory: Path, saver: Saver) -> None:
+    """An update can leave them so though its losses were finite; then nothing is to be drawn or scored by them."""
+    for kind, network in (("generator", networks.generator), ("discriminator", networks.discriminator)):
+        for variable in network.weights:
+            if not np.all(tf.math.is_finite(variable.value)):
+                raise _diverged(
+                    f"when a weight is not finite. Such is after step {step} {variable.path} of the {kind}",
+                    directory,
+                    saver,
+                )
+
+
+def _diverged(what: str, directory: Path, saver: Saver) -> UserError:
     saver.wait()
-    bad = int(np.argmin(finite))
-    values = ", ".join(f"{name} {value:g}" for name, value in zip(LOSS_NAMES, losses[bad], strict=True))
     saved = checkpoints.all_steps(directory)
-    raise UserError(
-        f"Training stops when a loss is not finite. At step {done_steps + bad + 1}: {values}. "
+    return UserError(
+        f"Training stops {what}. "
         + (f"The checkpoint of step {saved[-1]} is kept. " if saved else "")
         + "Begin another --workdir with a lower --learning_rate or --precision=float32."
     )

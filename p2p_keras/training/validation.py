@@ -86,7 +86,7 @@ def make_validation(
         epoch, weights = step / steps_per_epoch, weights_checksum(generator)
         record = make_record(config, step, epoch, weights, pairs, summary, extractor)
         try:
-            add_record(folder, record)
+            add_record(folder, record, report=report)
             known = comparable(read_records(folder), record)
             charts.metric_curves({task_name(config): known}, folder / "curves.png")
         except OSError as error:  # as where the folder is another user's; a full disk stops the checkpoint

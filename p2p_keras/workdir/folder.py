@@ -12,6 +12,7 @@ from p2p_keras.errors import UserError
 from p2p_keras.sizes import Size
 from p2p_keras.system import files
 
+FORMAT = 1
 _MINUTE_SECS = 60  # more than any file in the folder itself takes
 
 # What runs were before these settings existed.
@@ -57,7 +58,7 @@ def saved_run(workdir: Path) -> tuple[TrainConfig, dict[str, Any]] | None:
 
 def to_json(config: TrainConfig, **more: Any) -> str:
     """The text of `config.json`: the settings under the flags' names, and what else the run records about itself."""
-    return json.dumps({"format": 1, "config": settings_of(config), **more}, indent=2) + "\n"
+    return json.dumps({"format": FORMAT, "config": settings_of(config), **more}, indent=2) + "\n"
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
@@ -74,13 +75,61 @@ def read_config(path: Path) -> tuple[TrainConfig, dict[str, Any]]:
     """
     try:
         record = files.read_json(path)
-        settings = record.pop("config")
-        return TrainConfig(**{**_FIRST_FORMAT, **settings}), record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        config = settings_from(record, _FIRST_FORMAT)
+        record.pop("config")
+        if record.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"its format is {record['format']!r:.20}, this version knows {FORMAT}")
+        for name in ("data", "inference", "versions", "init_from", "imported"):
+            if not isinstance(record.get(name, {}), dict):
+                raise ValueError(f"its {name} is no object")
+        return config, record
+    except (OSError, ValueError) as error:
         raise UserError(
             f"A run folder holds a config.json written by p2p-train. {path} cannot be read as one: {error}. "
             "Give the --workdir of a run, or a new folder."
         ) from error
+
+
+def settings_from(record: Any, before: dict[str, Any] | None = None) -> TrainConfig:
+    """The settings that stand in a `config.json`, or in what an export says of its run.
+
+    Args:
+        record: What was read, whatever it is.
+        before: What settings were that are not in it; by default what they are now.
+
+    Raises:
+        ValueError: It holds no settings, or one that breaks its rule.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise ValueError("it is no JSON object with a config")
+    settings = {**(before or {}), **record["config"]}
+    if unknown := settings.keys() - {field.name for field in dataclasses.fields(TrainConfig)}:
+        raise ValueError(f"this version knows no setting {min(unknown):.60}")
+    try:
+        return TrainConfig(**settings)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def steps_per_epoch(config: TrainConfig, record: dict[str, Any], path: Path) -> int:
+    """How many steps an epoch of a run has, by what its `config.json` says of its training pairs.
+
+    Args:
+        config: The run's settings.
+        record: The rest, as `read_config` gives it.
+        path: The file, for the error.
+
+    Raises:
+        UserError: It does not say how many there are.
+    """
+    counts = record.get("data", {}).get("counts")
+    count = counts.get("train") if isinstance(counts, dict) else None
+    if type(count) is not int or count < config.batch_size:
+        raise UserError(
+            f"A run's config.json says how many training pairs it has, at least a batch of {config.batch_size}. "
+            f"{path} says {count!r:.40}. Put the file back as p2p-train wrote it: the same p2p-train command does."
+        )
+    return count // config.batch_size
 
 
 def check_resume(saved: TrainConfig, asked: TrainConfig, done_steps: int, steps_per_epoch: int) -> None:

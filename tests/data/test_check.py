@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import hidden_size_png, many_scans, png_of, write_bomb, write_pairs
+from conftest import as_file, draw_pair, hidden_size_png, many_scans, png_of, write_bomb, write_pairs
 from PIL import Image
 
 from p2p_keras.data import check
@@ -156,3 +156,16 @@ def test_the_same_files_are_decoded_once_and_changed_ones_again(pairs_dir, tmp_p
     (pairs_dir / "train" / "000.png").write_text("changed")
     with pytest.raises(UserError, match=r"000\.png"):
         check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))
+
+
+def test_a_png_whose_checksums_are_wrong_is_refused(tmp_path):
+    """Pillow makes an image of it, TensorFlow an error: it would be found in the middle of a run, and not named."""
+    content = bytearray(as_file(draw_pair(0)[0]))
+    content[-13] ^= 1  # the end of the pixels' checksum
+    (tmp_path / "a.png").write_bytes(content)
+    assert check.file_problem(str(tmp_path / "a.png")) == "it is damaged: the checksum of a part of it, IDAT, is wrong"
+    content[-13] ^= 1
+    (tmp_path / "a.png").write_bytes(content + b"what some programs add")
+    assert check.file_problem(str(tmp_path / "a.png")) is None
+    (tmp_path / "a.png").write_bytes(content[:-12])
+    assert check.file_problem(str(tmp_path / "a.png")) == "it is cut short"

@@ -54,7 +54,7 @@ def test_other_files_are_errors(tmp_path):
         with pytest.raises(UserError, match=r"m\.csv cannot be read"):
             manifest.read(tmp_path / "m.csv")
     (tmp_path / "d.json").write_text('{"format": 99}')
-    with pytest.raises(UserError, match="its format is 99"):
+    with pytest.raises(UserError, match="format must be 1, which this version knows, is 99"):
         manifest.read_description(tmp_path / "d.json")
 
 

@@ -87,6 +87,20 @@ def test_a_damaged_file_is_put_aside_and_begun_anew(text, tmp_path):
     assert (tmp_path / "metrics.json.damaged2").read_text() == "damaged again"
 
 
+def test_a_digit_that_is_not_as_written_costs_its_record_and_is_named(tmp_path):
+    for step in (100, 200):
+        add_record(tmp_path, _record(step, l1=0.125), report=pytest.fail)
+    path = tmp_path / "metrics.json"
+    path.write_text(path.read_text().replace("0.125", "0.135", 1))
+    assert _steps_and_extractors(tmp_path) == [(200, None)]
+    told = []
+    add_record(tmp_path, _record(300, l1=0.1), report=told.append)
+    assert told == [
+        f"{path} is damaged; what can be read in it stays, and as it was it is now called {path.name}.damaged"
+    ]
+    assert [step for step, _ in _steps_and_extractors(tmp_path)] == [200, 300]
+
+
 @pytest.mark.parametrize("act", ["add", "forget"])
 def test_a_record_that_cannot_be_understood_is_kept_aside_when_the_others_are_written(act, tmp_path):
     folder = tmp_path / "eval" / "val"

@@ -13,7 +13,9 @@ from conftest import Eye, cell, draw_pair, quiet, raise_, small_config, write_pa
 from PIL import Image
 
 from p2p_keras.errors import UserError
-from p2p_keras.evaluation.run import _image_writer, draw_curves, evaluate, open_evaluation
+from p2p_keras.evaluation.drawing import image_writer
+from p2p_keras.evaluation.records import read_records
+from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
 from p2p_keras.images import charts, codec
 from p2p_keras.metrics import frechet_distance, kernel_distance
 from p2p_keras.models import make_inference
@@ -38,7 +40,7 @@ def test_it_writes_numbers_curves_sheet_and_images(run_dir, finished):
     draw_curves([evaluation], records[-1:])
 
     folder = run_dir / "eval" / "val"
-    written = json.loads((folder / "metrics.json").read_text())["records"]
+    written = read_records(folder)
     assert written == json.loads(json.dumps(records))
     assert [(r["step"], r["epoch"], r["count"]) for r in written] == [(3, 1.0, 3), (6, 2.0, 3)]
     assert written[0]["metrics"] == written[1]["metrics"]  # it is the same checkpoint
@@ -172,7 +174,7 @@ def test_what_killed_evaluations_left_is_removed_after_a_day(run_dir, monkeypatc
 
 def test_no_image_waits_for_the_disk(run_dir, monkeypatch):
     evaluation = open_evaluation(run_dir, split="val", report=quiet)
-    write = _image_writer(evaluation.folder, ["a.png"], None)
+    write = image_writer(evaluation.folder, ["a.png"], None)
     monkeypatch.setattr(os, "fsync", pytest.fail)
     write(0, np.zeros((1, 8, 8, 3), np.uint8))
     assert (evaluation.folder / "a.png").exists()

@@ -123,7 +123,7 @@ def test_a_metric_that_so_few_images_do_not_have_is_refused_before_anything_star
 
 
 def test_where_an_evaluation_cannot_be_written_the_run_goes_on(pairs_dir, one_device, tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "eval")
 
     monkeypatch.setattr(validation, "add_record", refuse)

@@ -16,7 +16,7 @@ def test_only_the_steps_that_are_done_are_kept(tmp_path):
     for step in (5, 10, 15):
         append_history(tmp_path, record(step))
     append_history(tmp_path, record(8))  # of a run that ended in the middle of an epoch and was then made longer
-    keep_history(tmp_path, 10)
+    keep_history(tmp_path, 10, 2, pytest.fail)
     assert read_history(tmp_path) == [record(5), record(10)]
 
 
@@ -59,10 +59,32 @@ def test_a_line_that_is_no_record_costs_that_line_alone(line, tmp_path):
 
 def test_a_mark_before_the_first_line_costs_nothing(tmp_path):
     (tmp_path / HISTORY).write_text(json.dumps(record(5)) + "\n", encoding="utf-8-sig")
-    keep_history(tmp_path, 5)
+    keep_history(tmp_path, 5, 1, pytest.fail)
     assert read_history(tmp_path) == [record(5)]
 
 
 def test_a_pipe_in_place_of_the_history_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "history.jsonl")
     assert read_history(tmp_path) == []
+
+
+def test_a_digit_that_is_not_as_written_costs_its_line_and_what_is_lost_is_named(tmp_path):
+    for step in (5, 10, 15):
+        append_history(tmp_path, record(step, evaluation={"split": "val", "l1": 0.25}))
+    content = (tmp_path / HISTORY).read_bytes().splitlines(keepends=True)
+    (tmp_path / HISTORY).write_bytes(content[0] + content[1].replace(b"0.25", b"0.24") + content[2])
+    assert [found["step"] for found in read_history(tmp_path)] == [5, 15]
+    told = []
+    keep_history(tmp_path, 15, 3, told.append)
+    (line,) = told
+    assert line.startswith(f"{tmp_path / HISTORY} is damaged, or was cut off: of 3 epochs, what 1 came to, the first")
+    (tmp_path / HISTORY).unlink()
+    keep_history(tmp_path, 15, 3, told.append)
+    assert "what 3 came to" in told[1]
+
+
+def test_lines_of_an_earlier_version_have_no_checksum_and_count(tmp_path):
+    (tmp_path / HISTORY).write_text(json.dumps(record(5)) + "\n")
+    keep_history(tmp_path, 5, 1, pytest.fail)
+    assert read_history(tmp_path) == [record(5)]
+    assert "crc32" in (tmp_path / HISTORY).read_text()

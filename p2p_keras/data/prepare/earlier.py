@@ -20,6 +20,7 @@ from p2p_keras.data.prepare.stack import Form, entry_name, same_sizes, source_si
 from p2p_keras.data.prepare.work import Rejected, Task
 from p2p_keras.errors import UserError
 from p2p_keras.system.files import write_whole
+from p2p_keras.system.sealed import seal
 
 
 class Earlier(NamedTuple):
@@ -111,7 +112,8 @@ def is_finished(output: Path, earlier: Earlier, tasks: Sequence[Task], form: For
     settled = {(one.split, one.pair): one.source_bytes for one in earlier.rejected}
     if len(earlier.listed) + len(settled) != len(tasks):
         return False
-    if (earlier.described["splits"], earlier.described["rejected"]) != (count(earlier.listed.values()), len(settled)):
+    described = earlier.described.get("splits"), earlier.described.get("rejected")
+    if described != (count(earlier.listed.values()), len(settled)):
         return False  # killed after it wrote the new manifest, and before it described it
     if any(file_size(output / shard) != size for shard, size in earlier.shards.items()):
         return False
@@ -144,7 +146,7 @@ def count(entries: Iterable[Entry]) -> dict[str, int]:
 
 def to_json(record: dict[str, Any]) -> str:
     """The content of a `dataset.json`."""
-    return json.dumps(record, indent=2) + "\n"
+    return json.dumps(seal(record), indent=2) + "\n"
 
 
 def _check_settings(output: Path, record: dict[str, Any], now: dict[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """The lists beside a data set: what was rejected, has no place, is alike, seems misaligned. None if there is none."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from p2p_keras.data.prepare.misaligned import Misaligned
 from p2p_keras.data.prepare.work import Rejected
 from p2p_keras.system.files import write_whole
 from p2p_keras.system.spreadsheets import as_cell, from_cell
+from p2p_keras.system.tables import format_rows, parse_rows
 
 REJECTED, UNMATCHED, DUPLICATES, MISALIGNED = "rejected.csv", "unmatched.csv", "near_duplicates.csv", "misaligned.csv"
 
@@ -42,19 +41,20 @@ def write_rejected(output: Path, rejected: Sequence[Rejected]) -> None:
 
 
 def read_rejected(output: Path) -> list[Rejected]:
-    """What was rejected when the data set was made, as far as the file is still what was written."""
+    """What was rejected when the data set was made, as far as the file is still a table."""
     path = output / REJECTED
     if not path.exists():
         return []
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"), newline="")))[1:]
+    try:
+        rows = parse_rows(path.read_bytes())[1:]
+    except ValueError:
+        return []
     return [Rejected(from_cell(row[0]), *row[1:]) for row in rows if len(row) == len(Rejected._fields)]
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *([as_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)])
+    rows = [[as_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     if rows:
-        write_whole(path, text.getvalue())
+        write_whole(path, format_rows([columns, *rows]))
     else:
         path.unlink(missing_ok=True)

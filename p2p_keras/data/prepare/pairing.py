@@ -129,6 +129,6 @@ def _read(table: Path, columns: int) -> list[tuple[int, list[str]]]:
         if len(cells) != columns or not all(cells):
             raise UserError(
                 f"A line of --pairs names {columns} images, one of each folder, as left.jpg,right.jpg. Line {line} of "
-                f"{table} is: {delimiter.join(cells)}"
+                f"{table} is: {delimiter.join(cells):.500}"
             )
     return rows

@@ -4,13 +4,12 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p_keras.data.manifest import Entry
+from p2p_keras.data.manifest import FRAME, Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.system.files import whole_path
 from p2p_keras.system.progress import ProgressLine
 
 FOLDER = "shards"
-_FRAME = 16  # bytes around a record: its length, and checksums of length and content
 
 
 def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list[Entry], dict[str, int]]:
@@ -35,7 +34,7 @@ def write_shards(root: Path, entries: Sequence[Entry], count: int) -> tuple[list
         offset = 0
         for entry in part:
             placed.append(entry._replace(shard=shard, offset=offset))
-            offset += entry.bytes + _FRAME
+            offset += entry.bytes + FRAME
         sizes[shard] = offset
         _write_shard(root, shard, part)
         progress.update(len(placed), "packing")
