@@ -22,6 +22,7 @@ _PLACEHOLDERS = {
     "image_size": "SIZE",
     "inception": "default|FILE|URL",
     "pairs": "FILE",
+    "part": "K/N",
 }
 
 

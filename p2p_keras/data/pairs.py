@@ -137,7 +137,10 @@ def find_pairs(
     if not data_dir.is_dir():
         raise UserError(f"--data_dir must be a folder with {needed}/ in it. There is no folder {data_dir}")
     if (data_dir / manifest.UNFINISHED).is_dir():
-        raise UserError(f"p2p-prepare has not finished {data_dir}. Its command, given again, continues.")
+        raise UserError(
+            f"p2p-prepare has not finished {data_dir}. Its command, given again, continues; of what is made in parts, "
+            "those that are missing, then --merge."
+        )
     described = manifest.read_description(data_dir / manifest.DESCRIPTION)
     panels = panels or tuple(described.get("panels", ()))
     common = {
