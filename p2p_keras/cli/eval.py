@@ -12,6 +12,7 @@ from p2p_keras.cli import command
 from p2p_keras.config import task_name
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
+from p2p_keras.system.urls import to_folder
 
 if TYPE_CHECKING:
     from p2p_keras.evaluation.run import Evaluation
@@ -116,7 +117,7 @@ def _score(
     from p2p_keras.evaluation.records import remarks, table
     from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
 
-    data_dir = Path(given["data_dir"]) if given["data_dir"] else None
+    data_dir = to_folder(given["data_dir"]) if given["data_dir"] else None
     panels = tuple(name.strip() for name in given["panels"] or ())
     chosen = (given["split"], given["checkpoint"], given["limit"], given["reference"])
     evaluations = [

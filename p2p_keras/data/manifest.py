@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.errors import UserError
-from p2p_keras.system.files import leads_out, read_json
+from p2p_keras.system.files import leads_out
+from p2p_keras.system.urls import Url, read_json
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
@@ -53,7 +54,7 @@ HEAD = ",".join(Entry._fields) + "\n"
 _KINDS = tuple(Entry.__annotations__.values())
 
 
-def read_description(path: Path) -> dict:
+def read_description(path: Path | Url) -> dict:
     """Reads `dataset.json`; empty if there is none.
 
     Raises:
@@ -76,7 +77,7 @@ def read_description(path: Path) -> dict:
         raise UserError(f"dataset.json must be a JSON object. {path} cannot be read: {error}") from error
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path | Url) -> dict[str, Entry]:
     """Reads `manifest.csv`: name -> entry, in the file's order. A last line that was cut short is skipped.
 
     Raises:
@@ -100,7 +101,7 @@ def read(path: Path) -> dict[str, Entry]:
     return entries
 
 
-def check_places(path: Path, entries: dict[str, Entry], shards: dict[str, int]) -> None:
+def check_places(path: Path | Url, entries: dict[str, Entry], shards: dict[str, int]) -> None:
     """Refuses records outside of the shards: TensorFlow makes room for one of any size before it reads it.
 
     Args:

@@ -153,7 +153,12 @@ def read_json(path: Path) -> Any:
     """
     # Without O_NONBLOCK a pipe of that name would be waited for for ever.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        content = file.read(MAX_JSON_BYTES + 1)
+        return parse_json(file)
+
+
+def parse_json(file: IO[bytes]) -> Any:
+    """The same of a file that is open."""
+    content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"it is larger than {MAX_JSON_BYTES >> 20} MB")
     try:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from p2p_keras.data import manifest
-from p2p_keras.data.check import file_size
 from p2p_keras.data.manifest import DESCRIPTION, MANIFEST, UNFINISHED, Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
@@ -20,6 +19,7 @@ from p2p_keras.data.prepare.stack import Form, entry_name, same_sizes, source_si
 from p2p_keras.data.prepare.work import Rejected, Task
 from p2p_keras.errors import UserError
 from p2p_keras.system.files import write_whole
+from p2p_keras.system.urls import file_size
 
 
 class Earlier(NamedTuple):
