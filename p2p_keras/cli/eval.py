@@ -38,7 +38,10 @@ FLAGS = flags.FlagValues()
 
 flags.DEFINE_list("workdir", None, "The run's folder; several, with commas between, share a chart.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "data_dir", None, "Another data set, or where the run's own lies now. Default: the run's.", flag_values=FLAGS
+    "data_dir",
+    None,
+    "Another data set, or where the run's own lies now, or its URL. Default: the run's.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "panels",

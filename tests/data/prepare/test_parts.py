@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import (
+    ROOT,
     SMALL_FORM,
     Killed,
+    at_once,
     call_command,
     kill_at,
     prepare_folders,
@@ -148,6 +152,38 @@ def test_commands_at_the_same_time_in_one_folder(raw, tmp_path):
     merged = run_command("prepare", *flags, f"--output={tmp_path}/data", "--merge")
     assert (merged.returncode, merged.stderr) == (0, "")
     assert "(12 merged now)" in merged.stdout
+    assert call_command(prepare_command, *flags, f"--output={tmp_path}/whole") == 0
+    assert tree(tmp_path / "data") == tree(tmp_path / "whole")
+
+
+WITHOUT_LOCKS = """
+import fcntl
+import os
+import sys
+from p2p_keras.cli import prepare
+
+def flock(descriptor, operation):
+    raise OSError(37, os.strerror(37))  # as NFS without a lock server
+
+fcntl.flock = flock
+prepare.entry_point()
+"""
+
+
+@pytest.mark.parametrize("shards", [0, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_part_that_runs_twice_at_once_where_there_are_no_locks_harms_nothing(tmp_path, shards):
+    """As when a host that is taken for dead is not: one of the two may fail, in one line, but nothing is made wrong."""
+    write_two_folders(tmp_path / "raw", count=150)
+    flags = [f"--first={tmp_path}/raw/street", f"--second={tmp_path}/raw/aerial", "--image_size=16", "--workers=1"]
+    flags += [f"--shards={shards}"]
+    output, options = f"--output={tmp_path}/data", {"capture_output": True, "text": True, "cwd": ROOT}
+    command = [sys.executable, "-c", WITHOUT_LOCKS, *flags, output]
+    ended = at_once(*[lambda: subprocess.run([*command, "--part=0/1"], check=False, **options)] * 2)
+    assert 0 in [one.returncode for one in ended]
+    assert all(one.returncode == 0 or (one.returncode, one.stderr.count("\n")) == (2, 1) for one in ended), ended
+    for last in ("--part=0/1", "--merge"):
+        done = subprocess.run([*command, last], check=False, **options)
+        assert (done.returncode, done.stderr) == (0, "")
     assert call_command(prepare_command, *flags, f"--output={tmp_path}/whole") == 0
     assert tree(tmp_path / "data") == tree(tmp_path / "whole")
 
