@@ -18,6 +18,7 @@ import tensorflow as tf
 from conftest import (
     READING,
     SMALL_FORM,
+    assert_refused,
     assert_same_end,
     call_command,
     prepare_folders,
@@ -35,11 +36,9 @@ from p2p_keras.data.prepare import sources, splits
 from p2p_keras.data.prepare.run import prepare
 from p2p_keras.errors import UserError
 from p2p_keras.metrics import inception
-from p2p_keras.system.urls import Url
 from p2p_keras.training import run as training
 from p2p_keras.training.run import train
 from p2p_keras.workdir.folder import read_config
-from p2p_keras.workdir.resolve import Data
 
 
 @pytest.fixture(scope="module")
@@ -115,29 +114,36 @@ def test_loose_unfinished_and_damaged_sets_are_refused(on_disk, tmp_path, one_de
     refused(spoilt, f"dataset.json must be a JSON object. {spoilt}/dataset.json cannot be read")
 
 
-@pytest.mark.parametrize(
-    ("error", "way_out"),
-    [
-        (tf.errors.UnavailableError(None, None, "HTTP 503 when reading {root}/shards/x"), "Look at the network"),
-        (tf.errors.NotFoundError(None, None, "{root}/shards/x"), "Copy them again"),
-    ],
-)
-def test_a_network_that_goes_away_in_the_middle_is_one_line(on_disk, error, way_out):
-    pairs = find_pairs(Url(upload(on_disk)))
+def test_a_store_that_goes_away_in_the_middle_is_one_line(on_disk, tmp_path, one_device, monkeypatch):
+    data = upload(on_disk)
 
-    def take(iterator, count):
-        raise type(error)(None, None, error.message.format(root=pairs.root))
+    def gone(*arguments):
+        raise tf.errors.UnavailableError(None, None, f"At:\n<>\nHTTP 503\n\t when reading {data}/x\n\t [[A]]")
 
-    with pytest.raises(UserError, match=rf"shards in {pairs.root} cannot be read: .*\. {way_out}; the same command"):
-        training._take_steps(take, None, 1, Data(pairs, {}, READING))
+    monkeypatch.setattr(training, "_take_steps", gone)
+    with pytest.raises(UserError, match=f"HTTP 503 when reading {data}/x. Look at .*; the same command"):
+        train(small_config(data), tmp_path / "run", one_device, quiet)
 
 
-def test_another_host_that_goes_away_is_not_taken_for_the_data(on_disk):
-    def take(iterator, count):
+def test_another_host_that_goes_away_is_not_taken_for_the_data(on_disk, tmp_path, one_device, monkeypatch):
+    def gone(*arguments):
         raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: connection reset")
 
+    monkeypatch.setattr(training, "_take_steps", gone)
     with pytest.raises(tf.errors.UnavailableError):
-        training._take_steps(take, None, 1, Data(find_pairs(Url(upload(on_disk))), {}, READING))
+        train(small_config(upload(on_disk)), tmp_path / "run", one_device, quiet)
+
+
+def test_a_shard_that_is_gone_in_the_middle_is_one_line(on_disk, tmp_path, one_device, monkeypatch):
+    data, take_steps = upload(on_disk), training._take_steps
+
+    def without(*arguments):
+        tf.io.gfile.rmtree(f"{data}/shards")
+        return take_steps(*arguments)
+
+    monkeypatch.setattr(training, "_take_steps", without)
+    with pytest.raises(UserError, match=f"A record of the shards in {data} cannot be read.*Copy them again"):
+        train(small_config(data), tmp_path / "run", one_device, quiet)
 
 
 @pytest.mark.parametrize("argument", ["workdir", "model"])
@@ -193,6 +199,9 @@ class Storage(http.server.BaseHTTPRequestHandler):
         self._reply(200, json.dumps({"items": items}).encode())
 
     def _send(self, path: Path) -> None:
+        if path.suffix == ".tfrecord" and len(self.server.ranges) > self.server.most:
+            self._reply(403, b"")
+            return
         first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
         self.server.ranges.append((path.name, last - first + 1))
         self._reply(206, path.read_bytes()[first : last + 1])
@@ -219,6 +228,7 @@ def storage(tmp_path):
     subprocess.run(made, check=True, capture_output=True)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Storage)
     server.root, server.ranges, server.tls = tmp_path / "buckets", [], ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.most = 10**9  # records are then refused
     server.tls.load_cert_chain(certificate, key)
     server.environment = {name: value for name, value in os.environ.items() if "google" not in name.lower()}
     server.environment |= {
@@ -280,3 +290,11 @@ def test_p2p_train_and_p2p_eval_by_gs(on_disk, storage, tmp_path):
     no_network = {**storage.environment, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = run_command("eval", f"--workdir={tmp_path / 'url'}", "--split=val", env=no_network)
     assert (done.returncode, done.stderr) == (0, "")
+    storage.most = len(storage.ranges) + 30
+    more = [f"--workdir={tmp_path / 'url'}", "--steps=400"]
+    assert_refused(run_command("train", *more, env=storage.environment), "HTTP response code 403", "gs://bucket/data")
+    storage.most = 10**9
+    assert run_command("train", *more, "--steps=6", env=storage.environment).returncode == 0
+    storage.most = len(storage.ranges)
+    done = run_command("eval", f"--workdir={tmp_path / 'url'}", "--split=val", env=no_network)
+    assert_refused(done, "HTTP response code 403", "gs://bucket/data")

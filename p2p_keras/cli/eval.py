@@ -12,7 +12,7 @@ from p2p_keras.cli import command
 from p2p_keras.config import task_name
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
-from p2p_keras.system.urls import to_folder
+from p2p_keras.system.urls import store_errors_in_words, to_folder
 
 if TYPE_CHECKING:
     from p2p_keras.evaluation.run import Evaluation
@@ -101,6 +101,7 @@ def main(values: flags.FlagValues) -> int:
     _, *others = local_devices(strategy)
     with contextlib.ExitStack() as stack:
         stack.enter_context(lost_hosts_in_words(hosts, "scores once more"))
+        stack.enter_context(store_errors_in_words())
         scratch = None
         if not hosts.is_chief:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="p2p-eval-")))

@@ -93,6 +93,28 @@ class Url:
             ) from error
 
 
+@contextlib.contextmanager
+def store_errors_in_words() -> Iterator[None]:
+    """Says in words what goes wrong with URLs that TensorFlow's own operations read.
+
+    Raises:
+        UserError: Something given by URL could not be read.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        schemes = "|".join(re.escape(name) for name in tf.io.gfile.get_registered_schemes() if name not in ("", "file"))
+        told = re.search(rf"(.*\n\s+)?.*\b({schemes})://.*", error.message)  # "no access\n\t when reading gs://x"
+        if not told:
+            raise
+        raise UserError(
+            f"What is given by URL must be readable from here. {' '.join(told[0].split())}. Look at the credentials "
+            "and the network; the same command continues."
+        ) from error
+
+
 def to_folder(place: str | os.PathLike | Url) -> Path | Url:
     """What a user gave for a folder. A URL must not become a `Path`, which would make gs:/x of gs://x."""
     if isinstance(place, Url):

@@ -16,7 +16,7 @@ from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
 from p2p_keras.system.hosts import Hosts, lost_hosts_in_words, quiet_unless_chief
-from p2p_keras.system.urls import Url
+from p2p_keras.system.urls import store_errors_in_words
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.cluster import run_folder
@@ -65,6 +65,7 @@ def train(
         lost_hosts_in_words(hosts, f"continues from the newest checkpoint in {workdir} of host 0"),
         run_folder(hosts, Path(workdir)) as workdir,
         _memory_errors_in_words(config, workdir / "checkpoints"),
+        store_errors_in_words(),
     ):
         run = open_run(config, workdir, strategy, report)
         if run.first_step == 0:
@@ -254,17 +255,12 @@ def _exhaustion(run: Run, standing: Standing) -> str:
 def _take_steps(train_steps: Callable, iterator: tf.data.Iterator, count: int, data: Data) -> np.ndarray:
     try:
         return train_steps(iterator, tf.constant(count)).numpy()
-    except tf.errors.OpError as error:
-        files = isinstance(error, tf.errors.InvalidArgumentError | tf.errors.NotFoundError | tf.errors.DataLossError)
-        by_url = isinstance(data.pairs.root, Url) and str(data.pairs.root) in error.message
-        if not (files or by_url):
-            raise
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError, tf.errors.DataLossError) as error:
         # TensorFlow's message does not say which file. The likeliest cause is one that changed since it was checked.
         if data.pairs.shards:
-            mend = "Look at the network" if by_url and not files else "Copy them again"
             raise UserError(
                 f"A record of the shards in {data.pairs.root} cannot be read: {str(error).splitlines()[0]}. "
-                f"{mend}; the same command continues."
+                "Copy them again; the same command continues."
             ) from error
         bad = check.find_bad_pairs(data.pairs.files("train").paths, data.reading)
         if not bad:
