@@ -108,7 +108,7 @@ def prepare_part(
         max_bad_files: Pairs that may be rejected before it stops.
 
     Returns:
-        What became of the part, or `finished_before` of the whole data set.
+        What became of the part; `finished_before` also if the whole data set is finished.
 
     Raises:
         UserError: There is something else in the folder, or too many pairs are bad.
@@ -130,8 +130,8 @@ def prepare_part(
             begin(output, whole, settings, parts=part.of)
         folder.mkdir(parents=True, exist_ok=True)
         with _locked_part(output, part):
-            return _make_part(folder if shards else output, folder, whole, part.take(tasks), form, settings, workers,
-                              max_bad_files)  # fmt: skip
+            root, mine = folder if shards else output, part.take(tasks)
+            return _make_part(root, folder, whole, mine, form, settings, workers, max_bad_files)
 
 
 def merge(
@@ -169,9 +169,7 @@ def merge(
         if is_finished(output, whole, tasks, form):
             return finished_before(output, whole)
         if not whole.parts:
-            raise UserError(
-                f"--merge makes a data set of its parts. There are none in {output}. Make them with --part."
-            )
+            raise _no_parts(output)
         check_unsharded(output, whole, tasks)
         parts = [Part(number, whole.parts) for number in range(whole.parts)]
         made = _finished_parts(output, parts, tasks, form, settings)
