@@ -14,6 +14,7 @@ from PIL import Image
 from p2p_keras.errors import UserError
 from p2p_keras.images.files import eight_bits
 from p2p_keras.presets import make_config
+from p2p_keras.system.urls import refuse_url
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
@@ -28,8 +29,8 @@ def train(
     """Trains a run, or continues the one in `workdir`: `p2p-train` as a function.
 
     Args:
-        data_dir: A folder of pairs, see docs/data.md.
-        workdir: The run's folder.
+        data_dir: A folder of pairs, see docs/data.md; or the URL of one in shards.
+        workdir: The run's folder, on a disk.
         preset: One of `PRESETS`.
         report: Called with each line that p2p-train would print.
         **settings: The flags of p2p-train, which are the fields of `TrainConfig`, as `direction="AtoB", epochs=50`.
@@ -45,6 +46,7 @@ def train(
     from p2p_keras.training.run import train as train_run
     from p2p_keras.workdir.folder import saved_run
 
+    refuse_url("workdir", workdir)
     saved, _ = saved_run(Path(workdir)) or (None, None)
     strategy = devices.make_strategy()
     count = strategy.num_replicas_in_sync  # to which a batch size that is not given is raised
@@ -116,6 +118,7 @@ def load(model: str | os.PathLike, checkpoint: str = "latest", report: Callable[
     """
     from p2p_keras.export.open import open_model
 
+    refuse_url("model", model)
     return Translator(open_model(Path(model), str(checkpoint), report))
 
 

@@ -30,7 +30,8 @@ class TrainConfig:
 
     data_dir: str | None = setting(
         None,
-        "Folder with train/, and optionally val/ and test/.",
+        "Folder with train/, and optionally val/ and test/; or the URL of one that p2p-prepare made in shards, as "
+        "gs://bucket/data.",
         meaning="the embedded demo, a drawn town",
         free=True,  # the pairs themselves are compared, by fingerprint
     )

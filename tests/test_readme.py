@@ -264,7 +264,7 @@ def test_statistics_follow_the_batch_size_as_stated():
 
 def test_every_preset_command_and_module_that_is_named_exists():
     assert set(re.findall(r"experiment\d", WORDS)) <= set(PRESETS)
-    for name in set(re.findall(r"(?<!venv/)bin/([a-z0-9-]+)", WORDS)):
+    for name in set(re.findall(r"(?<!/)bin/([a-z0-9-]+)", WORDS)):
         assert (ROOT / "bin" / name).exists() or f'"{name} = ' in SETUP
     for name in set(re.findall(r"`([\w/]+\.py)`", WORDS)):
         assert (ROOT / "p2p_keras" / name).exists() or (ROOT / name).exists(), name

@@ -13,6 +13,7 @@ from absl import flags
 
 from p2p_keras.errors import HostLostError, UserError
 from p2p_keras.system.terminal import PlainStream
+from p2p_keras.system.urls import refuse_url
 from p2p_keras.versions import VERSION
 
 # What flags take whose value is text, but neither a path nor a default that shows it.
@@ -22,7 +23,9 @@ _PLACEHOLDERS = {
     "image_size": "SIZE",
     "inception": "default|FILE|URL",
     "pairs": "FILE",
+    "part": "K/N",
 }
+_MAY_BE_URLS = ("data_dir", "inception")
 
 
 def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
@@ -45,6 +48,8 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Take of a GPU's memory what is needed, so that p2p-eval runs beside p2p-train.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    # Of gs:// read what is asked for. By default every opened file begins with 64 MB of it, and each pair is opened.
+    os.environ.setdefault("GCS_READ_CACHE_BLOCK_SIZE_MB", "0")
     if sys.stdout is None:  # closed by whoever started it
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, as long as the process
     sys.stdout.reconfigure(line_buffering=True)  # `p2p-train | tee log` shows each line when it is said
@@ -59,6 +64,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
             sys.exit(0)
         if rest:
             raise UserError(f"{name} takes flags only, as in --workdir=runs/a2s. Received: {' '.join(rest)}")
+        _refuse_urls(values)
         status = main(values)
         sys.stdout.flush()
         sys.exit(status)
@@ -79,6 +85,14 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
     except KeyboardInterrupt:
         print(f"\n{name}: stopped; what was saved before is kept", file=sys.stderr)
         sys.exit(130)
+
+
+def _refuse_urls(values: flags.FlagValues) -> None:
+    for name in values:
+        value = values[name].value
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and name not in _MAY_BE_URLS:
+                refuse_url(f"--{name}", text)
 
 
 def run_folder(name: str) -> Path:

@@ -12,6 +12,7 @@ from p2p_keras.cli import command
 from p2p_keras.config import task_name
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.errors import UserError
+from p2p_keras.system.urls import store_errors_in_words, to_folder
 
 if TYPE_CHECKING:
     from p2p_keras.evaluation.run import Evaluation
@@ -37,7 +38,10 @@ FLAGS = flags.FlagValues()
 
 flags.DEFINE_list("workdir", None, "The run's folder; several, with commas between, share a chart.", flag_values=FLAGS)
 flags.DEFINE_string(
-    "data_dir", None, "Another data set, or where the run's own lies now. Default: the run's.", flag_values=FLAGS
+    "data_dir",
+    None,
+    "Another data set, or where the run's own lies now, or its URL. Default: the run's.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "panels",
@@ -97,6 +101,7 @@ def main(values: flags.FlagValues) -> int:
     _, *others = local_devices(strategy)
     with contextlib.ExitStack() as stack:
         stack.enter_context(lost_hosts_in_words(hosts, "scores once more"))
+        stack.enter_context(store_errors_in_words())
         scratch = None
         if not hosts.is_chief:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="p2p-eval-")))
@@ -116,7 +121,7 @@ def _score(
     from p2p_keras.evaluation.records import remarks, table
     from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
 
-    data_dir = Path(given["data_dir"]) if given["data_dir"] else None
+    data_dir = to_folder(given["data_dir"]) if given["data_dir"] else None
     panels = tuple(name.strip() for name in given["panels"] or ())
     chosen = (given["split"], given["checkpoint"], given["limit"], given["reference"])
     evaluations = [

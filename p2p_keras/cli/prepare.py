@@ -18,6 +18,8 @@ DOC = """
       p2p-prepare --output=DATA --composites=OLD --source_panels=aerial,street,map --panels=street,aerial
       p2p-prepare --output=DATA --folders=OLD                               A/train, B/train and so on
       p2p-prepare --output=DATA --download=facades                          one of the classical archives
+      p2p-prepare --output=DATA ... --part=0/16                             a sixteenth, on one of several hosts
+      p2p-prepare --output=DATA ... --merge                                 and one data set of all sixteen
 
     Stopped and run again, it continues. Look at preview.png before you train. What could not be used stands in
     rejected.csv and unmatched.csv, what looks alike in different splits in near_duplicates.csv,
@@ -88,6 +90,19 @@ flags.DEFINE_integer(
     "Pack the pairs into this many TFRecord files, of 100 to 200 MB at best; 0 leaves them loose.",
     flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "part",
+    None,
+    "Make only this part of how many, as 3/16, counted from 0. All parts get the same flags and --output, on a disk "
+    "that their hosts share; each may be stopped and run again. --merge makes one data set of them.",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "merge",
+    False,
+    "Make one data set of all parts, once each is finished: byte for byte the one that is made without parts.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("workers", None, "Processes. Default: as many as there are cores.", flag_values=FLAGS)
 flags.DEFINE_integer("max_bad_files", 0, "Pairs that may be rejected before it stops.", flag_values=FLAGS)
 
@@ -104,12 +119,12 @@ def main(values: flags.FlagValues) -> int:
 
     from p2p_keras.data.prepare import lists
     from p2p_keras.data.prepare.earlier import begun_with
+    from p2p_keras.data.prepare.parts import merge, parse_part, prepare_part
     from p2p_keras.data.prepare.run import PREVIEW, prepare
-    from p2p_keras.data.prepare.splits import Shares, by_folders, by_hash, by_lists, count, parse_shares
+    from p2p_keras.data.prepare.splits import choose, count, parse_shares
     from p2p_keras.data.prepare.stack import Form
-    from p2p_keras.system.files import checksum
 
-    output = Path(given["output"])
+    output, part = Path(given["output"]), parse_part(given["part"]) if given["part"] else None
     form = Form(_image_size(given, begun_with(output)), *(given[name] for name in Form._fields[1:]))
     found = _find(given)
     print(f"{command.counted(len(found.sources), 'pair', 'pairs')} in {found.origin['folders']}")
@@ -122,17 +137,7 @@ def main(values: flags.FlagValues) -> int:
 
     shares = parse_shares(given["splits"]) if given["splits"] else None
     files = {split: Path(given[f"{split}_list"]) for split in ("train", "val", "test") if given[f"{split}_list"]}
-    if files:
-        splits = by_lists(found.sources, files, shares, given["seed"])
-        rule = {"lists": {split: checksum(path) for split, path in files.items()}, "val": shares.val if shares else 0}
-    elif any(source.split for source in found.sources):
-        splits = by_folders(found.sources, shares, given["seed"])
-        rule = {"folders": True, "val": shares.val if shares else 0}
-    else:
-        shares = shares or Shares()
-        splits = by_hash(found.sources, shares, given["seed"])
-        rule = {"shares": list(shares)}
-    rule["seed"] = given["seed"]
+    splits, rule = choose(found.sources, files, shares, given["seed"])
     for remark in splits.remarks:
         print(remark)
     if splits.left_out:
@@ -143,24 +148,35 @@ def main(values: flags.FlagValues) -> int:
     if not counts["train"]:
         raise UserError("A data set needs training pairs, and there would be none. Look at the lists or --splits.")
 
-    if given["shards"]:
+    if given["shards"] and not given["merge"]:
         with command.quiet_start():  # its messages are not for the user
             import tensorflow  # noqa: F401
 
+    arguments, shards, bad = (found, splits, output, form, rule), given["shards"], given["max_bad_files"]
     workers = given["workers"] or os.cpu_count() or 1
-    outcome = prepare(found, splits, output, form, rule, given["shards"], workers, given["max_bad_files"])
+    if part:
+        outcome = prepare_part(*arguments, part, shards, workers, bad)
+    elif given["merge"]:
+        outcome = merge(*arguments, shards, bad)
+    else:
+        outcome = prepare(*arguments, shards, workers, bad)
     counted = ", ".join(f"{pairs} {split}" for split, pairs in outcome.counts.items())
+    rejected = command.counted(len(outcome.rejected), "pair was", "pairs were") + " rejected"
+    if part:
+        when = "was finished before" if outcome.finished_before else f"is finished ({outcome.made} made now)"
+        print(f"Part {part} of {output} {when}: {counted}{f'; {rejected}' if outcome.rejected else ''}")
+        print(f"When all {part.of} are: the same command with --merge instead of --part")
+        return 0
     if outcome.finished_before:
         print(f"It was finished before: {counted} in {output}")
         return 0
     pairs = command.counted(sum(outcome.counts.values()), "pair", "pairs")
-    print(f"{pairs} in {output}: {counted} ({outcome.made} made now)")
+    print(f"{pairs} in {output}: {counted} ({outcome.made} {'merged' if given['merge'] else 'made'} now)")
     if outcome.removed:
         gone = "no longer in the source and {} removed"
         print(command.counted(outcome.removed, "pair is " + gone.format("was"), "pairs are " + gone.format("were")))
     if outcome.rejected:
-        rejected = command.counted(len(outcome.rejected), "pair was", "pairs were")
-        print(f"{rejected} rejected, see {output / lists.REJECTED}")
+        print(f"{rejected}, see {output / lists.REJECTED}")
     if found.unmatched or splits.left_out:
         print(f"What belongs to no pair stands in {output / lists.UNMATCHED}")
     if outcome.alike:
@@ -186,6 +202,8 @@ def _check(given: dict) -> None:
             "The images come from one of --first with --second, --dayton, --composites, --folders, --download. "
             f"Received: {received}"
         )
+    if given["part"] and given["merge"]:
+        raise UserError("Give --part, or, once all parts are finished, --merge, not both.")
     for name, least, most in (("quality", 1, 100), ("channels", 1, 4)):
         if not least <= given[name] <= most:
             raise UserError(f"--{name} must lie in {least} to {most}. Received: {given[name]}")

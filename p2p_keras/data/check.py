@@ -19,10 +19,12 @@ from p2p_keras.images.files import PNG_START, class_numbers, orientation_of, sto
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.system.files import read_json, write_whole
 from p2p_keras.system.limits import MAX_PIXELS, MAX_SCANS
+from p2p_keras.system.urls import file_size
 
 # What TensorFlow and Pillow decode alike: 8 bits a channel or less, and grey of 16.
 _MODES = {"RGB", "L", "P", "RGBA", "LA", "1", "I;16", "I;16B", "I"}
 FORMATS = ("JPEG", "PNG")
+_AT_ONCE = 16  # shards that are asked for their size, which by URL takes a while
 
 
 class ImageError(Exception):
@@ -228,12 +230,13 @@ def checked(
 
 def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
     """Name -> files of the pairs that nobody has vouched for."""
-    for shard, size in pairs.shards.items():
-        path = pairs.root / shard
-        found = path.stat().st_size if path.is_file() else 0
+    shards = {pairs.root / shard: size for shard, size in pairs.shards.items()}
+    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as threads:
+        sizes = list(threads.map(file_size, shards))
+    for (path, size), found in zip(shards.items(), sizes, strict=True):
         if found != size:
             raise UserError(
-                f"A shard must be as p2p-prepare wrote it. {path} has {found} bytes, dataset.json says {size}. "
+                f"A shard must be as p2p-prepare wrote it. {path} has {max(0, found)} bytes, dataset.json says {size}. "
                 "Copy it again, or prepare the data set again."
             )
     if pairs.shards:
@@ -250,14 +253,6 @@ def _unchecked(pairs: Pairs, reading: Reading) -> dict[str, tuple[str, ...]]:
 def bit_depth(path: str) -> int:
     """8 or 16: with which an image file is read, as its header says. Fewer than 8 are read as 8."""
     return max(8, _stored_bits(path))
-
-
-def file_size(path: str | Path) -> int:
-    """In bytes; -1 if it is not there."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
 
 
 def _stored_bits(path: str) -> int:

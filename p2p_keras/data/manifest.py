@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from p2p_keras.errors import UserError
 from p2p_keras.sizes import to_size
-from p2p_keras.system.files import leads_out, read_json
+from p2p_keras.system.files import leads_out
 from p2p_keras.system.sealed import unseal
 from p2p_keras.system.tables import format_rows, parse_rows
+from p2p_keras.system.urls import Url, read_json
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
@@ -56,7 +57,7 @@ HEAD = ",".join(Entry._fields) + "\n"
 _FORMS = {"split": "train|val|test", "sha256": "[0-9a-f]{64}", "perceptual_hash": "([0-9a-f]{16})+"}
 
 
-def read_description(path: Path) -> dict:
+def read_description(path: Path | Url) -> dict:
     """Reads `dataset.json`; empty if there is none.
 
     Raises:
@@ -84,7 +85,7 @@ def read_description(path: Path) -> dict:
         ) from error
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path | Url) -> dict[str, Entry]:
     """Reads `manifest.csv`: name -> entry, in the file's order. A last line that was cut short is skipped.
 
     Raises:
@@ -104,7 +105,7 @@ def read(path: Path) -> dict[str, Entry]:
     return entries
 
 
-def check_whole(path: Path, entries: dict[str, Entry], described: dict[str, Any]) -> None:
+def check_whole(path: Path | Url, entries: dict[str, Entry], described: dict[str, Any]) -> None:
     """Checks that `manifest.csv` lists all that `dataset.json` describes: damage is not to cost pairs silently.
 
     Args:

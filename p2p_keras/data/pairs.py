@@ -12,6 +12,7 @@ from p2p_keras.data.listing import EXTENSIONS, SOURCE_EXTENSIONS, list_images
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.sizes import Size, to_size
+from p2p_keras.system.urls import Url, to_folder
 
 SPLITS = ("train", "val", "test")
 
@@ -64,7 +65,7 @@ class Pairs:
     """A data set of pairs: images of the same thing, side by side in one file or in a folder for each panel.
 
     Attributes:
-        root: The folder given as `--data_dir`.
+        root: The folder or URL given as `--data_dir`.
         panels: Names of the panels, left to right; empty if nobody named them (then there are two).
         image_size: What `dataset.json` says, or None.
         channels: What `dataset.json` says of every panel, or None.
@@ -77,7 +78,7 @@ class Pairs:
         shards: Shard -> its size in bytes; empty if the files lie loose.
     """
 
-    root: Path
+    root: Path | Url
     panels: tuple[str, ...]
     image_size: Size | None
     splits: dict[str, tuple[str, ...]]
@@ -115,7 +116,7 @@ class Pairs:
 
 
 def find_pairs(
-    data_dir: Path, panels: tuple[str, ...] = (), needed: str = "train", extensions: tuple[str, ...] = EXTENSIONS
+    data_dir: Path | Url, panels: tuple[str, ...] = (), needed: str = "train", extensions: tuple[str, ...] = EXTENSIONS
 ) -> Pairs:
     """Lists the pairs of a data set.
 
@@ -125,7 +126,7 @@ def find_pairs(
             `train/` and optionally `val/` and `test/` of side-by-side images (folders beneath them are searched too);
             a folder for each panel, `A/train` and `B/train` (also `train/A`, `train_A`, `trainA`), whose files make a
             pair if their paths are equal but for the extension. The panels' names, if given, stand in place of A and B.
-            `dataset.json` may say `panels` and `image_size`.
+            `dataset.json` may say `panels` and `image_size`. A URL is of what `p2p-prepare` wrote in shards.
         panels: Names of the panels, left to right; overrides `dataset.json`.
         needed: The split without which nothing can be done.
         extensions: Of the files in a folder for each panel.
@@ -133,11 +134,14 @@ def find_pairs(
     Raises:
         UserError: No such folder, no folder of the needed split, no images in it, or an unreadable `dataset.json`.
     """
-    data_dir = Path(data_dir)
+    data_dir = to_folder(data_dir)
     if not data_dir.is_dir():
         raise UserError(f"--data_dir must be a folder with {needed}/ in it. There is no folder {data_dir}")
     if (data_dir / manifest.UNFINISHED).is_dir():
-        raise UserError(f"p2p-prepare has not finished {data_dir}. Its command, given again, continues.")
+        raise UserError(
+            f"p2p-prepare has not finished {data_dir}. Its command, given again, continues; of what is made in parts, "
+            "those that are missing, then --merge."
+        )
     described = manifest.read_description(data_dir / manifest.DESCRIPTION)
     panels = panels or tuple(described.get("panels", ()))
     common = {
@@ -147,7 +151,13 @@ def find_pairs(
         "channels": described.get("channels"),
         "bits": described.get("bits"),
     }
-    if (data_dir / manifest.MANIFEST).is_file():
+    listed = (data_dir / manifest.MANIFEST).is_file()
+    if isinstance(data_dir, Url) and not (listed and described.get("shards")):
+        raise UserError(
+            f"By URL a data set is read that p2p-prepare made in shards. {data_dir} holds none. Make one with "
+            "p2p-prepare --shards, and copy its folder there."
+        )
+    if listed:
         entries = manifest.read(data_dir / manifest.MANIFEST)
         manifest.check_whole(data_dir / manifest.MANIFEST, entries, described)
         names = {split: [name for name in entries if name.startswith(f"{split}/")] for split in SPLITS}

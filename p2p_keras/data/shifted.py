@@ -15,6 +15,7 @@ from PIL import Image
 
 from p2p_keras.data.pairs import Files, Pairs
 from p2p_keras.images.files import eight_bits
+from p2p_keras.system.urls import open_file
 
 SAMPLE = 64  # pairs that are looked at
 CELLS = 128  # an image is looked at as so many cells squared
@@ -171,7 +172,7 @@ def report_misaligned(pairs: Pairs, panels: tuple[int, int], report: Callable[[s
 
 
 def _open(row: Files, panel: int) -> Image.Image:
-    with open(row.paths[0][panel], "rb") as file:
+    with open_file(row.paths[0][panel]) as file:
         if row.offsets is None:
             return Image.open(io.BytesIO(file.read()))
         file.seek(row.offsets[0] + 12)  # after the record's length and its checksum

@@ -27,6 +27,7 @@ from p2p_keras.models import make_inference
 from p2p_keras.system.files import remove_leftovers
 from p2p_keras.system.hosts import ALONE, Hosts
 from p2p_keras.system.progress import ProgressLine
+from p2p_keras.system.urls import Url, to_folder
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config, steps_per_epoch
 from p2p_keras.workdir.generator import build_generator, weights_checksum
@@ -60,7 +61,7 @@ class Evaluation(NamedTuple):
 
 def open_evaluation(
     workdir: Path,
-    data_dir: Path | None = None,
+    data_dir: Path | Url | None = None,
     panels: tuple[str, ...] = (),
     split: str = "test",
     which: str = "latest",
@@ -240,7 +241,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _find_data(
     config: TrainConfig,
     workdir: Path,
-    data_dir: Path | None,
+    data_dir: Path | Url | None,
     panels: tuple[str, ...],
     split: str,
     memory: Path,
@@ -249,7 +250,7 @@ def _find_data(
     if data_dir is not None:
         named = panels or find_pairs(data_dir, needed=split).panels or config.panels
         config = dataclasses.replace(config, data_dir=str(data_dir), panels=named)
-    if config.data_dir is not None and not Path(config.data_dir).is_dir():
+    if config.data_dir is not None and not to_folder(config.data_dir).is_dir():
         raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
     config, data = resolve(config, config, memory, report, needed=split)
     for name, problem in data.bad.items():

@@ -1,6 +1,5 @@
 """One generator x one list of pairs -> numbers. Images stream through in batches; only features and numbers stay."""
 
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from p2p_keras.metrics.inception import RESIZING, Extractor
 from p2p_keras.metrics.table import FEWEST_IMAGES, INCEPTION_SCORE_PARTS, METRICS
 from p2p_keras.system.files import whole_file
 from p2p_keras.system.hosts import ALONE, Hosts
+from p2p_keras.system.urls import changed_at
 
 PAIRED = {metric.name: metric.of_images for metric in METRICS if metric.of_images}
 LABELS = {metric.name: metric.of_label_maps for metric in METRICS if metric.of_label_maps}
@@ -253,7 +253,7 @@ def describe_extractor(extractor: Extractor | None) -> dict | None:
 
 
 def _reference_key(split: Split, extractor: Extractor) -> str:
-    changed = max(os.stat(path).st_mtime_ns for path in {path for row in split.files.paths for path in row})
+    changed = max(changed_at(path) for path in {path for row in split.files.paths for path in row})
     return f"{fingerprint(split)} {changed} {extractor.sha256} {RESIZING}"
 
 

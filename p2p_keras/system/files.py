@@ -101,12 +101,13 @@ def remove_leftovers(folder: Path, older_than_secs: float = 0) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool) -> Iterator[int]:
+def locked(path: Path, wait: bool, shared: bool = False) -> Iterator[int]:
     """Keeps other processes that lock the same path out, until the block ends; a killed process leaves no lock behind.
 
     Args:
         path: A folder, or a file, which is made if need be.
         wait: For its turn; without, a path that is locked already is an error at once.
+        shared: With all others that share it; only those that do not are kept out.
 
     Yields:
         The descriptor of what is locked, by which to see whether it still is what the path names.
@@ -119,7 +120,7 @@ def locked(path: Path, wait: bool) -> Iterator[int]:
     descriptor = os.open(path, flags, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL):
                 raise
@@ -152,7 +153,12 @@ def read_json(path: Path) -> Any:
     """
     # Without O_NONBLOCK a pipe of that name would be waited for for ever.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        content = file.read(MAX_JSON_BYTES + 1)
+        return parse_json(file)
+
+
+def parse_json(file: IO[bytes]) -> Any:
+    """The same of a file that is open."""
+    content = file.read(MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
         raise ValueError(f"it is larger than {MAX_JSON_BYTES >> 20} MB")
     try:

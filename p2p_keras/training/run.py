@@ -18,6 +18,7 @@ from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
 from p2p_keras.system.hosts import Hosts, lost_hosts_in_words, quiet_unless_chief
+from p2p_keras.system.urls import store_errors_in_words
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.cluster import run_folder
@@ -67,6 +68,7 @@ def train(
         lost_hosts_in_words(hosts, f"continues from the newest checkpoint in {workdir} of host 0"),
         run_folder(hosts, Path(workdir)) as workdir,
         _memory_errors_in_words(config, workdir / "checkpoints"),
+        store_errors_in_words(),
     ):
         run = open_run(config, workdir, strategy, report)
         if run.first_step == 0:

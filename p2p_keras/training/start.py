@@ -13,6 +13,7 @@ from p2p_keras.data.pairs import fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
 from p2p_keras.system.hosts import Hosts
+from p2p_keras.system.urls import absolute
 from p2p_keras.training.cluster import check_equal
 from p2p_keras.training.initial import check_form, load_initial, open_source
 from p2p_keras.training.networks import Networks, build_networks
@@ -172,7 +173,7 @@ def to_record(run: Run) -> str:
     config, splits = run.config, run.data.pairs.splits
     data_dir, inception = config.data_dir, config.inception
     if data_dir is not None:
-        data_dir = str(Path(data_dir).absolute())
+        data_dir = absolute(data_dir)
     if inception is not None and Path(inception).exists():
         inception = str(Path(inception).absolute())
     return to_json(

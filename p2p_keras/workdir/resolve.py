@@ -14,6 +14,7 @@ from p2p_keras.sizes import Size
 from p2p_keras.system.cache import cache_folder
 from p2p_keras.system.devices import fast_precision
 from p2p_keras.system.progress import ProgressLine
+from p2p_keras.system.urls import to_folder
 
 
 class Data(NamedTuple):
@@ -56,7 +57,7 @@ def resolve(
         config = dataclasses.replace(config, image_size=config.image_size or DEMO["image_size"])
         pairs = find_pairs(_town(_square(config.image_size), report), config.panels, needed)
     else:
-        pairs = find_pairs(Path(config.data_dir), config.panels, needed)
+        pairs = find_pairs(to_folder(config.data_dir), config.panels, needed)
     input_panels, target_panel = find_panels(config.direction, config.input_panels, config.target_panel, pairs.panels)
     *input_bits, target_bits = check.bit_depths(pairs, needed, (*input_panels, target_panel))
     classes = config.labels or (0,) * len(input_panels)

@@ -116,3 +116,23 @@ def test_help_shows_defaults_that_are_zero_and_fitting_placeholders():
 def test_numbers_agree_with_what_they_count():
     assert command.counted(1, "pair was", "pairs were") == "1 pair was"
     assert command.counted(0, "pair was", "pairs were") == "0 pairs were"
+
+
+def test_a_path_that_is_a_url_is_refused_by_every_command(monkeypatch, capsys):
+    values = flags.FlagValues()
+    flags.DEFINE_list("workdir", None, "Folders.", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "A data set.", flag_values=values)
+    monkeypatch.setattr(sys, "argv", ["p2p-some", "--data_dir=gs://b/data", "--workdir=runs/a,gs://b/run"])
+    with pytest.raises(SystemExit) as end:
+        command.run(lambda values: 0, values, "")
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("p2p-some: --workdir is a path on a disk; by URL only a data set is read")
+
+
+def test_of_gs_is_read_what_is_asked_for_unless_somebody_says_otherwise(monkeypatch):
+    for said, read in ((None, "0"), ("16", "16")):
+        monkeypatch.delenv("GCS_READ_CACHE_BLOCK_SIZE_MB", raising=False)
+        if said:
+            monkeypatch.setenv("GCS_READ_CACHE_BLOCK_SIZE_MB", said)
+        assert _status(lambda values: None, monkeypatch) is None
+        assert os.environ["GCS_READ_CACHE_BLOCK_SIZE_MB"] == read

@@ -165,3 +165,11 @@ def test_a_pipe_in_place_of_json_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="Expecting value"):
         files.read_json(tmp_path / "pipe")
+
+
+def test_a_shared_lock_keeps_out_only_who_does_not_share_it(tmp_path):
+    share, alone = ({"path": tmp_path, "wait": False, "shared": shared} for shared in (True, False))
+    with files.locked(**share), files.locked(**share), pytest.raises(BlockingIOError), files.locked(**alone):
+        pass
+    with files.locked(**alone), pytest.raises(BlockingIOError), files.locked(**share):
+        pass

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from p2p_keras.data import manifest
-from p2p_keras.data.check import file_size
 from p2p_keras.data.manifest import DESCRIPTION, MANIFEST, UNFINISHED, Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare import lists
@@ -21,6 +20,7 @@ from p2p_keras.data.prepare.work import Rejected, Task
 from p2p_keras.errors import UserError
 from p2p_keras.system.files import write_whole
 from p2p_keras.system.sealed import seal
+from p2p_keras.system.urls import file_size
 
 
 class Earlier(NamedTuple):
@@ -32,6 +32,7 @@ class Earlier(NamedTuple):
         rejected: Those that could not be made.
         journal: The pairs that an interrupted call has made, by name.
         journal_believed: Whether they are known to be made with the settings of now.
+        parts: Into how many parts it is divided; 0 if it is made in one go.
     """
 
     described: dict[str, Any]
@@ -39,6 +40,7 @@ class Earlier(NamedTuple):
     rejected: list[Rejected]
     journal: dict[str, Entry]
     journal_believed: bool
+    parts: int = 0
 
     @property
     def shards(self) -> dict[str, int]:
@@ -102,40 +104,61 @@ def look_into(output: Path, settings: dict[str, Any]) -> Earlier:
         rejected=lists.read_rejected(output),
         journal=manifest.read_journal(state / MANIFEST),
         journal_believed="made_from" in begun.get("settings", {}),  # which earlier versions did not write
+        parts=begun.get("parts", 0),
     )
 
 
 def is_finished(output: Path, earlier: Earlier, tasks: Sequence[Task], form: Form) -> bool:
     """Whether every pair is as the manifest says: there, of its size, and made from files of the same sizes."""
-    if not earlier.described:
-        return False
+    return bool(earlier.described) and find_difference(output, earlier, tasks, form) is None
+
+
+def find_difference(root: Path, earlier: Earlier, tasks: Sequence[Task], form: Form) -> str | None:
+    """Why what is there is not what the tasks would make, in a few words; None if it is.
+
+    Args:
+        root: Where the composites, or the shards, lie.
+        earlier: What is there, described.
+        tasks: All pairs that should be.
+        form: Of the composites.
+    """
     settled = {(one.split, one.pair): one.source_bytes for one in earlier.rejected}
     if len(earlier.listed) + len(settled) != len(tasks):
-        return False
+        return f"it has {len(earlier.listed) + len(settled)} pairs, and now there are {len(tasks)}"
     described = earlier.described.get("splits"), earlier.described.get("rejected")
     if described != (count(earlier.listed.values()), len(settled)):
-        return False  # killed after it wrote the new manifest, and before it described it
-    if any(file_size(output / shard) != size for shard, size in earlier.shards.items()):
-        return False
+        return "its manifest is newer than its description"  # killed between the two
+    for shard, size in earlier.shards.items():
+        if file_size(root / shard) != size:
+            return f"{shard} is not as it was written"
     for task in tasks:
         name = entry_name(task.source, task.split, form)
         entry = earlier.listed.get(name)
         before = entry.source_bytes if entry else settled.get((task.split, task.source.name))
-        if before is None or not same_sizes(before, source_sizes(task.source.files)):
-            return False
-        if entry and not earlier.shards and file_size(output / name) != entry.bytes:
-            return False
-    return True
+        if before is None:
+            return f"{name} is new"
+        if not same_sizes(before, source_sizes(task.source.files)):
+            return f"the files of {name} have changed"
+        if entry and not earlier.shards and file_size(root / name) != entry.bytes:
+            return f"{name} is not as it was written"
+    return None
 
 
-def begin(output: Path, earlier: Earlier, settings: dict[str, Any]) -> None:
-    """Writes down the settings, and the journal anew: whole lines only, to which new ones can be added."""
+def begin(output: Path, earlier: Earlier, settings: dict[str, Any], **more: Any) -> None:
+    """Writes down the settings, and the journal anew: whole lines only, to which new ones can be added.
+
+    Args:
+        output: The data set's folder.
+        earlier: What is in it.
+        settings: Those of now.
+        **more: What else is written down beside them.
+    """
     state = output / UNFINISHED
     state.mkdir(exist_ok=True)
     believed = earlier.journal.values() if earlier.journal_believed else ()
     # First the journal, so that one from unknown settings never stands beside known ones.
     write_whole(state / MANIFEST, manifest.HEAD + manifest.format_lines(believed))
-    write_whole(state / DESCRIPTION, to_json({"settings": settings}))
+    write_whole(state / DESCRIPTION, to_json({"settings": settings, **more}))
 
 
 def count(entries: Iterable[Entry]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from p2p_keras.data import shifted
 from p2p_keras.data.manifest import Entry
-from p2p_keras.data.pairs import Files
+from p2p_keras.data.prepare.shards import files_of
 
 
 class Misaligned(NamedTuple):
@@ -25,14 +25,14 @@ def find_misaligned(entries: Sequence[Entry], root: Path, panels: Sequence[str])
     """Looks at a sample of pairs.
 
     Args:
-        entries: Of the data set, whose composites still lie loose.
+        entries: Of the data set; their composites lie loose, or in the shards that they name.
         root: Its folder.
         panels: Their names, left to right.
 
     Returns:
         Those that seem misaligned; and a line about each two panels of which there are any.
     """
-    files, names = Files([(str(root / entry.name),) for entry in entries]), [entry.name for entry in entries]
+    files, names = files_of(root, entries), [entry.name for entry in entries]
     rows, lines = [], []
     for first, second in itertools.combinations(range(len(panels)), 2):
         looked_at, found = shifted.find_misaligned(files, names, len(panels), (first, second))

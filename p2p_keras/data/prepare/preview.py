@@ -1,5 +1,6 @@
 """A dozen pairs under the names of their panels, so that a wrong order is seen before a night of training."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from PIL import Image, ImageOps
 
 from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
+from p2p_keras.data.prepare.shards import read_composite
 from p2p_keras.images.files import eight_bits
 from p2p_keras.images.sheets import grid
 
@@ -19,7 +21,7 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
     """Lays out pairs spread evenly over the training split (the first that has any pair): uint8 (H, W, 3).
 
     Args:
-        entries: Of the data set, whose composites still lie loose.
+        entries: Of the data set; their composites lie loose, or in the shards that they name.
         root: Its folder.
         panels: Their names, left to right.
     """
@@ -29,7 +31,7 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
     first = chosen[0]
     scale = min(1, _LONGEST / max(first.height, first.width // len(panels)))
     size = (max(1, round(first.width // len(panels) * scale)), max(1, round(first.height * scale)))
-    shown = [_panels(root / entry.name, len(panels), size) for entry in chosen]
+    shown = [_panels(read_composite(root, entry), len(panels), size) for entry in chosen]
     across = min(max(1, 6 // len(panels)), len(shown))
     blank = [np.full_like(panel, 255) for panel in shown[0]]
     rows = [
@@ -39,9 +41,9 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
     return grid(rows, [*panels] * across)
 
 
-def _panels(path: Path, count: int, size: tuple[int, int]) -> list[np.ndarray]:
+def _panels(content: bytes, count: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Each uint8 (H, W, 3) of `size`, width and height; one of another shape with white around it."""
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(content)) as image:
         image = eight_bits(image).convert("RGB")
     width = image.width // count
     panels = [image.crop((i * width, 0, (i + 1) * width, image.height)) for i in range(count)]

@@ -6,7 +6,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,64 +76,140 @@ def prepare(
         UserError: There is something else in the folder, or too many pairs are bad.
         OSError: The folder cannot be written.
     """
-    settings = {"made_from": made_from(found.kind, found.folders), "panels": list(found.panels), **form.settings}
-    settings |= {"splits": rule, "shards": shards}
-    tasks = [Task(source, split) for source, split in splits.split_of.items()]
-    tasks.sort(key=lambda task: (SPLITS.index(task.split), task.source.name))
-    with _locked(output):
+    settings, tasks = settings_of(found, form, rule, shards), tasks_of(splits, form)
+    with locked_output(output):
         earlier = look_into(output, settings)
         if is_finished(output, earlier, tasks, form):
-            _clean_up(output, earlier.shards)
-            counts = earlier.described["splits"]
-            return Outcome(counts, 0, 0, earlier.rejected, [], earlier.shards, set(), finished_before=True)
-        if earlier.shards:
+            return finished_before(output, earlier)
+        if earlier.parts:
             raise UserError(
-                f"Shards are not changed once they are made. {output} holds {len(earlier.listed)} pairs in shards; now "
-                f"there are {len(tasks)}, or their files have changed. Name another --output."
+                f"{output} is being made in {earlier.parts} parts: run those that are missing, with --part, then "
+                f"--merge. To make it in one go, remove {output} or name another --output."
             )
+        check_unsharded(output, earlier, tasks)
         begin(output, earlier, settings)
-        entries, rejected = _make_all(_with_known(tasks, earlier, form), output, form, workers, max_bad_files)
-        removed = _remove_others(output, earlier, entries)
-        alike = near_duplicates(entries)
-        left_out = {**found.unmatched, **splits.left_out}
-        misaligned, remarks = find_misaligned(entries, output, found.panels)
-        lists.write_lists(output, rejected, left_out, alike, misaligned)
-        if entries:
-            write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
-        entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
-        described = _describe(found, form, count(entries), len(rejected), len(left_out))
-        _finish(output, entries, {**described, "settings": settings, "shards": sizes})
-        _clean_up(output, sizes)
-        panel_sizes = {Size(entry.height, entry.width // len(found.panels)) for entry in entries}
-        return Outcome(
-            described["splits"], _count_new(entries, earlier), removed, rejected, alike, sizes, panel_sizes, remarks
+        journal, believed = output / UNFINISHED / MANIFEST, earlier.believed
+        entries, rejected = make_all(output, tasks, believed, output, form, journal, workers, max_bad_files)
+        removed = remove_others(output, earlier.names, entries)
+        outcome = complete(output, found, splits, form, settings, entries, rejected)
+        return outcome._replace(made=count_new(entries, believed), removed=removed)
+
+
+def settings_of(found: Found, form: Form, rule: dict[str, Any], shards: int) -> dict[str, Any]:
+    """What a data set is begun with, and continues with."""
+    settings = {"made_from": made_from(found.kind, found.folders), "panels": list(found.panels), **form.settings}
+    return {**settings, "splits": rule, "shards": shards}
+
+
+def tasks_of(splits: Splits, form: Form) -> list[Task]:
+    """All pairs, in the order of the manifest."""
+    tasks = [Task(source, split) for source, split in splits.split_of.items()]
+    return sorted(tasks, key=lambda task: (SPLITS.index(task.split), entry_name(task.source, task.split, form)))
+
+
+def finished_before(output: Path, earlier: Earlier) -> Outcome:
+    """A data set that needs nothing any more: what may be left of its making is removed."""
+    _clean_up(output, earlier.shards)
+    counts = earlier.described["splits"]
+    return Outcome(counts, 0, 0, earlier.rejected, [], earlier.shards, set(), finished_before=True)
+
+
+def check_unsharded(output: Path, earlier: Earlier, tasks: Sequence[Task]) -> None:
+    """Refuses to change a finished data set in shards."""
+    if earlier.shards:
+        raise UserError(
+            f"Shards are not changed once they are made. {output} holds {len(earlier.listed)} pairs in shards; now "
+            f"there are {len(tasks)}, or their files have changed. Name another --output."
         )
 
 
-def _with_known(tasks: Sequence[Task], earlier: Earlier, form: Form) -> list[Task]:
-    """The tasks, with what is believed of their pairs."""
-    believed = earlier.believed
-    return [task._replace(known=believed.get(entry_name(task.source, task.split, form))) for task in tasks]
+def complete(
+    output: Path,
+    found: Found,
+    splits: Splits,
+    form: Form,
+    settings: dict[str, Any],
+    entries: list[Entry],
+    rejected: list[Rejected],
+) -> Outcome:
+    """Makes a data set of pairs that are all made: compares them, writes the lists, the shards and the manifest.
+
+    Args:
+        output: The data set's folder.
+        found: From `sources`.
+        splits: From `splits`.
+        form: What the composites are like.
+        settings: From `settings_of`.
+        entries: All pairs, sorted; their composites lie loose, or in the shards of parts that the entries name.
+        rejected: Those that cannot be made, sorted.
+
+    Returns:
+        What became of it, as if no pair were new.
+    """
+    alike = near_duplicates(entries)
+    left_out = {**found.unmatched, **splits.left_out}
+    misaligned, remarks = find_misaligned(entries, output, found.panels)
+    lists.write_lists(output, rejected, left_out, alike, misaligned)
+    if entries:
+        write_png(output / PREVIEW, draw_preview(entries, output, found.panels))
+    shards = settings["shards"]
+    entries, sizes = write_shards(output, entries, shards) if shards else (entries, {})
+    described = _describe(found, form, count(entries), len(rejected), len(left_out))
+    finish(output, entries, {**described, "settings": settings, "shards": sizes})
+    _clean_up(output, sizes)
+    panel_sizes = {Size(entry.height, entry.width // len(found.panels)) for entry in entries}
+    return Outcome(described["splits"], 0, 0, rejected, alike, sizes, panel_sizes, remarks)
 
 
-def _make_all(
-    tasks: Sequence[Task], output: Path, form: Form, workers: int, max_bad_files: int
+def make_all(
+    root: Path,
+    tasks: Sequence[Task],
+    believed: dict[str, Entry],
+    state: Path,
+    form: Form,
+    journal: Path,
+    workers: int,
+    max_bad_files: int,
 ) -> tuple[list[Entry], list[Rejected]]:
+    """Makes pairs, and writes each into a journal.
+
+    Args:
+        root: The folder of the composites.
+        tasks: All that are to be made.
+        believed: Those that need not be made again if their files are still as they were, by name.
+        state: The folder for the list of those that cannot be made, if they are too many.
+        form: What the composites are to be like.
+        journal: The file of the journal, begun.
+        workers: Processes.
+        max_bad_files: Pairs that may be rejected before it stops.
+
+    Returns:
+        The pairs, and those that cannot be made, each sorted.
+
+    Raises:
+        UserError: Too many are bad.
+    """
+    tasks = [task._replace(known=believed.get(entry_name(task.source, task.split, form))) for task in tasks]
     entries, rejected = [], []
     progress = ProgressLine(len(tasks), "pairs")
-    batches = make_pairs(tasks, output, form, workers)
-    with open(output / UNFINISHED / MANIFEST, "a", encoding="utf-8") as journal, contextlib.closing(batches):
+    batches = make_pairs(tasks, root, form, workers)
+    with open(journal, "a", encoding="utf-8") as lines, contextlib.closing(batches):
         for batch in batches:
             made = [result for result in batch if isinstance(result, Entry)]
             entries += made
             rejected += [result for result in batch if isinstance(result, Rejected)]
-            journal.write(manifest.format_lines(made))
-            journal.flush()
+            lines.write(manifest.format_lines(made))
+            lines.flush()
             if len(rejected) > max_bad_files:
                 progress.clear()
-                raise _too_many(output, rejected, max_bad_files)
+                raise too_many(state, rejected, max_bad_files)
             progress.update(len(entries) + len(rejected), f"{len(rejected)} rejected" if rejected else "")
     progress.clear()
+    return in_order(entries, rejected)
+
+
+def in_order(entries: Iterable[Entry], rejected: Iterable[Rejected]) -> tuple[list[Entry], list[Rejected]]:
+    """Both as they are listed."""
     order = {split: number for number, split in enumerate(SPLITS)}
     return (
         sorted(entries, key=lambda entry: (order[entry.split], entry.pair)),
@@ -141,17 +217,17 @@ def _make_all(
     )
 
 
-def _remove_others(output: Path, earlier: Earlier, entries: Sequence[Entry]) -> int:
+def remove_others(output: Path, names: set[str], entries: Sequence[Entry]) -> int:
     """Removes composites of earlier calls that belong to no pair of now; returns how many there were."""
-    others = [name for name in earlier.names - {entry.name for entry in entries} if (output / name).exists()]
+    others = [name for name in names - {entry.name for entry in entries} if (output / name).exists()]
     for name in others:
         (output / name).unlink()
     return len(others)
 
 
-def _count_new(entries: Sequence[Entry], earlier: Earlier) -> int:
+def count_new(entries: Sequence[Entry], believed: dict[str, Entry]) -> int:
     """How many pairs were not there before, or not like this."""
-    before = {name: entry.sha256 for name, entry in earlier.believed.items()}
+    before = {name: entry.sha256 for name, entry in believed.items()}
     return sum(before.get(entry.name) != entry.sha256 for entry in entries)
 
 
@@ -173,7 +249,8 @@ def _describe(found: Found, form: Form, counts: dict[str, int], rejected: int, l
     }
 
 
-def _finish(output: Path, entries: Sequence[Entry], described: dict[str, Any]) -> None:
+def finish(output: Path, entries: Sequence[Entry], described: dict[str, Any]) -> None:
+    """Writes the manifest and what describes it, when the disk has all that they speak of."""
     os.sync()  # once for all pairs, instead of waiting for the disk with each of them
     write_whole(output / MANIFEST, manifest.HEAD + manifest.format_lines(entries))
     write_whole(output / DESCRIPTION, to_json(described))
@@ -189,7 +266,8 @@ def _clean_up(output: Path, shards: dict[str, int]) -> None:
     shutil.rmtree(output / UNFINISHED, ignore_errors=True)
 
 
-def _too_many(output: Path, rejected: list[Rejected], max_bad_files: int) -> UserError:
+def too_many(output: Path, rejected: list[Rejected], max_bad_files: int) -> UserError:
+    """The error, when the list of them is written."""
     lists.write_rejected(output, rejected)
     first = "; ".join(f"{one.pair}: {one.problem}" for one in rejected[:3])
     return UserError(
@@ -200,12 +278,12 @@ def _too_many(output: Path, rejected: list[Rejected], max_bad_files: int) -> Use
 
 
 @contextlib.contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Makes the folder if need be, and keeps a second p2p-prepare out of it."""
+def locked_output(output: Path, shared: bool = False) -> Iterator[None]:
+    """Makes the folder if need be, and keeps a second p2p-prepare out of it; `shared`, only one that is not."""
     with contextlib.ExitStack() as stack:
         try:
             output.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(files.locked(output, wait=False))
+            stack.enter_context(files.locked(output, wait=False, shared=shared))
         except BlockingIOError as error:
             raise UserError(
                 f"Only one p2p-prepare may write a data set. Another one is at work in {output}. Wait for it."

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from p2p_keras.data.pairs import SPLITS, stem
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.errors import UserError
+from p2p_keras.system.files import checksum
 
 
 class Shares(NamedTuple):
@@ -42,6 +43,35 @@ def parse_shares(text: str) -> Shares:
             f"--splits are the shares of train, val and test in per cent, together 100, as 90,5,5. Received: {text}"
         ) from error
     return shares
+
+
+def choose(
+    sources: Sequence[Source], lists: dict[str, Path], shares: Shares | None, seed: int
+) -> tuple[Splits, dict[str, Any]]:
+    """Splits by the lists if there are any, else by the folders that pairs come from, else by hash.
+
+    Args:
+        sources: All pairs.
+        lists: Split -> file.
+        shares: As given, or None.
+        seed: Of what is drawn.
+
+    Returns:
+        The splits; and the rule by which they were chosen, for `dataset.json`.
+
+    Raises:
+        UserError: A list cannot be read, or a name stands in two.
+    """
+    val = shares.val if shares else 0
+    if lists:
+        splits = by_lists(sources, lists, shares, seed)
+        rule = {"lists": {split: checksum(path) for split, path in lists.items()}, "val": val}
+    elif any(source.split for source in sources):
+        splits, rule = by_folders(sources, shares, seed), {"folders": True, "val": val}
+    else:
+        shares = shares or Shares()
+        splits, rule = by_hash(sources, shares, seed), {"shares": list(shares)}
+    return splits, {**rule, "seed": seed}
 
 
 def by_lists(sources: Sequence[Source], lists: dict[str, Path], shares: Shares | None = None, seed: int = 0) -> Splits:
