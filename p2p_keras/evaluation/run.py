@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +85,8 @@ def open_evaluation(
         )
     checkpoints.choose(workdir / "checkpoints", which)
     (workdir / "eval" / split).mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(workdir / "eval")
+    with contextlib.suppress(OSError):  # another user may have left it
+        remove_leftovers(workdir, _DAY_SECS, beneath=True)
     config, data = _find_data(config, workdir, data_dir, panels, split, report)
     # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
     steps_per_epoch = 1 if "imported" in record else record["data"]["counts"]["train"] // config.batch_size
@@ -182,13 +182,6 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
     for path in paths:
         charts.metric_curves(curves, path)
     return paths
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed evaluations left, if that can be; others may be at work."""
-    with contextlib.suppress(OSError):
-        for place, _, _ in os.walk(folder):
-            remove_leftovers(Path(place), _DAY_SECS)
 
 
 def _find_data(
