@@ -52,9 +52,7 @@ class Stage:
 
     def run(self, fault: Fault = Fault()):  # noqa: B008, a constant
         """Runs the command in the folder as it is now."""
-        return self.server.run(
-            self.trial, self.scene.command, *self.scene.flags(self.trial, self.data), fault=fault
-        )
+        return self.server.run(self.trial, self.scene.command, *self.scene.flags(self.trial, self.data), fault=fault)
 
     def wrong_at_the_end(self) -> list[str]:
         """Runs the command again, and says in what the end is another one."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from faults.server import Server
 from PIL import Image
+
+from faults.server import Server
 
 # What a killed command was writing, ours and TensorFlow's; none may be there after the command has come through.
 LEFTOVER = re.compile(r"(^|/)\.[^/]*part|\.part/|\.part$|tempstate|_temp/|\.tmp|^\.prepare")

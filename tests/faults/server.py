@@ -157,7 +157,7 @@ def main() -> None:
     library.faults_arm.argtypes = [ctypes.c_char_p] * 2 + [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_char_p]
     library.faults_shift_clock.argtypes = [ctypes.c_long]
     import p2p_keras.cli.prepare
-    import p2p_keras.data.prepare.run  # noqa: F401
+    import p2p_keras.data.prepare.run
 
     if "--tensorflow" in sys.argv:
         import p2p_keras.cli.eval
