@@ -237,9 +237,7 @@ def publish(
         try:
             sync_path(output)
         except OSError as error:
-            raise UserError(
-                f"{final} is written and whole, but the disk did not confirm that it keeps its name: {error.strerror}"
-            ) from error
+            raise UserError(f"{final} is whole, but the disk did not confirm its name: {error.strerror}") from error
         return final
 
 

@@ -106,6 +106,18 @@ def hidden_folder(place: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder at once: after a kill it is whole or has gone, but for a hidden `.NAME.part`.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    hidden = path.with_name(f".{path.name}{_PART}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    os.rename(path, hidden)
+    shutil.rmtree(hidden)
+
+
 def remove_leftovers(folder: Path, older_than_secs: float = 0, beneath: bool = False) -> None:
     """Removes the hidden files that killed processes were writing in a folder.
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from p2p_keras.errors import UserError
-from p2p_keras.system.files import sync_path, sync_tree
+from p2p_keras.system.files import remove_folder, sync_path, sync_tree
 
 _PREFIX = "checkpoint"  # of the files inside a checkpoint's folder
 
@@ -201,11 +201,15 @@ def save(
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    # Only what is older than this one, which is whole: whatever else is wrong here, one good one stays.
-    older = [known for known in list_steps(directory) if known < step]
-    for old in older[: max(0, len(older) + 1 - keep)] if keep else []:
-        shutil.rmtree(path_of(directory, old))
+    rotate(directory, step, keep)
     return final
+
+
+def rotate(directory: Path, step: int, keep: int) -> None:
+    """Removes the oldest checkpoints beyond `keep` (0 keeps all), of those before a step whose own is whole."""
+    older = [known for known in list_steps(directory) if known < step]  # whatever else is wrong, one good one stays
+    for old in older[: max(0, len(older) + 1 - keep)] if keep else []:
+        remove_folder(path_of(directory, old))
 
 
 def save_best(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> Path:
@@ -217,7 +221,7 @@ def save_best(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> Pa
     final = save(checkpoint, best_of(directory), step, keep=0)
     for other in list_steps(best_of(directory)):
         if other != step:
-            shutil.rmtree(path_of(best_of(directory), other))
+            remove_folder(path_of(best_of(directory), other))
     return final
 
 

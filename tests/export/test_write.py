@@ -339,7 +339,7 @@ def test_an_export_that_the_disk_does_not_confirm_is_not_said_to_have_changed_no
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(write, "sync_path", fail)
-    with pytest.raises(UserError, match=r"/1 is written and whole, but .* keeps its name: Input/output error"):
+    with pytest.raises(UserError, match=r"/1 is whole, but the disk did not confirm its name: Input/output error"):
         write.publish(trained, tmp_path, _fill)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
