@@ -102,7 +102,7 @@ static int due_fd(const char *op, int fd) { return due(op, fd, ""); }
 static int is_written(int fd) { return armed && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY; }
 
 // The second count of a write: with half of it done. Only killing there makes a state that no other call makes.
-static int in_the_middle(void) { return armed && (action == COUNT || action == KILL); }
+static int in_the_middle(void) { return armed && !ops[0] && (action == COUNT || action == KILL); }
 
 static int opens(int flags) { return flags & (O_CREAT | O_TRUNC); }
 
