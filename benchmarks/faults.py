@@ -61,7 +61,8 @@ with Server() as server, tempfile.TemporaryDirectory() as folder:
                 if row:
                     bad += row.is_bad
                     print("| " + " | ".join(row.cells) + " |", flush=True)
-                    print("\n".join(f"  {line}" for line in row.problems), end="", file=sys.stderr, flush=True)
+                    for line in row.problems:
+                        print(f"  {line}", file=sys.stderr, flush=True)
             continue
         tally = kill_at_each(stage, arguments.every, on_trial=say)
         bad += len(tally.lost) + len(tally.wrong)

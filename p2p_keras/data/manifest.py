@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.errors import UserError
+from p2p_keras.system.files import naming
 
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
@@ -104,7 +105,9 @@ def read_journal(path: Path) -> dict[str, Entry]:
     that was cut short, and none that was added to one. The last line for a name counts.
     """
     entries = {}
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
+    with naming(path):
+        content = path.read_bytes() if path.exists() else b""
+    for line in content.split(b"\n")[:-1]:
         with contextlib.suppress(ValueError, csv.Error):
             text = line.decode("utf-8")
             for values in csv.reader([text]):

@@ -14,7 +14,7 @@ from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fingerprint
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
-from p2p_keras.system.files import locked, write_whole
+from p2p_keras.system.files import locked, naming, write_whole
 from p2p_keras.versions import versions
 
 FORMAT = 1
@@ -186,7 +186,9 @@ def _load(folder: Path) -> tuple[list[dict], bool]:
 def _parse(folder: Path) -> list | None:
     """What `metrics.json` lists, whatever it is; nothing if there is no such file, None if it is damaged."""
     try:
-        return list(json.loads((folder / "metrics.json").read_text(encoding="utf-8-sig"))["records"])
+        with naming(folder / "metrics.json"):
+            text = (folder / "metrics.json").read_text(encoding="utf-8-sig")
+        return list(json.loads(text)["records"])
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -251,7 +253,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:
     There are none if there is no such file, or one of another kind.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with naming(path), open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restval="")
             rows, columns = list(reader), list(reader.fieldnames or [])
     except FileNotFoundError:

@@ -22,6 +22,19 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.EBAD
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Lets the system's errors name a file: those of reading, writing and syncing do not, and some a hidden name.
+
+    Raises:
+        OSError: Of the same kind, with `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextlib.contextmanager
 def whole_path(path: Path, sync: bool = True) -> Iterator[Path]:
     """Gives a hidden file to be filled, which gets its name when the block ends, and never if the block fails.
 
@@ -35,20 +48,17 @@ def whole_path(path: Path, sync: bool = True) -> Iterator[Path]:
     Raises:
         OSError: It cannot be written; names `path`, and what was there before stays.
     """
-    try:
-        with _created(lambda: _new_file(path.parent)) as beside:
-            try:
-                yield beside
-                if sync:
-                    sync_path(beside)
-                os.replace(beside, path)
-                if sync:
-                    sync_path(path.parent)
-            finally:
-                with contextlib.suppress(OSError):
-                    beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error  # not the hidden name
+    with naming(path), _created(lambda: _new_file(path.parent)) as beside:
+        try:
+            yield beside
+            if sync:
+                sync_path(beside)
+            os.replace(beside, path)
+            if sync:
+                sync_path(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -70,7 +80,7 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         OSError: It cannot be written; names `path`.
     """
-    try:
+    with naming(path):
         with open(path, "ab+") as file:
             end = file.seek(0, os.SEEK_END)
             if end:
@@ -82,8 +92,6 @@ def append_line(path: Path, line: str) -> None:
             os.fsync(file.fileno())
         if not end:
             sync_path(path.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextlib.contextmanager
@@ -167,7 +175,8 @@ def sync_path(path: Path) -> None:
     """Makes the disk keep a file's content, or a folder's list of names."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -180,7 +189,7 @@ def sync_tree(folder: Path) -> None:
 
 def checksum(path: Path) -> str:
     """sha256 of a file's content, hexadecimal."""
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)

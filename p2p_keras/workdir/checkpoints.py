@@ -185,10 +185,9 @@ def save(
             checkpoint.write(str(beside / _PREFIX))
             problem = find_problem(beside)
         if problem:
-            raise UserError(
-                f"The {what} of step {step} was not kept: {problem}. {_kept(directory)}"
-                "If training has diverged, begin another --workdir with a lower --learning_rate or --precision=float32."
-            )
+            diverged = "Begin another --workdir with a lower --learning_rate or --precision=float32."
+            way_out = diverged if "not finite" in problem else "Mend the disk, then the same command continues."
+            raise UserError(f"The {what} of step {step} was not kept: {problem}. {_kept(directory)}{way_out}")
         sync_tree(beside)
         if final.exists():  # a damaged one that a resumed run has overtaken
             shutil.rmtree(final)
@@ -197,7 +196,7 @@ def save(
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"The {what} of step {step} could not be saved in {directory}: {_first_line(error)}. "
-            f"{_kept(directory)}Make room there, then the same command continues."
+            f"{_kept(directory)}Make room there, or mend the disk; then the same command continues."
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -315,5 +314,7 @@ def _kept(directory: Path) -> str:
 
 def _first_line(error: BaseException) -> str:
     text = getattr(error, "message", None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}; {error.strerror}"  # as TensorFlow says it
     text = re.sub(r"\{\{.*?\}\} |\[Op:.*?\]", "", text)  # TensorFlow names the graph's node, which helps nobody here
     return text.strip().splitlines()[0]

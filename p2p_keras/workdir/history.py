@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from p2p_keras.metrics.table import in_order
-from p2p_keras.system.files import append_line, write_whole
+from p2p_keras.system.files import append_line, naming, write_whole
 
 HISTORY = "history.jsonl"
 
@@ -13,7 +13,7 @@ HISTORY = "history.jsonl"
 def read_history(workdir: Path) -> list[dict]:
     """The records of a run's epochs, by step; none if there are none yet. A damaged line is skipped."""
     records = []
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), naming(workdir / HISTORY):
         for line in (workdir / HISTORY).read_text(encoding="utf-8-sig", errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 records.append(json.loads(line))

@@ -42,6 +42,20 @@ def test_what_fails_leaves_what_was_there_and_names_the_file(tmp_path, monkeypat
     assert caught.value.filename == str(tmp_path / "none" / "a")
 
 
+@pytest.mark.parametrize("act", [files.checksum, lambda path: files.append_line(path, "two"), files.sync_path])
+def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch, act):
+    (tmp_path / "a").write_text("one")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(files.hashlib, "sha256", fail)  # stands for the read, which nothing can be put in the way of
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        act(tmp_path / "a")
+    assert caught.value.filename == str(tmp_path / "a")
+
+
 def test_the_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     order = []
     fsync, replace = os.fsync, os.replace

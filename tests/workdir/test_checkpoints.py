@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import shutil
@@ -6,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Killed, kill_at, names
+from conftest import Killed, kill_at, names, raise_
 
 from p2p_keras.errors import UserError
 from p2p_keras.workdir import checkpoints
@@ -60,6 +61,19 @@ def test_a_damaged_newest_is_set_aside_and_named(tmp_path, damage):
     assert newest_whole(tmp_path, told.append) == checkpoints.path_of(tmp_path, 1)
     assert told[0].startswith("Skipped the checkpoint of step 2: it is damaged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000001", "step_00000002.damaged"]
+
+
+def test_a_disk_that_fails_is_named_and_not_taken_for_diverged_training(tmp_path, monkeypatch):
+    checkpoints.save(_checkpoint(1.0), tmp_path, 1, keep=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: raise_(OSError(errno.EIO, "Input/output error")))
+        with pytest.raises(UserError, match=r"step 2 could not be saved .*; Input/output error.*mend the"):
+            checkpoints.save(_checkpoint(2.0), tmp_path, 2, keep=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "find_problem", lambda path: "it is damaged (FILE; Input/output error)")
+        with pytest.raises(UserError, match=r"was not kept: it is damaged.*That of step 1 is kept\. Mend the disk"):
+            checkpoints.save(_checkpoint(2.0), tmp_path, 2, keep=0)
+    assert names(tmp_path) == ["step_00000001"]
 
 
 def test_a_second_damaged_one_of_a_step_takes_the_place_of_none(tmp_path):

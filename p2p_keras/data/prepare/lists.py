@@ -8,7 +8,7 @@ from pathlib import Path
 from p2p_keras.data.prepare.duplicates import Alike
 from p2p_keras.data.prepare.misaligned import Misaligned
 from p2p_keras.data.prepare.work import Rejected
-from p2p_keras.system.files import write_whole
+from p2p_keras.system.files import naming, write_whole
 
 REJECTED, UNMATCHED, DUPLICATES, MISALIGNED = "rejected.csv", "unmatched.csv", "near_duplicates.csv", "misaligned.csv"
 
@@ -45,7 +45,9 @@ def read_rejected(output: Path) -> list[Rejected]:
     path = output / REJECTED
     if not path.exists():
         return []
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8", errors="replace"), newline="")))[1:]
+    with naming(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
     return [Rejected(*row) for row in rows if len(row) == len(Rejected._fields)]
 
 

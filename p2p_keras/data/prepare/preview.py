@@ -10,6 +10,7 @@ from p2p_keras.data.manifest import Entry
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.images.files import eight_bits
 from p2p_keras.images.sheets import grid
+from p2p_keras.system.files import naming
 
 PAIRS = 12
 _LONGEST = 256  # pixels of a panel's longer side in the sheet
@@ -41,7 +42,7 @@ def draw_preview(entries: Sequence[Entry], root: Path, panels: Sequence[str]) ->
 
 def _panels(path: Path, count: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Each uint8 (H, W, 3) of `size`, width and height; one of another shape with white around it."""
-    with Image.open(path) as image:
+    with naming(path), Image.open(path) as image:
         image = eight_bits(image).convert("RGB")
     width = image.width // count
     panels = [image.crop((i * width, 0, (i + 1) * width, image.height)) for i in range(count)]

@@ -122,13 +122,15 @@ def _make_all(
     entries, rejected = [], []
     progress = ProgressLine(len(tasks), "pairs")
     batches = make_pairs(tasks, output, form, workers)
-    with open(output / UNFINISHED / MANIFEST, "a", encoding="utf-8") as journal, contextlib.closing(batches):
+    path = output / UNFINISHED / MANIFEST
+    with open(path, "a", encoding="utf-8") as journal, contextlib.closing(batches):
         for batch in batches:
             made = [result for result in batch if isinstance(result, Entry)]
             entries += made
             rejected += [result for result in batch if isinstance(result, Rejected)]
-            journal.write(manifest.format_lines(made))
-            journal.flush()
+            with files.naming(path):
+                journal.write(manifest.format_lines(made))
+                journal.flush()
             if len(rejected) > max_bad_files:
                 progress.clear()
                 raise _too_many(output, rejected, max_bad_files)
