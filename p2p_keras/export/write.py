@@ -230,7 +230,7 @@ def publish(
             sync_tree(beside)
             final = _give_number(beside, output, version)
         except (OSError, tf.errors.OpError) as error:
-            problem = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            problem = getattr(error, "strerror", None) or checkpoints.first_line(error)
             raise UserError(
                 f"The export could not be written to {output}: {problem}. Nothing there has changed."
             ) from error

@@ -143,7 +143,7 @@ def _restore_step(generator: keras.Model, directory: Path, step: int) -> str | N
                 restore_generator(generator, path)
                 return None
             except (OSError, tf.errors.OpError) as error:
-                problem = f"it cannot be read ({_first_line(error)})"
+                problem = f"it cannot be read ({first_line(error)})"
         if not path.is_dir():
             problem = "it has gone"
     return problem
@@ -195,7 +195,7 @@ def save(
         sync_path(Path(directory))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"The {what} of step {step} could not be saved in {directory}: {_first_line(error)}. "
+            f"The {what} of step {step} could not be saved in {directory}: {first_line(error)}. "
             f"{_kept(directory)}Make room there, or mend the disk; then the same command continues."
         ) from error
     finally:
@@ -245,7 +245,7 @@ def find_problem(path: Path) -> str | None:
             if dtype.is_floating and not np.all(np.isfinite(value)):
                 return f"{name} is not finite"
     except (OSError, ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:  # the reader raises them all
-        return f"it is damaged ({_first_line(error)})"
+        return f"it is damaged ({first_line(error)})"
     return None
 
 
@@ -297,7 +297,7 @@ def _read(checkpoint: tf.train.Checkpoint, path: Path, check: Callable) -> None:
         check(checkpoint.read(str(path / _PREFIX)))
     except (AssertionError, ValueError) as error:
         raise UserError(
-            f"{path} does not fit these networks: {_first_line(error)}. It was written by another "
+            f"{path} does not fit these networks: {first_line(error)}. It was written by another "
             "version of p2p_keras or with other settings. Take another --workdir."
         ) from error
 
@@ -308,11 +308,11 @@ def _list(steps: list[int]) -> str:
 
 
 def _kept(directory: Path) -> str:
-    steps = list_steps(directory)
-    return f"That of step {steps[-1]} is kept. " if steps else ""
+    return "".join(f"That of step {step} is kept. " for step in list_steps(directory)[-1:])
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line."""
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     if isinstance(error, OSError) and error.filename:
         text = f"{error.filename}; {error.strerror}"  # as TensorFlow says it

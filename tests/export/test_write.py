@@ -312,6 +312,13 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path):
 
     with pytest.raises(UserError, match=r"No space left on device\. Nothing there has changed"):
         write.publish(trained, tmp_path, fail)
+
+    def fail_in_tensorflow(folder: Path) -> None:
+        text = "{{function_node __wrapped__SaveV2}} FILE; File too large [Op:SaveV2]"
+        raise tf.errors.UnknownError(None, None, text)
+
+    with pytest.raises(UserError, match=r": FILE; File too large\. Nothing there has changed"):
+        write.publish(trained, tmp_path, fail_in_tensorflow)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--output must be a folder that can be written"):
