@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from p2p_keras.errors import UserError
 from p2p_keras.sizes import to_size
-from p2p_keras.system.files import leads_out
+from p2p_keras.system.files import leads_out, naming
 from p2p_keras.system.sealed import unseal
 from p2p_keras.system.tables import format_rows, parse_rows
 from p2p_keras.system.urls import Url, read_json
@@ -144,7 +144,9 @@ def read_journal(path: Path) -> dict[str, Entry]:
     that was cut short, and none that was added to one. The last line for a name counts.
     """
     entries = {}
-    for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
+    with naming(path):
+        content = path.read_bytes() if path.exists() else b""
+    for line in content.split(b"\n")[:-1]:
         with contextlib.suppress(ValueError):
             for values in parse_rows(line):
                 entry = _to_entry(values)

@@ -14,7 +14,7 @@ from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.evaluation.scoring import Split, Summary, describe_extractor, fingerprint
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.metrics.table import BY_NAME, Metric, in_order, split_label
-from p2p_keras.system.files import locked, read_json, write_whole
+from p2p_keras.system.files import locked, naming, read_json, write_whole
 from p2p_keras.system.sealed import is_number, seal, unseal
 from p2p_keras.system.spreadsheets import as_cell
 from p2p_keras.versions import versions
@@ -271,7 +271,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]], bool]:
     if not path.is_file():  # or a pipe or a link to a device, which would never end
         return [], [], True
     try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with naming(path), open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restval="")
             rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -97,7 +96,9 @@ def open_evaluation(
     checkpoints.choose(workdir / "checkpoints", which)
     results = scratch or workdir / "eval"
     (results / split).mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(results)
+    if hosts.is_chief:
+        with contextlib.suppress(OSError):  # another user may have left it
+            remove_leftovers(workdir, _DAY_SECS, beneath=True)
     memory = results if data_dir is not None else scratch or workdir  # so that the run's own memory of its data stays
     config, data = _find_data(config, workdir, data_dir, panels, split, memory, report)
     # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
@@ -229,13 +230,6 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
     for path in paths:
         charts.metric_curves(curves, path)
     return paths
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed evaluations left, if that can be; others may be at work."""
-    with contextlib.suppress(OSError):
-        for place, _, _ in os.walk(folder):
-            remove_leftovers(Path(place), _DAY_SECS)
 
 
 def _find_data(

@@ -4,10 +4,10 @@ Everything is written under a name that no server looks at, checked there, and a
 a numeric folder the moment it is there.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from p2p_keras.export import signatures, warmup
 from p2p_keras.layers.batch_norm import BatchNorm
 from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
 from p2p_keras.layers.leaky_relu import LeakyReLU
-from p2p_keras.system.files import checksum, sync_path, sync_tree
+from p2p_keras.system.files import checksum, hidden_folder, sync_path, sync_tree
 from p2p_keras.system.sealed import seal
 from p2p_keras.versions import versions
 from p2p_keras.workdir import checkpoints
@@ -215,36 +215,43 @@ def publish(
         UserError: The version exists, or the folder cannot be written.
     """
     _check_free(output, version)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".part-", dir=output))
-    except OSError as error:
-        raise UserError(
-            f"--output must be a folder that can be written. {output}: {error.strerror}. Name another one."
-        ) from error
-    try:
-        write(beside / "version")
-        metadata = {**_describe(trained, noise), "sha256": _checksums(beside / "version")}
-        (beside / "version" / METADATA).write_text(json.dumps(seal(metadata), indent=2) + "\n")
-        check(beside / "version")
-        sync_tree(beside / "version")
-        while True:
-            final = output / str(version or max([*list_versions(output), 0]) + 1)
-            try:
-                os.rename(beside / "version", final)  # fails if it exists, for a version is never empty
-                sync_path(output)
-                return final
-            except OSError:
-                _check_free(output, version)
-                if not final.exists():
-                    raise
-    except (OSError, tf.errors.OpError) as error:
-        problem = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(
-            f"The export could not be written to {output}: {problem}. Nothing there has changed."
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            beside = stack.enter_context(hidden_folder(output)) / "version"
+        except OSError as error:
+            raise UserError(
+                f"--output must be a folder that can be written. {output}: {error.strerror}. Name another one."
+            ) from error
+        try:
+            write(beside)
+            metadata = {**_describe(trained, noise), "sha256": _checksums(beside)}
+            (beside / METADATA).write_text(json.dumps(seal(metadata), indent=2) + "\n")
+            check(beside)
+            sync_tree(beside)
+            final = _give_number(beside, output, version)
+        except (OSError, tf.errors.OpError) as error:
+            problem = getattr(error, "strerror", None) or checkpoints.first_line(error)
+            raise UserError(
+                f"The export could not be written to {output}: {problem}. Nothing there has changed."
+            ) from error
+        try:
+            sync_path(output)
+        except OSError as error:
+            raise UserError(f"{final} is whole, but the disk did not confirm its name: {error.strerror}") from error
+        return final
+
+
+def _give_number(folder: Path, output: Path, version: int | None) -> Path:
+    while True:
+        final = output / str(version or max([*list_versions(output), 0]) + 1)
+        try:
+            os.rename(folder, final)  # fails if it exists, for a version is never empty
+            return final
+        except OSError:
+            _check_free(output, version)
+            if not final.exists():
+                raise
 
 
 def list_versions(output: Path) -> list[int]:

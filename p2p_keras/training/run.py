@@ -32,7 +32,7 @@ from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.history import keep_history, read_history
 from p2p_keras.workdir.resolve import Data
-from p2p_keras.workdir.resume import drop_later_snapshots, set_aside_attempt
+from p2p_keras.workdir.resume import complete_save, drop_later_snapshots, set_aside_attempt
 
 SECS_PER_CALL = 1.0  # the step function runs about so long before the loop looks at signals and draws its progress
 
@@ -74,6 +74,11 @@ def train(
         if run.first_step == 0:
             set_aside_attempt(workdir, report)
         write_whole(workdir / "config.json", to_record(run))
+        if hosts.is_chief and run.first_step:
+            is_due_then = is_due(run.first_step, config.checkpoint_every_steps) or run.first_step == run.last_step
+            complete_save(
+                run.networks.checkpoint, run.checkpoints, run.first_step, run.config.keep_checkpoints, is_due_then
+            )
         _report_left_out(run.data, report)
         if run.first_step >= run.last_step:
             report(f"This run is finished: {run.first_step} of {run.last_step} steps are done.")

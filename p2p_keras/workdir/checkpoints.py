@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from p2p_keras.errors import UserError
-from p2p_keras.system.files import sync_path, sync_tree
+from p2p_keras.system.files import remove_folder, sync_path, sync_tree
 
 _PREFIX = "checkpoint"  # of the files inside a checkpoint's folder
 
@@ -143,7 +143,7 @@ def _restore_step(generator: keras.Model, directory: Path, step: int) -> str | N
                 restore_generator(generator, path)
                 return None
             except (OSError, tf.errors.OpError) as error:
-                problem = f"it cannot be read ({_first_line(error)})"
+                problem = f"it cannot be read ({first_line(error)})"
         if not path.is_dir():
             problem = "it has gone"
     return problem
@@ -185,10 +185,9 @@ def save(
             checkpoint.write(str(beside / _PREFIX))
             problem = find_problem(beside)
         if problem:
-            raise UserError(
-                f"The {what} of step {step} was not kept: {problem}. {_kept(directory)}"
-                "If training has diverged, begin another --workdir with a lower --learning_rate or --precision=float32."
-            )
+            diverged = "Begin another --workdir with a lower --learning_rate or --precision=float32."
+            way_out = diverged if "not finite" in problem else "Mend the disk, then the same command continues."
+            raise UserError(f"The {what} of step {step} was not kept: {problem}. {_kept(directory)}{way_out}")
         sync_tree(beside)
         if final.exists():  # a damaged one that a resumed run has overtaken
             shutil.rmtree(final)
@@ -196,16 +195,20 @@ def save(
         sync_path(Path(directory))
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"The {what} of step {step} could not be saved in {directory}: {_first_line(error)}. "
-            f"{_kept(directory)}Make room there, then the same command continues."
+            f"The {what} of step {step} could not be saved in {directory}: {first_line(error)}. "
+            f"{_kept(directory)}Make room there, or mend the disk; then the same command continues."
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    # Only what is older than this one, which is whole: whatever else is wrong here, one good one stays.
-    older = [known for known in list_steps(directory) if known < step]
-    for old in older[: max(0, len(older) + 1 - keep)] if keep else []:
-        shutil.rmtree(path_of(directory, old))
+    rotate(directory, step, keep)
     return final
+
+
+def rotate(directory: Path, step: int, keep: int) -> None:
+    """Removes the oldest checkpoints beyond `keep` (0 keeps all), of those before a step whose own is whole."""
+    older = [known for known in list_steps(directory) if known < step]  # whatever else is wrong, one good one stays
+    for old in older[: max(0, len(older) + 1 - keep)] if keep else []:
+        remove_folder(path_of(directory, old))
 
 
 def save_best(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> Path:
@@ -217,7 +220,7 @@ def save_best(checkpoint: tf.train.Checkpoint, directory: Path, step: int) -> Pa
     final = save(checkpoint, best_of(directory), step, keep=0)
     for other in list_steps(best_of(directory)):
         if other != step:
-            shutil.rmtree(path_of(best_of(directory), other))
+            remove_folder(path_of(best_of(directory), other))
     return final
 
 
@@ -242,7 +245,7 @@ def find_problem(path: Path) -> str | None:
             if dtype.is_floating and not np.all(np.isfinite(value)):
                 return f"{name} is not finite"
     except (OSError, ValueError, RuntimeError, IndexError, tf.errors.OpError) as error:  # the reader raises them all
-        return f"it is damaged ({_first_line(error)})"
+        return f"it is damaged ({first_line(error)})"
     return None
 
 
@@ -294,7 +297,7 @@ def _read(checkpoint: tf.train.Checkpoint, path: Path, check: Callable) -> None:
         check(checkpoint.read(str(path / _PREFIX)))
     except (AssertionError, ValueError) as error:
         raise UserError(
-            f"{path} does not fit these networks: {_first_line(error)}. It was written by another "
+            f"{path} does not fit these networks: {first_line(error)}. It was written by another "
             "version of p2p_keras or with other settings. Take another --workdir."
         ) from error
 
@@ -305,11 +308,13 @@ def _list(steps: list[int]) -> str:
 
 
 def _kept(directory: Path) -> str:
-    steps = list_steps(directory)
-    return f"That of step {steps[-1]} is kept. " if steps else ""
+    return "".join(f"That of step {step} is kept. " for step in list_steps(directory)[-1:])
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line."""
     text = getattr(error, "message", None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}; {error.strerror}"  # as TensorFlow says it
     text = re.sub(r"\{\{.*?\}\} |\[Op:.*?\]", "", text)  # TensorFlow names the graph's node, which helps nobody here
     return text.strip().splitlines()[0]

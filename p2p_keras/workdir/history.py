@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p_keras.metrics.table import in_order
-from p2p_keras.system.files import append_line, write_whole
+from p2p_keras.system.files import append_line, naming, write_whole
 from p2p_keras.system.sealed import is_number, seal, unseal
 
 HISTORY = "history.jsonl"
@@ -20,7 +20,9 @@ def read_history(workdir: Path) -> list[dict]:
     """
     records, path = [], workdir / HISTORY
     if path.is_file():  # and no pipe or link to a device, which would never end
-        for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        with naming(path):
+            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        for line in lines:
             with contextlib.suppress(ValueError, RecursionError):
                 records.append(unseal(json.loads(line)))
     return [record for record in records if record and _is_whole(record)]

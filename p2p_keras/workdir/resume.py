@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import tensorflow as tf
+
 from p2p_keras.errors import UserError
+from p2p_keras.system.files import remove_folder
 from p2p_keras.workdir import checkpoints
 
 
@@ -46,10 +49,41 @@ def newest_whole(directory: Path, report: Callable[[str], None] = print) -> Path
 
 def _set_aside(damaged: dict[Path, str], report: Callable[[str], None]) -> None:
     for path, problem in damaged.items():
-        aside = path.with_name(f"{path.name}.damaged")
-        shutil.rmtree(aside, ignore_errors=True)
+        aside, number = path.with_name(f"{path.name}.damaged"), 1
+        while aside.exists():  # a run has come by this step before, and what it left then is somebody's to look at
+            number += 1
+            aside = path.with_name(f"{path.name}.damaged{number}")
         path.rename(aside)
         report(f"Skipped the checkpoint of step {checkpoints.step_of(path)}: {problem}. It is now called {aside.name}")
+
+
+def complete_save(checkpoint: tf.train.Checkpoint, directory: Path, step: int, keep: int, is_due: bool) -> None:
+    """Does what a killed run had still to do of the save that it continues from.
+
+    A run writes the best checkpoint, then the newest, and each time removes what that one replaces.
+
+    Args:
+        checkpoint: Restored from that save.
+        directory: The run's `checkpoints/`.
+        step: The save's.
+        keep: Newest ones that stay; 0 keeps all.
+        is_due: Whether one of this step belongs among the newest.
+
+    Raises:
+        UserError: It could not be written.
+    """
+    best, newest = checkpoints.path_of(checkpoints.best_of(directory), step), checkpoints.path_of(directory, step)
+    if best.is_dir():
+        earlier = [known for known in checkpoints.list_steps(best.parent) if known < step]
+        is_missing = is_due and not newest.is_dir()
+        if (earlier or is_missing) and checkpoints.find_problem(best) is None:
+            for known in earlier:
+                remove_folder(checkpoints.path_of(best.parent, known))
+            if is_missing:
+                twin = best if keep != 1 else None
+                checkpoints.save(checkpoint, directory, step, keep, twin=twin)
+    if newest.is_dir():
+        checkpoints.rotate(directory, step, keep)
 
 
 def set_aside_attempt(workdir: Path, report: Callable[[str], None] = print) -> None:
@@ -92,7 +126,7 @@ def drop_later_snapshots(
     later = [known for known in checkpoints.list_steps(folder) if known > step]
     lost = [known for known in later if not comes_again(known)]
     for known in set(later) - set(lost):
-        shutil.rmtree(checkpoints.path_of(folder, known))
+        remove_folder(checkpoints.path_of(folder, known))
     if len(later) > len(lost):
         report(f"Removed {len(later) - len(lost)} snapshot(s) of steps after {step}: they are made again")
     if lost:

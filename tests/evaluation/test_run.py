@@ -3,7 +3,6 @@ import errno
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
 from p2p_keras.images import charts, codec
 from p2p_keras.metrics import frechet_distance, kernel_distance
 from p2p_keras.models import make_inference
+from p2p_keras.system.files import whole_path
 from p2p_keras.training.networks import build_generator
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config
@@ -156,20 +156,20 @@ def test_files_that_cannot_be_read_are_left_out_only_if_the_run_said_so(run_dir,
         open_evaluation(run_dir, tmp_path / "other", report=quiet)
 
 
-def test_what_killed_evaluations_left_is_removed_after_a_day(run_dir, monkeypatch):
+def test_what_killed_evaluations_left_is_removed_and_what_is_being_written_is_not(run_dir, monkeypatch):
     images = run_dir / "eval" / "val" / "images" / "step_00000006"
     images.mkdir(parents=True)
-    old, new = [images / ".0.part", images.parents[1] / ".1.part"], images / ".2.part"
-    for path in (*old, new):
+    left = [images / ".0.part", images.parents[1] / ".1.part", run_dir / ".2.part"]
+    for path in left:
         path.write_bytes(b"half")
-    for path in old:
-        os.utime(path, (time.time() - 100_000,) * 2)
     with monkeypatch.context() as read_only:
         read_only.setattr(Path, "unlink", lambda *_, **__: raise_(OSError(errno.EROFS, "Read-only file system")))
         open_evaluation(run_dir, split="val", report=quiet)
-    assert all(path.exists() for path in old)
-    open_evaluation(run_dir, split="val", report=quiet)
-    assert (old[0].exists(), old[1].exists(), new.exists()) == (False, False, True)
+    assert all(path.exists() for path in left)
+    with whole_path(images / "a.png"):
+        open_evaluation(run_dir, split="val", report=quiet)
+        assert len(list(images.iterdir())) == 1
+    assert not any(path.exists() for path in left)
 
 
 def test_no_image_waits_for_the_disk(run_dir, monkeypatch):

@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import errno
 import io
 import json
 import shutil
@@ -312,10 +313,43 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path):
 
     with pytest.raises(UserError, match=r"No space left on device\. Nothing there has changed"):
         write.publish(trained, tmp_path, fail)
+
+    def fail_in_tensorflow(folder: Path) -> None:
+        text = "{{function_node __wrapped__SaveV2}} FILE; File too large [Op:SaveV2]"
+        raise tf.errors.UnknownError(None, None, text)
+
+    with pytest.raises(UserError, match=r": FILE; File too large\. Nothing there has changed"):
+        write.publish(trained, tmp_path, fail_in_tensorflow)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--output must be a folder that can be written"):
         write.publish(trained, tmp_path / "file" / "x", fail)
+
+
+def _fill(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"model")
+
+
+def test_what_killed_exports_left_goes_with_the_next_one(trained, tmp_path):
+    (tmp_path / ".part-dead" / "version").mkdir(parents=True)
+
+    def fill(folder: Path) -> None:
+        _fill(folder)
+        write.publish(trained, tmp_path, _fill)  # meanwhile another one is written, which leaves this one alone
+
+    write.publish(trained, tmp_path, fill)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def test_an_export_that_the_disk_does_not_confirm_is_not_said_to_have_changed_nothing(trained, tmp_path, monkeypatch):
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(write, "sync_path", fail)
+    with pytest.raises(UserError, match=r"/1 is whole, but the disk did not confirm its name: Input/output error"):
+        write.publish(trained, tmp_path, _fill)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def test_plain_models_have_only_kerass_own_layers(trained):

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -39,6 +40,20 @@ def test_what_fails_leaves_what_was_there_and_names_the_file(tmp_path, monkeypat
     with pytest.raises(FileNotFoundError) as caught:
         files.write_whole(tmp_path / "none" / "a", "three")
     assert caught.value.filename == str(tmp_path / "none" / "a")
+
+
+@pytest.mark.parametrize("act", [files.checksum, lambda path: files.append_line(path, "two"), files.sync_path])
+def test_an_error_of_the_disk_names_the_file(tmp_path, monkeypatch, act):
+    (tmp_path / "a").write_text("one")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(files.hashlib, "sha256", fail)  # stands for the read, which nothing can be put in the way of
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        act(tmp_path / "a")
+    assert caught.value.filename == str(tmp_path / "a")
 
 
 def test_the_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -85,13 +100,56 @@ def test_leftovers_of_killed_processes_go_and_nothing_else(tmp_path):
     assert names(tmp_path) == [".lock", "a.part"]
 
 
-def test_leftovers_of_others_that_may_be_at_work_stay(tmp_path):
+def test_what_a_living_process_is_writing_is_no_leftover(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for folder in (tmp_path, tmp_path / "deep"):
+        (folder / ".0.part").write_text("half")
+    with files.whole_file(tmp_path / "deep" / "a", sync=False) as file:
+        files.remove_leftovers(tmp_path, beneath=True)
+        file.write(b"whole")
+    assert names(tmp_path) == ["deep"]
+    assert names(tmp_path / "deep") == ["a"]
+    assert (tmp_path / "deep" / "a").read_text() == "whole"
+
+
+def test_a_file_taken_for_a_leftover_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    flock, taken = fcntl.flock, []
+
+    def flock_late(descriptor: int, operation: int) -> None:
+        if not taken:
+            taken.append(names(tmp_path))
+            files.remove_leftovers(tmp_path)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock_late)
+    files.write_whole(tmp_path / "a", "one", sync=False)
+    assert [len(found) for found in taken] == [1]
+    assert names(tmp_path) == ["a"]
+
+
+def _no_locks(monkeypatch, number: int = errno.ENOLCK) -> None:
+    def unknown(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", unknown)
+
+
+def test_without_locks_what_may_be_in_use_goes_by_its_age(tmp_path, monkeypatch):
+    _no_locks(monkeypatch)
     for name, age_secs in ((".0.part", 90), (".1.part", 30)):
         (tmp_path / name).write_text("half")
         os.utime(tmp_path / name, (time.time() - age_secs,) * 2)
     files.remove_leftovers(tmp_path, older_than_secs=60)
     assert names(tmp_path) == [".1.part"]
     files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_hidden_folder_goes_with_its_block_and_takes_those_of_killed_processes_along(tmp_path):
+    (tmp_path / ".part-dead" / "version").mkdir(parents=True)
+    with files.hidden_folder(tmp_path) as one, files.hidden_folder(tmp_path) as other:
+        assert names(tmp_path) == sorted([one.name, other.name])  # the dead one's is gone, the living one's is not
+        (one / "file").write_text("half")
     assert names(tmp_path) == []
 
 
@@ -121,11 +179,9 @@ def test_a_waiting_lock_has_its_turn(tmp_path):
     assert order == ["first", "second"]
 
 
-def test_a_file_system_without_locks_takes_none(tmp_path, monkeypatch):
-    def unknown(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(files.fcntl, "flock", unknown)
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF])
+def test_a_file_system_without_locks_takes_none(tmp_path, monkeypatch, number):
+    _no_locks(monkeypatch, number)
     with files.locked(tmp_path / "lock", wait=False) as one, files.locked(tmp_path / "lock", wait=False) as other:
         assert one != other  # both are in, for nothing keeps them out
 

@@ -214,6 +214,18 @@ def test_a_finished_run_says_so_and_changes_nothing(finished, finished_copy, one
     assert tree(finished_copy) == before
 
 
+def test_a_run_killed_within_its_last_save_finishes_the_save(finished, finished_copy, one_device):
+    """Between the best checkpoint and the newest, with the best before it still there."""
+    steps = finished_copy / "checkpoints"
+    best = checkpoints.best_of(steps)
+    best.mkdir()
+    checkpoints.path_of(steps, 6).rename(checkpoints.path_of(best, 6))
+    shutil.copytree(checkpoints.path_of(best, 6), checkpoints.path_of(best, 3))
+    assert train(small_config(finished[1]), finished_copy, one_device, quiet) is None
+    assert (checkpoints.list_steps(steps), checkpoints.list_steps(best)) == ([6], [6])
+    assert_same_end(finished[0], finished_copy, 6)
+
+
 def test_changed_settings_and_changed_data_are_refused(finished, finished_copy, one_device, tmp_path):
     data = shutil.copytree(finished[1], tmp_path / "pairs")
     with pytest.raises(UserError, match=r"--batch_size was 4, is 2.*--lambda_l1 was 100.0, is 10"):

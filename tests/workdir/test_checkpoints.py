@@ -1,3 +1,5 @@
+import errno
+import os
 import resource
 import shutil
 
@@ -5,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import Killed, kill_at, names, raise_
 
 from p2p_keras.errors import UserError
 from p2p_keras.workdir import checkpoints
-from p2p_keras.workdir.resume import newest_whole
+from p2p_keras.workdir.resume import complete_save, newest_whole
 
 
 def _checkpoint(value=1.0, size=1000):
@@ -58,6 +61,66 @@ def test_a_damaged_newest_is_set_aside_and_named(tmp_path, damage):
     assert newest_whole(tmp_path, told.append) == checkpoints.path_of(tmp_path, 1)
     assert told[0].startswith("Skipped the checkpoint of step 2: it is damaged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000001", "step_00000002.damaged"]
+
+
+def test_a_disk_that_fails_is_named_and_not_taken_for_diverged_training(tmp_path, monkeypatch):
+    checkpoints.save(_checkpoint(1.0), tmp_path, 1, keep=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: raise_(OSError(errno.EIO, "Input/output error")))
+        with pytest.raises(UserError, match=r"step 2 could not be saved .*; Input/output error.*mend the"):
+            checkpoints.save(_checkpoint(2.0), tmp_path, 2, keep=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "find_problem", lambda path: "it is damaged (FILE; Input/output error)")
+        with pytest.raises(UserError, match=r"was not kept: it is damaged.*That of step 1 is kept\. Mend the disk"):
+            checkpoints.save(_checkpoint(2.0), tmp_path, 2, keep=0)
+    assert names(tmp_path) == ["step_00000001"]
+
+
+def test_a_second_damaged_one_of_a_step_takes_the_place_of_none(tmp_path):
+    checkpoints.save(_checkpoint(1.0), tmp_path, 1, keep=0)
+    for value in (2.0, 3.0):
+        _damage(checkpoints.save(_checkpoint(value), tmp_path, 2, keep=0))
+        newest_whole(tmp_path, lambda line: None)
+    assert names(tmp_path) == ["step_00000001", "step_00000002.damaged", "step_00000002.damaged2"]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("is_due", [True, False])
+def test_what_a_kill_between_the_best_and_the_newest_left_to_do_is_done(tmp_path, keep, is_due):
+    for step in (1, 2):
+        checkpoints.save(_checkpoint(float(step)), tmp_path, step, keep=0)
+    for step in (1, 3):
+        checkpoints.save(_checkpoint(float(step)), checkpoints.best_of(tmp_path), step, keep=0)
+    complete_save(_checkpoint(3.0), tmp_path, 3, keep, is_due)
+    assert checkpoints.list_steps(checkpoints.best_of(tmp_path)) == [3]
+    assert checkpoints.list_steps(tmp_path) == ([1, 2, 3][-keep:] if is_due else [1, 2])
+    for path in checkpoints.places(tmp_path, 3):
+        restored = _checkpoint(0.0)
+        checkpoints.restore(restored, path)
+        np.testing.assert_array_equal(restored.weights, np.full(1000, 3.0, np.float32))
+
+
+def test_what_a_kill_while_rotating_left_is_removed_and_a_damaged_best_removes_none(tmp_path):
+    for step in (1, 2, 3):
+        checkpoints.save(_checkpoint(), tmp_path, step, keep=0)
+    for step in (2, 3):
+        checkpoints.save(_checkpoint(), checkpoints.best_of(tmp_path), step, keep=0)
+    _damage(checkpoints.path_of(checkpoints.best_of(tmp_path), 3))
+    complete_save(_checkpoint(), tmp_path, 3, keep=2, is_due=True)
+    assert checkpoints.list_steps(tmp_path) == [2, 3]
+    assert checkpoints.list_steps(checkpoints.best_of(tmp_path)) == [2, 3]
+
+
+def test_a_removed_one_is_whole_or_has_gone(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoints.save(_checkpoint(), tmp_path, step, keep=0)
+    kill_at(monkeypatch, os, "unlink")
+    with pytest.raises(Killed):
+        checkpoints.rotate(tmp_path, 2, keep=1)
+    assert names(tmp_path) == [".step_00000001.part", "step_00000002"]
+    monkeypatch.undo()
+    newest_whole(tmp_path)
+    assert names(tmp_path) == ["step_00000002"]
 
 
 def test_all_damaged_is_an_error_and_not_a_silent_start(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from p2p_keras.data.prepare.duplicates import Alike
 from p2p_keras.data.prepare.misaligned import Misaligned
 from p2p_keras.data.prepare.work import Rejected
-from p2p_keras.system.files import write_whole
+from p2p_keras.system.files import naming, write_whole
 from p2p_keras.system.spreadsheets import as_cell, from_cell
 from p2p_keras.system.tables import format_rows, parse_rows
 
@@ -45,8 +45,10 @@ def read_rejected(output: Path) -> list[Rejected]:
     path = output / REJECTED
     if not path.exists():
         return []
+    with naming(path):
+        content = path.read_bytes()
     try:
-        rows = parse_rows(path.read_bytes())[1:]
+        rows = parse_rows(content)[1:]
     except ValueError:
         return []
     return [Rejected(from_cell(row[0]), *row[1:]) for row in rows if len(row) == len(Rejected._fields)]

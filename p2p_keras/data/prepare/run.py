@@ -198,8 +198,9 @@ def make_all(
             made = [result for result in batch if isinstance(result, Entry)]
             entries += made
             rejected += [result for result in batch if isinstance(result, Rejected)]
-            lines.write(manifest.format_lines(made))
-            lines.flush()
+            with files.naming(journal):
+                lines.write(manifest.format_lines(made))
+                lines.flush()
             if len(rejected) > max_bad_files:
                 progress.clear()
                 raise too_many(state, rejected, max_bad_files)

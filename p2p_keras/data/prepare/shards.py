@@ -6,7 +6,7 @@ from pathlib import Path
 
 from p2p_keras.data.manifest import FRAME, Entry
 from p2p_keras.data.pairs import SPLITS, Files
-from p2p_keras.system.files import whole_file, whole_path
+from p2p_keras.system.files import naming, whole_file, whole_path
 from p2p_keras.system.progress import ProgressLine
 
 FOLDER = "shards"
@@ -80,9 +80,10 @@ def files_of(root: Path, entries: Sequence[Entry]) -> Files:
 
 def read_composite(root: Path, entry: Entry) -> bytes:
     """The encoded composite of a pair, loose or in a shard."""
-    if not entry.shard:
-        return (root / entry.name).read_bytes()
-    with open(root / entry.shard, "rb") as file:
+    path = root / (entry.shard or entry.name)
+    with naming(path), open(path, "rb") as file:
+        if not entry.shard:
+            return file.read()
         file.seek(entry.offset + _BEFORE)
         return file.read(entry.bytes)
 
