@@ -1,5 +1,6 @@
 """What is killed: a command, the folder it finds, what may never be lost there, and what must come out in the end."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -158,12 +159,12 @@ def content(folder: Path) -> Tree:
             continue
         if path.name in (".lock", "fingerprint.pb") or name.startswith(("summaries/", "run/", "before_")):
             continue
-        found[name] = _without_times(path.name, path.read_bytes())
+        found[name] = _without_times(path, path.read_bytes())
     return found
 
 
-def _without_times(name: str, text: bytes) -> bytes:
-    if name == "history.jsonl":  # how long an epoch took
+def _without_times(path: Path, text: bytes) -> bytes:
+    if path.name == "history.jsonl":  # how long an epoch took
         lines = []
         for line in text.splitlines():
             try:
@@ -172,14 +173,21 @@ def _without_times(name: str, text: bytes) -> bytes:
             except ValueError:
                 lines.append(line.decode(errors="replace"))
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
-    if name == "metadata.json":  # of an export: TensorFlow gives each SavedModel a number of its own
+    if path.name == "metadata.json":  # of an export: TensorFlow does not give two of one model the same bytes
         try:
             record = json.loads(text)
         except ValueError:  # half of it
             return text
-        record["sha256"].pop("fingerprint.pb", None)
-        return json.dumps(record).encode()
+        sums = record.pop("sha256")
+        changed = [
+            name for name in sums if not (path.parent / name).is_file() or _sum(path.parent / name) != sums[name]
+        ]
+        return json.dumps({**record, "not as said": changed}).encode()
     return text
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def losses(scene: Scene, before: Tree, after: Tree, end: Tree) -> list[str]:
@@ -226,7 +234,10 @@ def differences(end: Tree, found: Tree) -> list[str]:
         found = {name: text for name, text in found.items() if name not in again}
         newest = {name: text for name, text in end.items() if name.startswith(f"models/{last}/")}
         twice = {name.replace(f"models/{last + 1}/", f"models/{last}/"): text for name, text in again.items()}
-        wrong += ["the second export differs"] if again and twice != newest else []
+        same = newest.keys() == twice.keys() and all(
+            newest[name] == twice[name] or _same_values(name, newest, twice) for name in newest
+        )
+        wrong += ["the second export differs"] if again and not same else []
     for name in sorted(end.keys() | found.keys()):
         if not LEFTOVER.search(name) and end.get(name) != found.get(name) and not _same_values(name, end, found):
             wrong.append(f"{name} {'differs' if name in end and name in found else 'is missing or new'}")
@@ -234,8 +245,14 @@ def differences(end: Tree, found: Tree) -> list[str]:
 
 
 def _same_values(name: str, one: Tree, other: Tree) -> bool:
-    """Whether a file is of two checkpoints that hold the same: the networks' own names their objects otherwise."""
-    if not name.startswith(("checkpoints/", "snapshots/")):
+    """Whether a file is of two checkpoints, or SavedModels, that hold the same values.
+
+    Their bytes may differ: the networks' own checkpoint names its objects otherwise than that of their copy, and
+    TensorFlow numbers the variables of a SavedModel, and with them its graph, in no fixed order.
+    """
+    if re.fullmatch(r"models/\d+/saved_model\.pb", name):  # what it does, p2p-export itself compares with the run
+        return name in one and name in other
+    if not name.startswith(("checkpoints/", "snapshots/")) and "/variables/" not in name:
         return False
     place, values = name.rpartition("/")[0], []
     import tensorflow as tf
@@ -247,12 +264,11 @@ def _same_values(name: str, one: Tree, other: Tree) -> bool:
                     (Path(folder) / path.rpartition("/")[2]).write_bytes(text)
             if len(list(Path(folder).iterdir())) != 2:
                 return False
-            reader = tf.train.load_checkpoint(f"{folder}/checkpoint")
+            reader = tf.train.load_checkpoint(f"{folder}/{'variables' if '/variables/' in name else 'checkpoint'}")
             kinds = reader.get_variable_to_dtype_map()
-            values.append({key: reader.get_tensor(key) for key, kind in kinds.items() if kind != tf.string})
-    return values[0].keys() == values[1].keys() and all(
-        np.array_equal(value, values[1][key]) for key, value in values[0].items()
-    )
+            found = {key: reader.get_tensor(key).tobytes() for key, kind in kinds.items() if kind != tf.string}
+            values.append(sorted(found.values()) if "/variables/" in name else found)
+    return values[0] == values[1]
 
 
 def events(folder: Path) -> set[tuple[str, int]]:
