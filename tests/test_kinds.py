@@ -14,8 +14,9 @@ from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.config import input_kinds, target_kind
 from p2p_keras.errors import UserError
+from p2p_keras.evaluation.drawing import palette_for
 from p2p_keras.evaluation.records import read_records
-from p2p_keras.evaluation.run import _palette, evaluate, open_evaluation
+from p2p_keras.evaluation.run import evaluate, open_evaluation
 from p2p_keras.export import open as opening
 from p2p_keras.export import write
 from p2p_keras.export.open import check_export, open_model
@@ -201,7 +202,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
 
     # Targets without a palette are evaluated in our own.
     (files / "B" / "val" / "100.png").write_bytes(codec.encode(_classes(100)[..., np.newaxis]))
-    palette = _palette(open_evaluation(workdir, split="val", report=quiet).pairs)
+    palette = palette_for(open_evaluation(workdir, split="val", report=quiet).pairs)
     np.testing.assert_array_equal(palette, class_colours())
 
 

@@ -103,6 +103,7 @@ def test_an_evaluation_is_told_by_its_inputs(three, tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.startswith(f"{three[0]}: map+photo_to_drawing, 2 images of val/")
 
 
+@pytest.mark.slow
 def test_exports_take_each_input_by_name(three, tmp_path):
     workdir, data = three
     inputs = []

@@ -53,7 +53,8 @@ def test_a_mistake_is_one_line_and_status_2(flags, words, tmp_path):
     assert done.stdout == ""
 
 
-def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path, kills):
     """kill -9 at random moments, the same command again, until it is through. float32 on one CPU device."""
     write_pairs(tmp_path / "data" / "train", 12)
     write_pairs(tmp_path / "data" / "val", 3, first_index=100)
@@ -73,7 +74,7 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed of the moments: {seed}")  # shown when the test fails
     moments = random.Random(seed)
-    for _ in range(2):
+    for _ in range(kills):
         before = set(broken.glob("checkpoints/step_*"))
         process = start_command("train", *flags, f"--workdir={broken}")
         wait_for(lambda: set(broken.glob("checkpoints/step_*")) - before, process)  # noqa: B023  called at once

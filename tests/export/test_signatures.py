@@ -221,6 +221,7 @@ print(peak() - one)
 """
 
 
+@pytest.mark.slow
 def test_many_large_images_need_the_memory_of_one():
     root = Path(signatures.__file__).parents[2]
     process = subprocess.run(

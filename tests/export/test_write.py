@@ -76,7 +76,7 @@ def _assert_same_pixels(ours, expected) -> None:
     assert (difference > 0).mean() < 0.001
 
 
-@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("per_image", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_image):
     statistics = "per_image" if per_image else "moving"
     config = dataclasses.replace(trained.config, statistics=statistics)

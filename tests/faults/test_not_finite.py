@@ -86,7 +86,8 @@ def test_a_poisoned_batch_stops_the_run_at_its_step_and_it_goes_on_from_before(
     assert_same_end(whole, tmp_path / "run", 6)
 
 
-@pytest.mark.parametrize("network", ["generator", pytest.param("discriminator", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_weights_that_are_not_finite_are_neither_scored_nor_drawn_nor_saved(
     network, finished, one_device, tmp_path, monkeypatch
 ):

@@ -68,6 +68,7 @@ def test_both_networks_begin_with_a_runs_weights_and_the_optimizers_anew(finishe
     }
 
 
+@pytest.mark.slow
 def test_a_run_so_begun_continues_bit_equal_when_its_source_has_gone(finished_copy, tmp_path, one_device, monkeypatch):
     write_pairs(tmp_path / "other" / "train", 8, first_index=50)
     settings = {"batch_size": 2, "epochs": 2, "init_from": str(finished_copy)}

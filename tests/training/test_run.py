@@ -105,6 +105,7 @@ def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_pat
     assert read_config(tmp_path / "config.json")[0].steps == 6
 
 
+@pytest.mark.slow
 def test_while_the_learning_rate_decays_a_run_continues_bit_equal_too(pairs_dir, one_device, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(small_config(pairs_dir, decay_epochs=1), whole, one_device, quiet)
@@ -137,6 +138,7 @@ def test_sigterm_saves_and_the_same_call_continues_to_the_same_end(finished, one
     assert_same_end(workdir, tmp_path, 6)
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves_as_any_other_stop(finished, one_device, tmp_path):
     """SIGHUP, as when ssh is closed. Unless it is ignored, as under nohup: then the run goes on."""
     _, data, _ = finished
@@ -334,6 +336,7 @@ def test_a_first_grid_comes_before_the_first_epoch_is_through(finished, one_devi
     assert_same_end(whole, tmp_path, 6)
 
 
+@pytest.mark.slow
 def test_unknown_pairs_for_the_samples_bind_nothing(pairs_dir, one_device, tmp_path):
     with pytest.raises(UserError, match=r"There is none named 7, x\.png"):
         train(small_config(pairs_dir, samples=("000", "7", "x.png")), tmp_path, one_device, quiet)
