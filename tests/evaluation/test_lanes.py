@@ -121,7 +121,7 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
     assert one.returncode == 0, one.stderr
     for _ in range(2):  # with and without what is remembered of the targets
         hosts = finish_all(start_hosts(EVAL, [[f"--workdir={tmp_path / 'two'}", *flags]] * 2, scratch))
-        assert [status for status, _, _ in hosts] == [0, 0], hosts
+        assert [(status, err) for status, _, err in hosts] == [(0, ""), (0, "")], hosts
         assert hosts[0][1] == one.stdout.replace(str(tmp_path / "one"), str(tmp_path / "two"))
         assert hosts[1][1] == "Host 1 of 0 to 1: computes its share; host 0 writes and reports\n"
         for file in ("metrics.json", "per_image.csv", "sheet.png", "curves.png"):
