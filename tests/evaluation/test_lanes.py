@@ -135,7 +135,12 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
 @pytest.mark.slow
 def test_hosts_that_were_given_different_things_say_so(finished_copy, tmp_path):
     flags = [f"--workdir={finished_copy}", "--split=train", "--batch_size=2"]
-    for more, named in ((["--limit=6"], "the images"), (["--batch_size=3"], "--batch_size")):
-        for status, _, err in finish_all(start_hosts(EVAL, [flags, [*flags, *more]], tmp_path)):
+    differences = {
+        "--limit=6": "the images",
+        "--batch_size=3": "--batch_size",
+        f"--workdir={finished_copy},{finished_copy}": "how many runs --workdir names",
+    }
+    for more, named in differences.items():
+        for status, _, err in finish_all(start_hosts(EVAL, [flags, [*flags, more]], tmp_path)):
             assert status == 2
             assert f"Host 1 differs from host 0 in {named}. Give the same command" in err
