@@ -121,6 +121,7 @@ def _score(
     from p2p_keras.evaluation.records import remarks, table
     from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
 
+    hosts.check_alike({"how many runs --workdir names": len(workdirs)})  # or they would not meet at the same points
     data_dir = to_folder(given["data_dir"]) if given["data_dir"] else None
     panels = tuple(name.strip() for name in given["panels"] or ())
     chosen = (given["split"], given["checkpoint"], given["limit"], given["reference"])

@@ -16,6 +16,7 @@ from p2p_keras.system.urls import Url, read_json
 DESCRIPTION, MANIFEST = "dataset.json", "manifest.csv"
 UNFINISHED = ".prepare"  # a folder that is there as long as p2p-prepare is not through
 FORMAT = 1
+MOST_PARTS = 99_999  # that p2p-prepare --part divides a data set into
 FRAME = 16  # bytes of a TFRecord around its content: the length, and a checksum of either
 
 
@@ -220,4 +221,5 @@ _SAID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "rejected": (_is_count, "a number of pairs"),
     "source": (_is_source, "where the pairs came from"),
     "settings": (lambda value: isinstance(value, dict), "an object"),
+    "parts": (lambda value: type(value) is int and 1 <= value <= MOST_PARTS, f"1 to {MOST_PARTS}"),
 }

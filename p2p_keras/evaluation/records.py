@@ -245,6 +245,7 @@ def _add_per_image(
     columns, known, understood = _read_rows(path)
     if not understood:
         _put_aside(path, report)
+    known = [{**row, "name": as_cell(row["name"])} for row in known]  # earlier versions wrote plain names
     rows = [r for r in known if (r["step"], r["name"]) not in new and not (forget and r["step"] == str(step))]
     for i, name in enumerate(names):
         scores = {metric: f"{values[i]:.6g}" for metric, values in per_image.items()}

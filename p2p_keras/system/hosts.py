@@ -110,6 +110,8 @@ class Hosts:
             self.index = resolver.task_id + (0 if resolver.task_type == "chief" else chiefs)
         self._strategy = strategy
         self._sum = tf.function(self._sum_in_graph, autograph=False)
+        # Each shape is traced once, as it must be. After five TensorFlow warns the user that this is expensive.
+        self._sum._omit_frequent_tracing_warning = True
 
     @property
     def is_chief(self) -> bool:

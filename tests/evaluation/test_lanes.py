@@ -121,7 +121,7 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
     assert one.returncode == 0, one.stderr
     for _ in range(2):  # with and without what is remembered of the targets
         hosts = finish_all(start_hosts(EVAL, [[f"--workdir={tmp_path / 'two'}", *flags]] * 2, scratch))
-        assert [status for status, _, _ in hosts] == [0, 0], hosts
+        assert [(status, err) for status, _, err in hosts] == [(0, ""), (0, "")], hosts
         assert hosts[0][1] == one.stdout.replace(str(tmp_path / "one"), str(tmp_path / "two"))
         assert hosts[1][1] == "Host 1 of 0 to 1: computes its share; host 0 writes and reports\n"
         for file in ("metrics.json", "per_image.csv", "sheet.png", "curves.png"):
@@ -135,7 +135,12 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
 @pytest.mark.slow
 def test_hosts_that_were_given_different_things_say_so(finished_copy, tmp_path):
     flags = [f"--workdir={finished_copy}", "--split=train", "--batch_size=2"]
-    for more, named in ((["--limit=6"], "the images"), (["--batch_size=3"], "--batch_size")):
-        for status, _, err in finish_all(start_hosts(EVAL, [flags, [*flags, *more]], tmp_path)):
+    differences = {
+        "--limit=6": "the images",
+        "--batch_size=3": "--batch_size",
+        f"--workdir={finished_copy},{finished_copy}": "how many runs --workdir names",
+    }
+    for more, named in differences.items():
+        for status, _, err in finish_all(start_hosts(EVAL, [flags, [*flags, more]], tmp_path)):
             assert status == 2
             assert f"Host 1 differs from host 0 in {named}. Give the same command" in err

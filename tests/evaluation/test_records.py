@@ -302,6 +302,13 @@ def test_a_name_that_a_spreadsheet_would_run_is_a_path_to_it(tmp_path):
     assert sorted(row[1] for row in _rows(tmp_path)[1:]) == sorted(shown)
 
 
+def test_an_image_that_an_earlier_version_listed_by_its_plain_name_is_listed_once(tmp_path):
+    name = "=HYPERLINK(A1).png"
+    (tmp_path / "per_image.csv").write_text(f"step,name,l1\n3,{name},0.3\n7,{name},0.7\n")
+    add_record(tmp_path, _record(7), [name], {"l1": np.array([0.5])})
+    assert _rows(tmp_path) == [["step", "name", "l1"], ["3", f"./{name}", "0.3"], ["7", f"./{name}", "0.5"]]
+
+
 def test_a_file_that_cannot_be_read_now_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
     add_record(tmp_path, _record(100, l1=0.1))
     before = (tmp_path / "metrics.json").read_bytes()

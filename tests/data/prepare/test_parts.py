@@ -391,3 +391,16 @@ def test_the_command_refuses_both_flags_and_a_part_that_is_none(raw, tmp_path):
         with pytest.raises(UserError, match=rule):
             call_command(prepare_command, *flags, *wrong)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("number", ["x", -1, 0, 2.0, 10**9])
+def test_a_number_of_parts_that_cannot_be_is_not_believed(number, tmp_path):
+    write_two_folders(tmp_path / "raw", count=6)
+    make(tmp_path / "raw", tmp_path / "data", Part(0, 2))
+    begun = tmp_path / "data" / ".prepare" / "dataset.json"
+    described = {name: value for name, value in json.loads(begun.read_text()).items() if name != "crc32"}
+    begun.write_text(json.dumps({**described, "parts": number}))
+    with pytest.raises(UserError, match="There are none in"):
+        join(tmp_path / "raw", tmp_path / "data")
+    make(tmp_path / "raw", tmp_path / "data", Part(1, 2))
+    assert sum(join(tmp_path / "raw", tmp_path / "data").counts.values()) == 6
