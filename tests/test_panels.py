@@ -207,6 +207,7 @@ def test_native_crops_are_trained_scored_and_translated_in_their_own_resolution(
     assert (whole != expected).any()
 
 
+@pytest.mark.slow
 def test_an_image_of_just_the_native_crops_size_is_seen_as_in_evaluation(one_device, tmp_path):
     data, workdir = _write_panels(tmp_path / "data", 32, 64), tmp_path / "run"
     settings = {"panels": ("photo", "drawing"), "crops": "native", "statistics": "per_image"}

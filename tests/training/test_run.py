@@ -191,6 +191,7 @@ def test_a_pipe_that_nobody_reads_saves_as_any_other_stop(finished, tmp_path):
     assert checkpoints.list_steps(tmp_path / "checkpoints")[-1] >= 3
 
 
+@pytest.mark.slow
 def test_a_terminal_that_has_gone_costs_no_step(finished, tmp_path):
     """Whoever is left without a terminal cannot print: that must not come before the save."""
     _, data, _ = finished
@@ -324,6 +325,7 @@ def test_memory_that_runs_out_is_said_in_words_and_costs_no_checkpoint(
     assert ("The checkpoint of step 2 is kept" in str(caught.value)) == bool(step)
 
 
+@pytest.mark.slow
 def test_a_first_grid_comes_before_the_first_epoch_is_through(finished, one_device, tmp_path, monkeypatch):
     """As on a slow machine. It changes nothing else, and comes once in a run."""
     whole, data, _ = finished
