@@ -48,7 +48,7 @@ def train(
 
     refuse_url("workdir", workdir)
     saved, _ = saved_run(Path(workdir)) or (None, None)
-    strategy = devices.make_strategy()
+    strategy = devices.make_strategy(report)
     count = strategy.num_replicas_in_sync  # to which a batch size that is not given is raised
     config = make_config(preset, saved, count, data_dir=os.fspath(data_dir), **settings)
     if train_run(config, Path(workdir), strategy, report):

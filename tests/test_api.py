@@ -64,7 +64,7 @@ def test_what_cannot_be_translated_is_refused_in_words(finished, pictures, words
 @pytest.fixture(autouse=True)
 def _one_device(one_device, monkeypatch):
     """Two strategies of several devices in one process collide in TensorFlow's collectives."""
-    monkeypatch.setattr(devices, "make_strategy", lambda: one_device)
+    monkeypatch.setattr(devices, "make_strategy", lambda report: one_device)
 
 
 def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):
@@ -79,7 +79,7 @@ def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):
 
 
 def test_a_batch_size_that_nobody_gave_is_raised_to_the_devices(finished, two_devices, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "make_strategy", lambda: two_devices)
+    monkeypatch.setattr(devices, "make_strategy", lambda report: two_devices)
     small = {"image_size": 32, "base_filters": 4, "discriminator": "pixel", "steps": 1}
     p2p_keras.train(finished[1], tmp_path / "run", report=quiet, direction="AtoB", **small)
     assert p2p_keras.load(tmp_path / "run").config.batch_size == 2

@@ -1,5 +1,6 @@
 """Every device and every host computes a share of an evaluation, and the numbers stay."""
 
+import os
 import shutil
 import threading
 
@@ -130,6 +131,14 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
         scored = (tmp_path / "two/eval/train/metrics.json").read_text()
         assert scored.count('"fid@12"') == 2, scored
         assert list(scratch.iterdir()) == []
+
+
+def test_a_cluster_that_is_none_is_one_line(finished_copy):
+    environment = {**os.environ, "TF_CONFIG": "{oops"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user has it
+    done = run_command("eval", f"--workdir={finished_copy}", env=environment)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert "it is no JSON" in done.stderr
 
 
 @pytest.mark.slow
