@@ -116,7 +116,8 @@ def counted(number: int, one: str, many: str) -> str:
 def quiet_start() -> Iterator[None]:
     """Keeps TensorFlow's start from writing on stderr, which TF_CPP_MIN_LOG_LEVEL does not (its issue 100442).
 
-    What it wrote is shown if the start fails, or if TF_CPP_MIN_LOG_LEVEL is set to less than 3.
+    What it wrote is shown if the start fails, unless that is said in words (a `UserError`), or if TF_CPP_MIN_LOG_LEVEL
+    is set to less than 3.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -125,8 +126,8 @@ def quiet_start() -> Iterator[None]:
         shown = os.environ["TF_CPP_MIN_LOG_LEVEL"] < "3"
         try:
             yield
-        except BaseException:
-            shown = True
+        except BaseException as error:
+            shown = shown or not isinstance(error, UserError)
             raise
         finally:
             os.dup2(terminal, 2)

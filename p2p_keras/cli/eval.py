@@ -93,7 +93,8 @@ def main(values: flags.FlagValues) -> int:
     with command.quiet_start():  # and here, so that --help and a typo don't wait for TensorFlow
         from p2p_keras.system.devices import local_devices, make_strategy
         from p2p_keras.system.hosts import ALONE, Hosts, cluster_resolver, lost_hosts_in_words, quiet_unless_chief
-    strategy = make_strategy() if cluster_resolver() else None
+
+        strategy = make_strategy() if cluster_resolver() else None
     hosts = Hosts(strategy) if strategy else ALONE
     if hosts.count > 1 and given["save_images"]:
         raise UserError("--save_images writes on one host. Received it on several: unset TF_CONFIG, or leave it out.")

@@ -133,10 +133,11 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
         assert list(scratch.iterdir()) == []
 
 
-def test_a_cluster_that_is_none_is_one_line(finished_copy):
+@pytest.mark.parametrize("name", ["eval", "train"])
+def test_a_cluster_that_is_none_is_one_line(finished_copy, name):
     environment = {**os.environ, "TF_CONFIG": "{oops"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user has it
-    done = run_command("eval", f"--workdir={finished_copy}", env=environment)
+    done = run_command(name, f"--workdir={finished_copy}", env=environment)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert "it is no JSON" in done.stderr
 
