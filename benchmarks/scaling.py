@@ -111,10 +111,7 @@ def work(arguments: argparse.Namespace) -> None:
     networks = build_networks(config, strategy, 1000, 0)
     steps = make_train_steps(
         strategy,
-        networks.generator,
-        networks.discriminator,
-        networks.generator_optimizer,
-        networks.discriminator_optimizer,
+        *networks.trained,
         config.lambda_l1,
         networks.step,
     )

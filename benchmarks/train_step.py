@@ -233,10 +233,7 @@ def prepare_keras(arguments: argparse.Namespace):
     networks = build_networks(config, strategy, 10**6, 0)
     train_steps = make_train_steps(
         strategy,
-        networks.generator,
-        networks.discriminator,
-        networks.generator_optimizer,
-        networks.discriminator_optimizer,
+        *networks.trained,
         config.lambda_l1,
         networks.step,
     )

@@ -36,8 +36,7 @@ def cluster_resolver(
         UserError: TF_CONFIG says something else, or Slurm's variables do.
     """
     if cluster := environment.get("TF_CONFIG"):
-        alone = _count_members(cluster) < 2
-        return None if alone else tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        return _resolver_of(cluster)
     if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1" and "SLURM_PROCID" in environment:
         return _slurm_resolver(environment)
     return None
@@ -68,27 +67,32 @@ def _slurm_resolver(environment: Mapping[str, str]) -> tf.distribute.cluster_res
     return tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, task_type="worker", task_id=own)
 
 
-def _count_members(cluster: str) -> int:
-    """How many train, if this process is one of them."""
+def _resolver_of(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | None:
+    """Those that train by a TF_CONFIG, and which of them this process is; None if it is the only one."""
     try:
-        said = json.loads(cluster)
-        members = {kind: len(said["cluster"].get(kind, ())) for kind in ("chief", "worker")}
-        count = sum(members.values())
-        task = said["task"] if count > 1 else {"type": "worker", "index": 0}
-        belongs = count < 2 or int(task["index"]) in range(members.get(task["type"], 0))
-        problem = "" if belongs else f"its task is none of the cluster's chief and workers, {members}"
+        said = json.loads(text)
+        for addresses in said["cluster"].values():
+            if not isinstance(addresses, list) or not all(isinstance(one, str) and one for one in addresses):
+                raise TypeError
+        members = {kind: said["cluster"][kind] for kind in ("chief", "worker") if kind in said["cluster"]}
+        if sum(map(len, members.values())) < 2:
+            return None
+        kind, index = said["task"]["type"], int(said["task"]["index"])
+        counts = {kind: len(addresses) for kind, addresses in members.items()}
+        problem = "" if index in range(counts.get(kind, 0)) else f"its task is none of the cluster's {counts}"
     except (json.JSONDecodeError, RecursionError):
         problem = "it is no JSON"
     except (KeyError, TypeError, AttributeError):
-        problem = "it is no object with cluster and task"
-    except ValueError:
-        problem = "its task is none of the cluster's chief and workers, for its index is no number"
+        problem = "it is no object with cluster, lists of host:port, and task"
+    except (ValueError, OverflowError):  # JSON, as Python reads it, knows Infinity
+        problem = "its task is none of the cluster's, for its index is no number"
     if problem:
         raise UserError(
             "TF_CONFIG names the hosts that train, and which of them this is, as docs/clusters.md shows: "
-            f"{problem}. Received: {cluster}. Mend it, or unset it to train on this host alone."
+            f"{problem}. Received: {text}. Mend it, or unset it to train on this host alone."
         )
-    return count
+    cluster = tf.train.ClusterSpec(members)
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, task_type=kind, task_id=index)
 
 
 class Hosts:

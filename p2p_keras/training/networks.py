@@ -23,6 +23,11 @@ class Networks(NamedTuple):
     loss_sums: tf.Variable  # float64 (4,): of the epoch so far, so that a resumed epoch reports the same means
     checkpoint: tf.train.Checkpoint
 
+    @property
+    def trained(self) -> tuple:
+        """Generator, discriminator and the optimizer of each, as `step.make_train_steps` takes them."""
+        return self[:4]
+
     def variables(self) -> list[tf.Variable]:
         """All that a checkpoint holds, in an order that follows from the settings alone."""
         parts = (self.generator, self.discriminator, self.generator_optimizer, self.discriminator_optimizer)

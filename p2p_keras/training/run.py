@@ -117,10 +117,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
     config, networks, steps_per_epoch = run.config, run.networks, run.steps_per_epoch
     train_steps = make_train_steps(
         run.strategy,
-        networks.generator,
-        networks.discriminator,
-        networks.generator_optimizer,
-        networks.discriminator_optimizer,
+        *networks.trained,
         config.lambda_l1,
         networks.step,
         config.jit_compile,

@@ -17,12 +17,13 @@ from p2p_keras.config import TrainConfig
 from p2p_keras.data import manifest
 from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.prepare import earlier, lists, pairing, splits
+from p2p_keras.data.prepare.sources import Found
 from p2p_keras.data.prepare.stack import Form
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import records
 from p2p_keras.export.open import read_metadata
 from p2p_keras.presets import make_config
-from p2p_keras.pytorch.read import read_network
+from p2p_keras.pytorch.read import Network, read_network
 from p2p_keras.sizes import Size, to_size
 from p2p_keras.system import hosts
 from p2p_keras.system.files import leads_out
@@ -63,11 +64,12 @@ def anything(value) -> st.SearchStrategy[bytes]:
     return st.one_of(garbage, damaged(pretty(value)), changed_json(value), changed_json(value))
 
 
-def reading(read, path):
-    """A check that a reader gives a value, or refuses a file as it must."""
+def reading(read, path, kind):
+    """A check that a reader gives a value of a kind, or refuses a file as it must."""
 
     def check(content):
-        value_or_refusal(read, path, content)
+        found = value_or_refusal(read, path, content)
+        assert found is None or type(found) is kind
 
     return check
 
@@ -94,14 +96,16 @@ def test_config_json(examples, tmp_path):
 @many
 def test_metadata_json_of_an_export(examples, tmp_path):
     value = {"config": settings_of(CONFIG), "step": 3, "inference": {"noise": False}}
-    run_examples(examples, reading(read_metadata, tmp_path / "metadata.json"), anything(value))
+    run_examples(examples, reading(read_metadata, tmp_path / "metadata.json", TrainConfig), anything(value))
 
 
 @many
 def test_dataset_json(examples, tmp_path):
     def check(content):
-        for read in (manifest.read_description, lambda path: find_pairs(tmp_path)):
-            value_or_refusal(read, tmp_path / "dataset.json", content)
+        described = value_or_refusal(manifest.read_description, tmp_path / "dataset.json", content)
+        assert described is None or type(described) is dict
+        pairs = value_or_refusal(lambda path: find_pairs(tmp_path), tmp_path / "dataset.json", content)
+        assert pairs is None or pairs.splits["train"] == ("train/a.png",)
 
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "a.png").touch()
@@ -237,13 +241,13 @@ def test_pairs_csv(examples, tmp_path):
             (tmp_path / folder / name).touch()
     folders = [tmp_path / "street", tmp_path / "aerial"]
     valid = b"left,right\na.png,b.png\nb,a\n"
-    check = reading(lambda path: pairing.listed_pairs(path, folders), tmp_path / "pairs.csv")
+    check = reading(lambda path: pairing.listed_pairs(path, folders), tmp_path / "pairs.csv", Found)
     run_examples(examples, check, st.one_of(garbage, damaged(valid), damaged(valid)))
 
 
 @many
 def test_lists_of_names(examples, tmp_path):
-    check = reading(lambda path: splits.by_lists([], {"train": path}), tmp_path / "train.txt")
+    check = reading(lambda path: splits.by_lists([], {"train": path}), tmp_path / "train.txt", splits.Splits)
     run_examples(examples, check, st.one_of(garbage, damaged(b"a\nb.png\ndeep/c\n")))
 
 
@@ -253,7 +257,7 @@ def test_rejected_csv(examples, tmp_path):
 
     def check(content):
         (tmp_path / lists.REJECTED).write_bytes(content)
-        lists.read_rejected(tmp_path)
+        assert {len(one) for one in lists.read_rejected(tmp_path)} <= {4}
 
     run_examples(examples, check, st.one_of(garbage, damaged(valid)))
 
@@ -281,7 +285,8 @@ def test_tf_config(examples):
 
     def check(content):
         with contextlib.suppress(UserError):
-            hosts.cluster_resolver({"TF_CONFIG": content.decode(errors="replace")})
+            found = hosts.cluster_resolver({"TF_CONFIG": content.decode(errors="replace")})
+            assert found is None or sum(map(len, found.cluster_spec().as_dict().values())) > 1
 
     run_examples(examples, check, anything(valid))
 
@@ -333,7 +338,7 @@ def test_pth_files(examples, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch reads such files, and is not installed")
     buffer = io.BytesIO()
     torch.save({"model.model.0.weight": torch.zeros(2, 3, 4, 4), "model.model.3.bias": torch.zeros(3)}, buffer)
-    check = reading(read_network, tmp_path / "net_G.pth")
+    check = reading(read_network, tmp_path / "net_G.pth", Network)
     run_examples(examples, check, st.one_of(garbage, damaged(buffer.getvalue())))
 
 

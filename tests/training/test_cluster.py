@@ -63,15 +63,24 @@ def test_a_cluster_is_found_in_the_environment():
     assert cluster_resolver({}) is None
     assert cluster_resolver(config("a:1")) is None  # one worker is no cluster
     assert cluster_resolver({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None  # as in a job of one task
-    assert cluster_resolver(config("a:1", "b:1")) is not None
+    found = cluster_resolver(config("a:1", "b:1"))
+    assert found.cluster_spec().as_dict() == {"worker": ["a:1", "b:1"]}
+    assert (found.task_type, found.task_id) == ("worker", 0)
+    with_chief = {"cluster": {"chief": ["a:1"], "worker": ["b:1"], "evaluator": ["c:1"]}, "task": {"type": "worker"}}
+    with_chief["task"]["index"] = "0"  # as some operators write it
+    found = cluster_resolver({"TF_CONFIG": json.dumps(with_chief)})
+    assert found.cluster_spec().as_dict() == {"chief": ["a:1"], "worker": ["b:1"]}  # who evaluates does not train
+    assert (found.task_type, found.task_id) == ("worker", 0)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("{oops", "it is no JSON"),
-        ("[]", "it is no object with cluster and task"),
-        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "it is no object with cluster and task"),
+        ("[]", "it is no object with cluster, lists of host:port, and task"),
+        ('{"cluster": {"worker": ["a:1", ""]}, "task": {"type": "worker", "index": 0}}', "lists of host:port"),
+        ('{"cluster": {"worker": "ab"}, "task": {"type": "worker", "index": 0}}', "lists of host:port"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "it is no object with cluster, lists of host:port, and task"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "task is none of"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": "x"}}', "task is none of"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "evaluator", "index": 0}}', "task is none of"),
