@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.export import write
+from p2p_keras.export import publication, write
 from p2p_keras.images import codec
 
 ROUNDS = 15
@@ -56,7 +56,7 @@ def seconds(call, image: tf.Tensor) -> float:
 
 
 with tempfile.TemporaryDirectory() as folder:
-    version = write.publish(trained, Path(folder), lambda f: write.write_saved_model(trained, f))
+    version = publication.publish(trained, Path(folder), lambda f: write.write_saved_model(trained, f))
     disk = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     print(f"step {trained.step}, {size}x{size}: {disk / 1e6:.1f} MB on disk")
     print(

@@ -18,7 +18,7 @@ from p2p_keras.evaluation.drawing import palette_for
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.evaluation.run import evaluate, open_evaluation
 from p2p_keras.export import open as opening
-from p2p_keras.export import write
+from p2p_keras.export import publication, write
 from p2p_keras.export.open import check_export, open_model
 from p2p_keras.images import charts, codec
 from p2p_keras.images.kinds import RGB, Kind
@@ -93,7 +93,7 @@ def _trained(root: Path, save_a, save_b, **settings) -> tuple[Path, Path]:
 
 def _published(workdir: Path, output: Path, fill) -> Path:
     trained = write.load_trained(workdir, report=quiet)
-    return write.publish(trained, output, lambda folder: fill(trained, folder))
+    return publication.publish(trained, output, lambda folder: fill(trained, folder))
 
 
 def test_rgb_to_grey_of_16_bits(tmp_path):

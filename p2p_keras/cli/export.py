@@ -58,7 +58,7 @@ def main(values: flags.FlagValues) -> int:
     workdir, output = command.run_folder(given["workdir"]), Path(given["output"])
 
     with command.quiet_start():
-        from p2p_keras.export import write
+        from p2p_keras.export import publication, write
         from p2p_keras.export.open import check_export
         from p2p_keras.workdir.checkpoints import best_of, list_steps
 
@@ -78,7 +78,7 @@ def main(values: flags.FlagValues) -> int:
             exact = given["precision"] == "float32" and "int8" not in path.name
             differences[path.name if path != written else ""] = check_export(path, trained, exact)
 
-    folder = write.publish(trained, output, fill, given["version"], check, given["noise"])
+    folder = publication.publish(trained, output, fill, given["version"], check, given["noise"])
     kept = "" if given["checkpoint"] or not has_best else ", the best one (--checkpoint=latest for the newest)"
     print(f"Step {trained.step} of {workdir}{kept}: {folder}")
     for name, difference in differences.items():

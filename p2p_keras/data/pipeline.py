@@ -128,7 +128,7 @@ def make_reader(files: Files, reading: Reading) -> Callable[[tf.Tensor], tuple[t
     def from_composite(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
         path = paths[index, 0]
         content = tf.io.read_file(path) if offsets is None else read_record(path, offsets[index], sizes[index])
-        encoded = bounded(content)  # which nobody has decoded who need be believed, if a manifest says what it is
+        encoded = bounded(content)  # a manifest, which may be a stranger's, is all that has vouched for it until here
         decoded = {kind: codec.decode(encoded, kind) for kind in set(kinds)}  # once for all of one kind
         cut = []
         for panel, kind in zip(panels, kinds, strict=True):

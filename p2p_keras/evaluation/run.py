@@ -29,7 +29,7 @@ from p2p_keras.system.progress import ProgressLine
 from p2p_keras.system.urls import Url, to_folder
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config, steps_per_epoch
-from p2p_keras.workdir.generator import build_generator, weights_checksum
+from p2p_keras.workdir.generator import build_generator, restore_each, weights_checksum
 from p2p_keras.workdir.resolve import Data, resolve
 
 _DAY_SECS = 86_400  # no file is being written for so long
@@ -185,7 +185,7 @@ def _evaluate(
         report(line)
 
     records = []
-    for step in checkpoints.restore_each(generator, evaluation.workdir / "checkpoints", evaluation.which, skipped):
+    for step in restore_each(generator, evaluation.workdir / "checkpoints", evaluation.which, skipped):
         for twin in twins:
             for own, restored in zip(twin.weights, generator.weights, strict=True):
                 own.assign(restored)

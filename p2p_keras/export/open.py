@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, input_names, target_kind
 from p2p_keras.errors import UserError
-from p2p_keras.export import signatures, write
+from p2p_keras.export import publication, signatures, write
 from p2p_keras.sizes import Size
 from p2p_keras.system.files import checksum, read_json
 from p2p_keras.system.sealed import unseal
@@ -199,8 +199,8 @@ def find_export(path: Path) -> Path | None:
     Returns:
         None if it is no export.
     """
-    if path.is_dir() and write.list_versions(path):
-        path = path / str(write.list_versions(path)[-1])
+    if path.is_dir() and publication.list_versions(path):
+        path = path / str(publication.list_versions(path)[-1])
     if not path.is_dir():
         return path if path.exists() else None
     if (path / "saved_model.pb").is_file():
@@ -210,7 +210,7 @@ def find_export(path: Path) -> Path | None:
 
 def metadata_of(file: Path) -> Path:
     """Where an export says what it was trained on; `file` is from `find_export`."""
-    return (file if file.is_dir() else file.parent) / write.METADATA
+    return (file if file.is_dir() else file.parent) / publication.METADATA
 
 
 def check_files(file: Path) -> None:

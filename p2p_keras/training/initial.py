@@ -13,7 +13,7 @@ from p2p_keras.export.weights import read_weights
 from p2p_keras.training.networks import Networks
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config, show
-from p2p_keras.workdir.generator import weights_checksum
+from p2p_keras.workdir.generator import restore_each, weights_checksum
 
 
 class Source(NamedTuple):
@@ -108,10 +108,10 @@ def _restore_generator(generator: keras.Model, directory: Path, report: Callable
     """Restores the best checkpoint, or the newest whole one. Returns its step and `best` or `latest`."""
     if checkpoints.list_steps(checkpoints.best_of(directory)):
         try:
-            return next(checkpoints.restore_each(generator, directory, "best", report)), "best"
+            return next(restore_each(generator, directory, "best", report)), "best"
         except UserError:  # it is damaged, which was reported
             pass
-    return next(checkpoints.restore_each(generator, directory, "latest", report)), "latest"
+    return next(restore_each(generator, directory, "latest", report)), "latest"
 
 
 def _other_discriminator(theirs: TrainConfig, ours: TrainConfig) -> str:

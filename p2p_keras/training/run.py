@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
@@ -22,11 +21,11 @@ from p2p_keras.system.urls import store_errors_in_words
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.cluster import run_folder
-from p2p_keras.training.networks import Networks
+from p2p_keras.training.finite import check_losses, check_weights
 from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
-from p2p_keras.training.step import LOSS_NAMES, make_train_steps
+from p2p_keras.training.step import make_train_steps
 from p2p_keras.training.stop import stop_signals, stop_when_unread
 from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir import checkpoints
@@ -141,13 +140,13 @@ def _train(run: Run, stop: list[int]) -> int | None:
             started = time.monotonic()
             losses = train_steps(batches, tf.constant(until - step)).numpy()
             secs = time.monotonic() - started
-            _check_losses(losses, step, run.checkpoints, saver)
+            check_losses(losses, step, run.checkpoints, saver)
             saver.check()
             recorder.add_losses(step, losses, secs)
             step = until
 
             if is_due(step, steps_per_epoch) or step == run.last_step or recorder.wants_first_samples():
-                _check_weights(networks, step, run.checkpoints, saver)
+                check_weights(networks, step, run.checkpoints, saver)
             evaluation = None
             if run.validate and is_due(step, config.eval_every_epochs * steps_per_epoch):
                 evaluation = run.validate(step)
@@ -258,36 +257,6 @@ def _exhaustion(run: Run, standing: Standing) -> str:
     return (
         f"{metric} has not improved in {standing.since} evaluations. "
         f"It was best at step {standing.best['step']}, {value_of(standing.best, metric):.4g}."
-    )
-
-
-def _check_losses(losses: np.ndarray, done_steps: int, directory: Path, saver: Saver) -> None:
-    finite = np.isfinite(losses).all(axis=1)
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        values = ", ".join(f"{name} {value:g}" for name, value in zip(LOSS_NAMES, losses[bad], strict=True))
-        raise _diverged(f"when a loss is not finite. At step {done_steps + bad + 1}: {values}", directory, saver)
-
-
-def _check_weights(networks: Networks, step: int, directory: Path, saver: Saver) -> None:
-    """An update can leave them so though its losses were finite; then nothing is to be drawn or scored by them."""
-    for kind, network in (("generator", networks.generator), ("discriminator", networks.discriminator)):
-        for variable in network.weights:
-            if not np.all(tf.math.is_finite(variable.value)):
-                raise _diverged(
-                    f"when a weight is not finite. Such is after step {step} {variable.path} of the {kind}",
-                    directory,
-                    saver,
-                )
-
-
-def _diverged(what: str, directory: Path, saver: Saver) -> UserError:
-    saver.wait()
-    saved = checkpoints.all_steps(directory)
-    return UserError(
-        f"Training stops {what}. "
-        + (f"The checkpoint of step {saved[-1]} is kept. " if saved else "")
-        + "Begin another --workdir with a lower --learning_rate or --precision=float32."
     )
 
 

@@ -10,7 +10,7 @@ takes it, and none is rotated out.
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -85,68 +85,6 @@ def choose(directory: Path, which: str) -> list[int]:
     if not which.isdecimal() or int(which) not in steps:
         raise UserError(f"--checkpoint is latest, best, all or a step. Received: {which}. This run has {_list(steps)}.")
     return [int(which)]
-
-
-def restore_each(
-    generator: keras.Model, directory: Path, which: str, report: Callable[[str], None] = print
-) -> Iterator[int]:
-    """Restores the generator from each checkpoint or snapshot that a command is asked to take, one after the other.
-
-    Training may go on meanwhile and rotate out what was there a moment ago.
-
-    Args:
-        generator: Its weights are overwritten.
-        directory: The run's `checkpoints/`.
-        which: `latest` (the newest that is whole), `best`, `all`, or a step.
-        report: Called with one line for each checkpoint that was skipped, because it is damaged or has gone.
-
-    Yields:
-        The step, while the generator has its weights.
-
-    Raises:
-        UserError: There is no such checkpoint, none that is whole, or it is of a generator of another form.
-    """
-    waiting, tried, restored = choose(directory, which), set(), 0
-    while waiting:
-        step = waiting[-1] if which == "latest" else waiting[0]
-        tried.add(step)
-        problem = _restore_step(generator, directory, step)
-        if problem:
-            report(f"Skipped the checkpoint of step {step}: {problem}")
-        else:
-            restored += 1
-            yield step
-            if which == "latest":
-                return
-        # Of the latest, and of the best, there may be another one by now.
-        if which == "latest":
-            waiting = generator_steps(directory)
-        elif which == "best":
-            waiting = choose(directory, which)
-        waiting = [step for step in waiting if step not in tried]
-    if not restored:
-        raise UserError(
-            f"A whole checkpoint is needed. What --checkpoint={which} means in {directory} is damaged or has gone. "
-            "Take another --checkpoint, or train on: p2p-train writes new ones."
-        )
-
-
-def _restore_step(generator: keras.Model, directory: Path, step: int) -> str | None:
-    """Restores the generator. Returns what is wrong with the checkpoint of that step, or None."""
-    problem = "it has gone"
-    for path in (*places(directory, step), path_of(snapshots_of(directory), step)):
-        if not path.is_dir():
-            continue
-        problem = find_problem(path)
-        if problem is None:
-            try:
-                restore_generator(generator, path)
-                return None
-            except (OSError, tf.errors.OpError) as error:
-                problem = f"it cannot be read ({first_line(error)})"
-        if not path.is_dir():
-            problem = "it has gone"
-    return problem
 
 
 def places(directory: Path, step: int) -> list[Path]:

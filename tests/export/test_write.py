@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from p2p_keras.errors import UserError
-from p2p_keras.export import signatures, write
+from p2p_keras.export import publication, signatures, write
 from p2p_keras.export.open import _of_generate, check_export, open_model
 from p2p_keras.images import codec
 from p2p_keras.images.files import encode_png
@@ -47,13 +47,15 @@ def trained(finished) -> write.Trained:
 @pytest.fixture(scope="module")
 def saved_model(trained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    return share(write.publish(trained, folder, lambda f: write.write_saved_model(trained, f)))
+    return share(publication.publish(trained, folder, lambda f: write.write_saved_model(trained, f)))
 
 
 @pytest.fixture(scope="module")
 def noisy_model(trained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("noisy")
-    return share(write.publish(trained, folder, lambda f: write.write_saved_model(trained, f, noise=True), noise=True))
+    return share(
+        publication.publish(trained, folder, lambda f: write.write_saved_model(trained, f, noise=True), noise=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_i
         ("keras", write.write_keras),
         ("tflite", write.write_tflite),
     ):
-        folder = write.publish(model, tmp_path / name, lambda f, fill=fill: fill(model, f))
+        folder = publication.publish(model, tmp_path / name, lambda f, fill=fill: fill(model, f))
         _assert_same_pixels(open_model(folder).translate([images], None), expected)
         assert open_model(tmp_path / name).contract.image_size == (32, 32)
     # Weights of 8 bits are off by 1/254 of each channel's largest, through a dozen layers: a few levels in the mean.
@@ -115,11 +117,11 @@ def test_an_export_from_before_crops_is_used_at_the_scale_trained_at(trained, sa
         specs += [tf.TensorSpec((None,), tf.int32, "seed")] if noise else []
         archive.add_endpoint(name, endpoint(getattr(old, name)), specs)
     archive.write_out(str(folder), verbose=False)
-    metadata = json.loads((saved_model / write.METADATA).read_text())
+    metadata = json.loads((saved_model / publication.METADATA).read_text())
     for setting in ("load_size", "mirror", "crops", "input_panels", "target_panel"):
         del metadata["config"][setting]
     del metadata["sha256"], metadata["crc32"]
-    (folder / write.METADATA).write_text(json.dumps(metadata))
+    (folder / publication.METADATA).write_text(json.dumps(metadata))
 
     image, seed = [draw_pair(301, size=48)[0][None]], np.full(1, 7, np.int32) if noise else None
     generate = write.as_generate(trained.generator)
@@ -130,7 +132,7 @@ def test_an_export_from_before_crops_is_used_at_the_scale_trained_at(trained, sa
 
 def test_bfloat16_is_exported_with_weights_of_half_the_size(finished, saved_model, images, tmp_path):
     trained = write.load_trained(finished[0], "latest", "bfloat16")
-    folder = write.publish(trained, tmp_path, lambda f: write.write_saved_model(trained, f))
+    folder = publication.publish(trained, tmp_path, lambda f: write.write_saved_model(trained, f))
     size, full = ((path / "variables/variables.data-00000-of-00001").stat().st_size for path in (folder, saved_model))
     assert size < 0.6 * full
     expected = open_model(finished[0]).translate([images], None)  # the run's own precision is float32
@@ -204,7 +206,7 @@ def test_noise_is_a_function_of_the_seed(noisy_model, images):
 
 
 def test_a_fresh_process_without_p2p_keras_loads_every_format(trained, saved_model, images, expected, tmp_path):
-    keras_file = write.publish(trained, tmp_path / "k", lambda f: write.write_keras(trained, f)) / "model.keras"
+    keras_file = publication.publish(trained, tmp_path / "k", lambda f: write.write_keras(trained, f)) / "model.keras"
     np.save(tmp_path / "in.npy", images)
     code = f"""
 import sys
@@ -279,11 +281,11 @@ def test_versions_count_up_and_none_is_overwritten(trained, tmp_path):
         folder.mkdir()
         (folder / "saved_model.pb").write_bytes(b"model")
 
-    assert [write.publish(trained, tmp_path, fill).name for _ in range(2)] == ["1", "2"]
-    assert write.publish(trained, tmp_path, fill, version=7).name == "7"
-    assert write.publish(trained, tmp_path, fill).name == "8"
+    assert [publication.publish(trained, tmp_path, fill).name for _ in range(2)] == ["1", "2"]
+    assert publication.publish(trained, tmp_path, fill, version=7).name == "7"
+    assert publication.publish(trained, tmp_path, fill).name == "8"
     with pytest.raises(UserError, match=r"A version is never overwritten.*/7 exists"):
-        write.publish(trained, tmp_path, lambda folder: pytest.fail("it wrote"), version=7)
+        publication.publish(trained, tmp_path, lambda folder: pytest.fail("it wrote"), version=7)
     metadata = json.loads((tmp_path / "8" / "metadata.json").read_text())
     assert metadata["step"] == 6
     assert metadata["config"]["image_size"] == 32
@@ -297,11 +299,11 @@ def test_an_export_is_compared_with_the_trainer_before_it_is_published(trained, 
         shutil.copytree(noisy_model, folder)
 
     told = []
-    write.publish(trained, tmp_path, fill, check=lambda f: told.append(check_export(f, trained)), noise=True)
+    publication.publish(trained, tmp_path, fill, check=lambda f: told.append(check_export(f, trained)), noise=True)
     assert told[0] <= 1
     other = write.load_trained(trained.workdir, "latest", "float32")  # as it was before it was made lively
     with pytest.raises(UserError, match=r"levels off, so it was not published"):
-        write.publish(trained, tmp_path, fill, check=lambda f: check_export(f, other))
+        publication.publish(trained, tmp_path, fill, check=lambda f: check_export(f, other))
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert json.loads((tmp_path / "1" / "metadata.json").read_text())["inference"]["noise"] is True
 
@@ -312,18 +314,18 @@ def test_a_failed_export_leaves_nothing(trained, tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match=r"No space left on device\. Nothing there has changed"):
-        write.publish(trained, tmp_path, fail)
+        publication.publish(trained, tmp_path, fail)
 
     def fail_in_tensorflow(folder: Path) -> None:
         text = "{{function_node __wrapped__SaveV2}} FILE; File too large [Op:SaveV2]"
         raise tf.errors.UnknownError(None, None, text)
 
     with pytest.raises(UserError, match=r": FILE; File too large\. Nothing there has changed"):
-        write.publish(trained, tmp_path, fail_in_tensorflow)
+        publication.publish(trained, tmp_path, fail_in_tensorflow)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--output must be a folder that can be written"):
-        write.publish(trained, tmp_path / "file" / "x", fail)
+        publication.publish(trained, tmp_path / "file" / "x", fail)
 
 
 def _fill(folder: Path) -> None:
@@ -336,9 +338,9 @@ def test_what_killed_exports_left_goes_with_the_next_one(trained, tmp_path):
 
     def fill(folder: Path) -> None:
         _fill(folder)
-        write.publish(trained, tmp_path, _fill)  # meanwhile another one is written, which leaves this one alone
+        publication.publish(trained, tmp_path, _fill)  # meanwhile another one is written, which leaves this one alone
 
-    write.publish(trained, tmp_path, fill)
+    publication.publish(trained, tmp_path, fill)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
@@ -346,9 +348,9 @@ def test_an_export_that_the_disk_does_not_confirm_is_not_said_to_have_changed_no
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(write, "sync_path", fail)
+    monkeypatch.setattr(publication, "sync_path", fail)
     with pytest.raises(UserError, match=r"/1 is whole, but the disk did not confirm its name: Input/output error"):
-        write.publish(trained, tmp_path, _fill)
+        publication.publish(trained, tmp_path, _fill)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 

@@ -165,7 +165,7 @@ def main() -> None:
         import p2p_keras.cli.train
         import p2p_keras.evaluation.run
         import p2p_keras.export.open
-        import p2p_keras.export.write
+        import p2p_keras.export.publication
         import p2p_keras.training.run  # noqa: F401
     _serve(library)
 

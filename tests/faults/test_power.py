@@ -11,7 +11,7 @@ from conftest import Killed, quiet, tree
 
 from faults.power import cut_power
 from p2p_keras.evaluation.records import add_record, forget_later, read_records
-from p2p_keras.export import write
+from p2p_keras.export import publication
 from p2p_keras.system import files
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.history import append_history, keep_history, read_history
@@ -154,17 +154,17 @@ def test_checkpoints_rotate_and_one_is_whole_at_any_moment(monkeypatch, tmp_path
 
 
 def test_an_export_appears_whole_and_is_there_at_most_twice(monkeypatch, tmp_path):
-    monkeypatch.setattr(write, "_describe", lambda trained, noise: {"step": 6})
+    monkeypatch.setattr(publication, "_describe", lambda trained, noise: {"step": 6})
 
     def publish() -> None:
         def fill(folder: Path) -> None:
             folder.mkdir()
             (folder / "saved_model.pb").write_text("model")
 
-        write.publish(None, folder, fill)
+        publication.publish(None, folder, fill)
 
     def versions() -> list[dict[str, bytes]]:
-        return [tree(folder / str(number)) for number in write.list_versions(folder)]
+        return [tree(folder / str(number)) for number in publication.list_versions(folder)]
 
     folder = tmp_path / "whole"
     publish()

@@ -14,7 +14,7 @@ from p2p_keras.cli import translate as translate_command
 from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
-from p2p_keras.export import write
+from p2p_keras.export import publication, write
 from p2p_keras.export.open import check_export, open_model
 from p2p_keras.images import codec
 from p2p_keras.pytorch.read import Network
@@ -81,7 +81,7 @@ def test_it_translates_and_exports_what_the_generator_makes(imported, tmp_path):
         made = np.asarray(image)
     assert np.abs(made - expected.astype(int)).max() <= 1  # graph and eager may round to either side
     trained = write.load_trained(imported)
-    version = write.publish(trained, tmp_path / "models", partial(write.write_saved_model, trained))
+    version = publication.publish(trained, tmp_path / "models", partial(write.write_saved_model, trained))
     assert check_export(version, trained) <= 1
     exported = open_model(tmp_path / "models").translate([_ramp()[None]], None)[0]
     assert np.abs(exported - expected.astype(int)).max() <= 1

@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import assert_same_end, quiet, small_config, write_pairs
 
 from p2p_keras.errors import UserError
-from p2p_keras.export import write
+from p2p_keras.export import publication, write
 from p2p_keras.training.initial import check_form
 from p2p_keras.training.networks import Networks, build_networks
 from p2p_keras.training.run import train
@@ -157,7 +157,7 @@ def test_an_export_gives_the_generator_its_weights(finished, tmp_path, one_devic
     source, data, _ = finished
     trained = write.load_trained(source)
     fill = partial({"savedmodel": write.write_saved_model, "keras": write.write_keras}[form], trained)
-    version = write.publish(trained, tmp_path / "models", fill)
+    version = publication.publish(trained, tmp_path / "models", fill)
     told = []
     for place in (tmp_path / "models", version, *version.glob("*.keras")):
         run = _open(place, data, tmp_path / "new", one_device, told)
@@ -171,7 +171,7 @@ def test_moving_averages_that_an_export_left_out_begin_anew(finished_copy, tmp_p
     record["config"]["statistics"] = "per_image"
     (finished_copy / "config.json").write_text(json.dumps(record))
     trained = write.load_trained(finished_copy)
-    write.publish(trained, tmp_path / "models", partial(write.write_saved_model, trained))
+    publication.publish(trained, tmp_path / "models", partial(write.write_saved_model, trained))
     run = _open(tmp_path / "models", record["config"]["data_dir"], tmp_path / "new", one_device)
     for ours, theirs in zip(run.networks.generator.weights, trained.generator.weights, strict=True):
         begins = {"moving_mean": 0.0, "moving_variance": 1.0}.get(ours.name)

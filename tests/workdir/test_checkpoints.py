@@ -11,6 +11,7 @@ from conftest import Killed, kill_at, names, raise_
 
 from p2p_keras.errors import UserError
 from p2p_keras.workdir import checkpoints
+from p2p_keras.workdir.generator import restore_each
 from p2p_keras.workdir.resume import complete_save, newest_whole
 
 
@@ -199,10 +200,10 @@ def _value(model: keras.Model) -> float:
 def test_the_generator_comes_back_without_the_rest(tmp_path):
     _save_generators(tmp_path, [7])
     model = _dense(1.0)
-    assert list(checkpoints.restore_each(model, tmp_path, "latest")) == [7]
+    assert list(restore_each(model, tmp_path, "latest")) == [7]
     np.testing.assert_array_equal(model.layers[0].kernel, np.full((3, 4), 7.0, np.float32))
     with pytest.raises(UserError, match="does not fit"):
-        next(checkpoints.restore_each(keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]), tmp_path, "7"))
+        next(restore_each(keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)]), tmp_path, "7"))
 
 
 def test_one_written_by_two_replicas_restores_into_plain_variables(tmp_path):
@@ -242,11 +243,11 @@ def test_a_damaged_one_is_never_restored(tmp_path):
     _save_generators(tmp_path, [1, 2, 3])
     _damage(checkpoints.path_of(tmp_path, 3))
     told, model = [], _dense(0.0)
-    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "latest", told.append)] == [2]
-    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "all", told.append)] == [1, 2]
+    assert [_value(model) for _ in restore_each(model, tmp_path, "latest", told.append)] == [2]
+    assert [_value(model) for _ in restore_each(model, tmp_path, "all", told.append)] == [1, 2]
     assert [line.partition(" (")[0] for line in told] == ["Skipped the checkpoint of step 3: it is damaged"] * 2
     with pytest.raises(UserError, match=r"--checkpoint=3 means .* is damaged or has gone"):
-        next(checkpoints.restore_each(model, tmp_path, "3", told.append))
+        next(restore_each(model, tmp_path, "3", told.append))
 
 
 def test_rotation_counts_no_damaged_one_and_the_newest_whole_one_stays(tmp_path):
@@ -274,12 +275,12 @@ def test_one_that_rotation_takes_away_meanwhile_is_skipped_and_named(tmp_path, m
         restore(generator, path)
 
     monkeypatch.setattr(checkpoints, "restore_generator", take_away_first)
-    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "latest", told.append)] == [3]
+    assert [_value(model) for _ in restore_each(model, tmp_path, "latest", told.append)] == [3]
     assert told == ["Skipped the checkpoint of step 2: it has gone"]
 
     told.clear()
     _save_generators(tmp_path, [4, 5, 6])
-    for step in checkpoints.restore_each(model, tmp_path, "all", told.append):
+    for step in restore_each(model, tmp_path, "all", told.append):
         if step == 4:
             shutil.rmtree(checkpoints.path_of(tmp_path, 5))
         assert _value(model) == step
@@ -310,7 +311,7 @@ def test_the_best_that_is_replaced_meanwhile_is_looked_for_again(tmp_path, monke
         restore(generator, path)
 
     monkeypatch.setattr(checkpoints, "restore_generator", replace_first)
-    assert [_value(model) for _ in checkpoints.restore_each(model, tmp_path, "best", told.append)] == [15]
+    assert [_value(model) for _ in restore_each(model, tmp_path, "best", told.append)] == [15]
     assert told == ["Skipped the checkpoint of step 12: it has gone"]
 
 
@@ -328,9 +329,9 @@ def test_snapshots_are_taken_like_checkpoints_but_nothing_continues_from_them(tm
     assert checkpoints.choose(directory, "all") == [1, 2, 3, 4]  # a step in both once
     assert newest_whole(directory) == checkpoints.path_of(directory, 3)
     model, told = _dense(0.0), []
-    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "all", told.append)] == [1, 2, 3, 4]
-    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "1", told.append)] == [1]
-    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "latest", told.append)] == [4]
+    assert [_value(model) for _ in restore_each(model, directory, "all", told.append)] == [1, 2, 3, 4]
+    assert [_value(model) for _ in restore_each(model, directory, "1", told.append)] == [1]
+    assert [_value(model) for _ in restore_each(model, directory, "latest", told.append)] == [4]
     assert told == []
 
 
@@ -342,7 +343,7 @@ def test_a_damaged_snapshot_is_skipped_and_named_and_stands_in_for_a_damaged_che
     for step in (2, 3):
         _damage(checkpoints.path_of(checkpoints.snapshots_of(directory), step))
     model, told = _dense(0.0), []
-    assert [_value(model) for _ in checkpoints.restore_each(model, directory, "all", told.append)] == [1, 3]
+    assert [_value(model) for _ in restore_each(model, directory, "all", told.append)] == [1, 3]
     assert [line.partition(" (")[0] for line in told] == ["Skipped the checkpoint of step 2: it is damaged"]
 
 
