@@ -15,6 +15,7 @@ from conftest import DEADLINE_SECS, ROOT, tree
 from PIL import Image
 
 from p2p_keras.data import town
+from p2p_keras.data.pairs import find_pairs
 from p2p_keras.data.town.compose import block, mood
 from p2p_keras.data.town.render import render
 from p2p_keras.data.town.scene import BEHIND, EYE, FAR, HORIZON, LENS, WINDOW, Ground, Scene, Solid
@@ -204,6 +205,12 @@ def test_ensure_town_makes_the_promised_files(tmp_path):
     assert about == expected
     with Image.open(folder / "train" / "00002.png") as image:
         assert np.array_equal(np.asarray(image), np.concatenate(town.draw_scene(5, "train", 2, 32), axis=1))
+
+
+def test_a_town_is_a_data_set_to_train_on(tmp_path):
+    pairs = find_pairs(town.ensure_town(tmp_path, 32, counts=SMALL, workers=1))
+    assert (pairs.panels, pairs.image_size) == (("aerial", "street"), (32, 32))
+    assert {split: len(names) for split, names in pairs.splits.items()} == SMALL
 
 
 def test_default_counts_are_not_in_the_name(tmp_path):
