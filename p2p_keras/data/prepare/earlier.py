@@ -177,7 +177,7 @@ def _check_settings(output: Path, record: dict[str, Any], now: dict[str, Any]) -
     if before is None:
         raise UserError(f"{output} holds a data set that p2p-prepare did not make. Name another --output.")
     origin = before.get("made_from")
-    if origin is None and isinstance(record.get("source"), dict):  # as earlier versions wrote it, of finished data sets only
+    if origin is None and isinstance(record.get("source"), dict):  # by earlier versions, of finished data sets only
         origin = made_from(record["source"]["kind"], record["source"]["folders"].split(", "))
     if origin is not None and origin != now["made_from"]:
         raise UserError(
