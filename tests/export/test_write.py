@@ -99,7 +99,7 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_i
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4
 
 
-@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_export_from_before_crops_is_used_at_the_scale_trained_at(trained, saved_model, tmp_path, noise):
     """Its own `translate` keeps an image of another size in its resolution, as that of native crops does."""
     old = signatures.make_functions(
