@@ -1,13 +1,26 @@
 """The standard PyTorch pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix) and its step, for comparisons. Needs torch.
 
+    python benchmarks/pytorch_pix2pix.py --data_dir=DATA --direction=BtoA --output=OUT --images=4000,8000
+
+trains it at batch 1 on composites of two panels, resized to 286/256 of the size, cropped and mirrored, and writes its
+pictures of val/ and test/ to OUT/IMAGES/MODE/SPLIT: in mode `train` (batch statistics and dropout, as its users test
+it) and `eval`. Stopped and run again it goes on from the last thousand images.
+
 Written after `models/networks.py` and `models/pix2pix_model.py` of that repository: U-Net of 8 halvings, 64 filters,
 batch norm, dropout in three blocks; PatchGAN of 3 layers; BCE with logits, L1 times 100; Adam 2e-4, beta1 0.5.
 """
 
+import argparse
 import contextlib
 import itertools
+import json
+import os
+import time
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 
@@ -107,3 +120,100 @@ class Trainer:
         (gan + 100 * l1).backward()
         self.generator_optimizer.step()
         return gan.detach(), l1.detach(), loss.detach() / 2
+
+
+SAVE_EVERY = 1000  # images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, required=True)
+    parser.add_argument("--direction", default="AtoB", choices=("AtoB", "BtoA"))
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--images", default="4000", help="After which pictures are written, commas between.")
+    parser.add_argument("--image_size", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    size, marks = arguments.image_size, sorted(map(int, arguments.images.split(",")))
+    trainer = Trainer(size, getattr(torch, arguments.precision), channels_last=arguments.precision == "bfloat16")
+    state, secs, done = arguments.output / "state.pt", {}, 0
+    parts = (trainer.generator, trainer.discriminator, trainer.generator_optimizer, trainer.discriminator_optimizer)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    took = 0.0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        done, took, secs = saved["done"], saved["took"], saved["secs"]
+        torch.set_rng_state(saved["rng"])
+        for part, values in zip(parts, saved["parts"], strict=True):
+            part.load_state_dict(values)
+    pairs = read_pairs(arguments, "train", size * 286 // 256)
+    started = time.monotonic()
+    while done < marks[-1]:
+        epoch, place = divmod(done, len(pairs))
+        order = np.random.RandomState([arguments.seed, epoch]).permutation(len(pairs))
+        draw = np.random.RandomState([arguments.seed, epoch, place, 1])
+        image, target = jitter(pairs[order[place]][1:], size, draw)
+        losses = trainer.step(image, target)
+        done += 1
+        if done % SAVE_EVERY == 0 or done in marks:
+            took += time.monotonic() - started
+            gan, l1, discriminator = (loss.item() for loss in losses)
+            print(
+                f"{done} images, {took:.0f} s: GAN {gan:.2f} L1 {l1:.3f} discriminator {discriminator:.2f}", flush=True
+            )
+            if done in marks:
+                secs[str(done)] = took
+                write_pictures(arguments, trainer, arguments.output / str(done), size)
+            values = {"done": done, "took": took, "secs": secs, "rng": torch.get_rng_state()}
+            torch.save({**values, "parts": [part.state_dict() for part in parts]}, state.with_suffix(".part"))
+            os.replace(state.with_suffix(".part"), state)
+            started = time.monotonic()
+    (arguments.output / "secs.json").write_text(json.dumps(secs))
+
+
+def read_pairs(arguments: argparse.Namespace, split: str, size: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, input and target (size, size, 3) uint8 of each pair."""
+    pairs = []
+    for path in sorted((arguments.data_dir / split).iterdir()):
+        both = Image.open(path).convert("RGB")
+        half = both.width // 2
+        sides = [both.crop((left, 0, left + half, both.height)) for left in (0, half)]
+        sides = [np.asarray(side.resize((size, size), Image.Resampling.BICUBIC)) for side in sides]
+        pairs.append((path.stem, *(sides if arguments.direction == "AtoB" else sides[::-1])))
+    return pairs
+
+
+def jitter(images: tuple, size: int, draw: np.random.RandomState) -> list[torch.Tensor]:
+    """The same random crop and mirroring of each, float32 (1, 3, size, size) in [-1, 1]."""
+    top, left = draw.randint(0, images[0].shape[0] - size + 1, 2)
+    step = draw.choice([-1, 1])
+    crops = [image[top : top + size, left : left + size][:, ::step] for image in images]
+    return [to_tensor(crop) for crop in crops]
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1)[None] / np.float32(127.5) - 1)
+
+
+def write_pictures(arguments: argparse.Namespace, trainer: Trainer, folder: Path, size: int) -> None:
+    for split in ("val", "test"):
+        if not (arguments.data_dir / split).is_dir():
+            continue
+        for mode in ("train", "eval"):
+            (folder / mode / split).mkdir(parents=True, exist_ok=True)
+            # Its moving averages must not learn from the pictures of a test, as test.py's do not outlive it.
+            averages = {name: value.clone() for name, value in trainer.generator.named_buffers()}
+            trainer.generator.train(mode == "train")
+            for name, image, _ in read_pairs(arguments, split, size):
+                picture = trainer.generate(to_tensor(image))[0].permute(1, 2, 0).numpy()
+                picture = np.clip(np.round((picture + 1) * 127.5), 0, 255).astype(np.uint8)
+                Image.fromarray(picture).save(folder / mode / split / f"{name}.png")
+            for name, value in trainer.generator.named_buffers():
+                value.copy_(averages[name])
+            trainer.generator.train()
+
+
+if __name__ == "__main__":
+    main()
