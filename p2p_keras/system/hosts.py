@@ -72,7 +72,9 @@ def _resolver_of(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | 
     try:
         said = json.loads(text)
         for addresses in said["cluster"].values():
-            if not isinstance(addresses, list) or not all(isinstance(one, str) and one for one in addresses):
+            if not isinstance(addresses, list) or not all(
+                isinstance(one, str) and one and one.isprintable() for one in addresses
+            ):
                 raise TypeError
         members = {kind: said["cluster"][kind] for kind in ("chief", "worker") if kind in said["cluster"]}
         if sum(map(len, members.values())) < 2:

@@ -80,6 +80,7 @@ def test_a_cluster_is_found_in_the_environment():
         ("[]", "it is no object with cluster, lists of host:port, and task"),
         ('{"cluster": {"worker": ["a:1", ""]}, "task": {"type": "worker", "index": 0}}', "lists of host:port"),
         ('{"cluster": {"worker": "ab"}, "task": {"type": "worker", "index": 0}}', "lists of host:port"),
+        ('{"cluster": {"worker": ["a:1", "\\ud800:1"]}, "task": {"type": "worker", "index": 0}}', "lists of host:port"),
         ('{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}', "names one of them twice"),
         ('{"cluster": {"chief": ["a:1"], "worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "of them twice"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}}', "it is no object with cluster, lists of host:port, and task"),
