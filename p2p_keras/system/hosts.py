@@ -72,7 +72,9 @@ def _resolver_of(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | 
     try:
         said = json.loads(text)
         for addresses in said["cluster"].values():
-            if not isinstance(addresses, list) or not all(isinstance(one, str) and one for one in addresses):
+            if not isinstance(addresses, list) or not all(
+                isinstance(one, str) and one and one.isprintable() for one in addresses
+            ):
                 raise TypeError
         members = {kind: said["cluster"][kind] for kind in ("chief", "worker") if kind in said["cluster"]}
         if sum(map(len, members.values())) < 2:
@@ -80,6 +82,9 @@ def _resolver_of(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | 
         kind, index = said["task"]["type"], int(said["task"]["index"])
         counts = {kind: len(addresses) for kind, addresses in members.items()}
         problem = "" if index in range(counts.get(kind, 0)) else f"its task is none of the cluster's {counts}"
+        everybody = [address for addresses in members.values() for address in addresses]
+        if len(set(everybody)) < len(everybody):  # TensorFlow would wait for it without end
+            problem = "it names one of them twice"
     except (json.JSONDecodeError, RecursionError):
         problem = "it is no JSON"
     except (KeyError, TypeError, AttributeError):
