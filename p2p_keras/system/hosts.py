@@ -71,13 +71,17 @@ def _resolver_of(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | 
     """Those that train by a TF_CONFIG, and which of them this process is; None if it is the only one."""
     try:
         said = json.loads(text)
+        if said == {}:
+            return None
         for addresses in said["cluster"].values():
             if not isinstance(addresses, list) or not all(
                 isinstance(one, str) and one and one.isprintable() for one in addresses
             ):
                 raise TypeError
         members = {kind: said["cluster"][kind] for kind in ("chief", "worker") if kind in said["cluster"]}
-        if sum(map(len, members.values())) < 2:
+        alone = sum(map(len, members.values())) < 2
+        # A host of another kind, as an evaluator, does not train, though one that does were alone.
+        if alone and said.get("task", {}).get("type", "worker") in ("chief", "worker"):
             return None
         kind, index = said["task"]["type"], int(said["task"]["index"])
         counts = {kind: len(addresses) for kind, addresses in members.items()}
