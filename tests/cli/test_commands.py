@@ -62,7 +62,7 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
         *SMALL,
         f"--data_dir={tmp_path / 'data'}",
         "--epochs=60",
-        "--checkpoint_every_steps=13",
+        "--checkpoint_every_steps=40",
         "--keep_checkpoints=2",
         "--samples_every_epochs=10",
     ]
@@ -111,6 +111,7 @@ def test_an_unwritable_workdir_is_one_line(tmp_path):
     assert_refused(run_command("train", *flags), "--workdir")
 
 
+@pytest.mark.slow
 def test_a_disk_that_runs_full_is_one_line_and_keeps_the_last_checkpoint(tmp_path):
     """A limit on file sizes, set below a checkpoint's while the process runs, stands in for the disk."""
     write_pairs(tmp_path / "data" / "train", 12)

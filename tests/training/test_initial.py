@@ -166,6 +166,7 @@ def test_an_export_gives_the_generator_its_weights(finished, tmp_path, one_devic
         assert told.pop().endswith("step 6; the discriminator begins anew, for an export has none")
 
 
+@pytest.mark.slow
 def test_moving_averages_that_an_export_left_out_begin_anew(finished_copy, tmp_path, one_device):
     record = json.loads((finished_copy / "config.json").read_text())
     record["config"]["statistics"] = "per_image"

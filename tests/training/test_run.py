@@ -156,6 +156,7 @@ def test_a_closed_terminal_saves_as_any_other_stop(finished, one_device, tmp_pat
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_further_hang_ups_change_nothing(finished, one_device, tmp_path):
     """The shell and the kernel send one each."""
 
@@ -176,6 +177,7 @@ def test_a_report_that_nobody_can_see_stops_nothing(finished, one_device, tmp_pa
     assert checkpoints.list_steps(tmp_path / "checkpoints") == [6]
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_saves_as_any_other_stop(finished, tmp_path):
     """`p2p-train | tee log` over ssh: tee goes with the connection, and a pipe sends no SIGHUP."""
     _, data, _ = finished

@@ -63,6 +63,7 @@ def test_two_replicas_equal_one(one_device, two_devices, accumulate):
         assert np.abs(one[name] - two[name]).max() < 5e-7 + 1e-4 * moved, name
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_it_is_the_same_step(one_device):
     """By SGD, as above; moving averages, too."""
     runs = [_train(one_device, make_optimizer=_sgd, jit_compile=jit) for jit in (False, True)]
