@@ -123,6 +123,14 @@ class TrainConfig:
     decay_epochs: int = setting(
         0, "Number of final epochs over which the learning rate decays to 0.", meaning="constant", at_least=0
     )
+    ema_decay: float = setting(
+        0.0,
+        "Decay, each step, of a moving average of the generator's weights. Samples, evaluations, exports and "
+        "translations take the average instead of the weights themselves.",
+        meaning="no average",
+        at_least=0,
+        below=1,
+    )
     discriminator: str = setting(
         "patch70",
         "Patches that the discriminator judges: of 70, 16, 1 or 286 pixels; compact is the report's small one, 46.",

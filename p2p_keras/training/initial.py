@@ -93,6 +93,8 @@ def load_initial(source: Source, config: TrainConfig, networks: Networks, report
         why = _other_discriminator(source.config, config)
         if not why and not checkpoints.restore_discriminator(networks.discriminator, directory, step):
             why = "that run has none of this step"
+    if networks.average:
+        networks.average.set_weights(networks.generator.get_weights())
     place = f"{source.path}, step {step}" + (", its best checkpoint" if which == "best" else "")
     report(f"Begins with the weights of {place}" + (f"; the discriminator begins anew, for {why}" if why else ""))
     return {

@@ -22,6 +22,12 @@ class Networks(NamedTuple):
     step: tf.Variable  # int64: steps done
     loss_sums: tf.Variable  # float64 (4,): of the epoch so far, so that a resumed epoch reports the same means
     checkpoint: tf.train.Checkpoint
+    average: keras.Model | None = None  # the moving average of the generator; None without `ema_decay`
+
+    @property
+    def inference(self) -> keras.Model:
+        """The generator that everything but training takes: the average, if there is one."""
+        return self.average or self.generator
 
     @property
     def trained(self) -> tuple:
@@ -31,6 +37,7 @@ class Networks(NamedTuple):
     def variables(self) -> list[tf.Variable]:
         """All that a checkpoint holds, in an order that follows from the settings alone."""
         parts = (self.generator, self.discriminator, self.generator_optimizer, self.discriminator_optimizer)
+        parts += (self.average,) if self.average else ()
         return [variable.value for part in parts for variable in part.variables] + [self.step, self.loss_sums]
 
 
@@ -47,6 +54,7 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
             config.base_filters,
             dtype_policy(config),
         )
+        average = build_generator(config) if config.ema_decay else None
         rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate
         generator_optimizer = Adam(rate, beta_1=config.beta1)
         discriminator_optimizer = Adam(rate, beta_1=config.beta1)
@@ -55,5 +63,8 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
         step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         loss_sums = tf.Variable(tf.zeros(len(LOSS_NAMES), tf.float64), trainable=False, name="loss_sums")
     parts = (generator, discriminator, generator_optimizer, discriminator_optimizer, step, loss_sums)
-    names = Networks._fields[: len(parts)]
-    return Networks(*parts, tf.train.Checkpoint(**dict(zip(names, parts, strict=True))))
+    saved = dict(zip(Networks._fields, parts, strict=False))
+    if average:
+        average.set_weights(generator.get_weights())
+        saved["average"] = average
+    return Networks(*parts, tf.train.Checkpoint(**saved), average)

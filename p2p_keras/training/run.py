@@ -121,6 +121,8 @@ def _train(run: Run, stop: list[int]) -> int | None:
         networks.step,
         config.jit_compile,
         config.accumulate,
+        networks.average,
+        config.ema_decay,
     )
     batches = _batches(run)
     recorder = Recorder(

@@ -87,7 +87,7 @@ class Saver:
         checkpoint, keep, twin = self._copy.checkpoint, self._config.keep_checkpoints, None
         try:
             if snapshot:  # first: once there is a checkpoint of the step, a killed run does not come by again
-                part = tf.train.Checkpoint(generator=self._copy.generator)
+                part = tf.train.Checkpoint(generator=self._copy.inference)
                 checkpoints.save(part, checkpoints.snapshots_of(self._directory), step, 0, "snapshot")
             if best:
                 twin = checkpoints.save_best(checkpoint, self._directory, step)

@@ -98,11 +98,11 @@ def open_run(
         init_from = load_initial(source, config, networks, report)
     if first_step or config.init_from:
         hosts.spread(networks.variables())
-    generate, draw_samples, validate = make_inference(networks.generator), None, None
+    generate, draw_samples, validate = make_inference(networks.inference), None, None
     if hosts.is_chief and first_step < last_step:
         draw_samples = make_sampler(generate, data.pairs, data.reading, report, config.samples)
     if hosts.is_chief and config.eval_every_epochs and first_step < last_step:
-        validate = make_validation(config, networks.generator, generate, data, workdir, steps_per_epoch, report)
+        validate = make_validation(config, networks.inference, generate, data, workdir, steps_per_epoch, report)
     return Run(
         config=config,
         workdir=workdir,

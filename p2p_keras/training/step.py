@@ -20,6 +20,8 @@ def make_train_steps(
     step: tf.Variable,
     jit_compile: bool = False,
     accumulate: int = 1,
+    average: keras.Model | None = None,
+    ema_decay: float = 0.0,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
 
@@ -39,6 +41,11 @@ def make_train_steps(
         accumulate: Parts of a batch that are computed one after the other, in the memory of one; it divides a replica's
             share. Batch norm is over a part, its moving averages are updated by each; the update is by the mean of the
             parts' gradients.
+        average: A generator of the same form, whose weights become the moving average of the trained one's: after step
+            t each is d times itself plus 1 - d times the new weight, d = min(ema_decay, (1 + t) / (10 + t)), so that
+            the weights drawn at the start soon count for nothing (as `tf.train.ExponentialMovingAverage` with
+            `num_updates`). That of batch norm's moving averages is taken likewise.
+        ema_decay: See there.
 
     Returns:
         A function of a (distributed) iterator over (input_image, target_image, noise_seed) and an int32 scalar; its
@@ -79,12 +86,22 @@ def make_train_steps(
         discriminator_optimizer.apply(discriminator_gradients, discriminator.trainable_variables)
         return {name: value / accumulate for name, value in values.items()}
 
+    def update_average() -> None:
+        done = tf.cast(step, tf.float32)
+        share = 1.0 - tf.minimum(ema_decay, (1.0 + done) / (10.0 + done))
+        for mean, weight in zip(average.variables, generator.variables, strict=True):
+            strategy.extended.update(  # once on each device that holds a copy
+                mean.value, lambda mean, weight: mean.assign_sub(share * (mean - weight)), args=(weight.value,)
+            )
+
     @tf.function(autograph=False)  # AutoGraph of TensorFlow 2.21 does not convert loops under Python 3.13
     def train_steps(iterator: tf.data.Iterator, count: tf.Tensor) -> tf.Tensor:
         def take_one(i: tf.Tensor, taken: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             per_replica = strategy.run(train_step, args=iterator.get_next())
             means = [strategy.reduce("MEAN", per_replica[name], axis=None) for name in LOSS_NAMES]
             step.assign_add(1)
+            if average:
+                update_average()
             return i + 1, taken.write(i, tf.stack(means))
 
         losses_of_steps = tf.TensorArray(tf.float32, size=count, element_shape=(len(LOSS_NAMES),))

@@ -201,12 +201,12 @@ def restore(checkpoint: tf.train.Checkpoint, path: Path) -> None:
 
 
 def restore_generator(generator: keras.Model, path: Path) -> None:
-    """Restores the generator alone, for everything but training.
+    """Restores the generator alone, for everything but training: its moving average, if the run keeps one.
 
     Raises:
         UserError: It does not fit, so it belongs to a generator of another form.
     """
-    part = tf.train.Checkpoint(generator=generator)
+    part = tf.train.Checkpoint(**{"average" if _holds(path, "average") else "generator": generator})
     _read(part, path, lambda status: status.assert_existing_objects_matched().expect_partial())
 
 
@@ -220,14 +220,18 @@ def restore_discriminator(discriminator: keras.Model, directory: Path, step: int
     """
     for path in (*places(directory, step), path_of(snapshots_of(directory), step)):
         if find_problem(path) is None:
-            graph = tf.train.load_checkpoint(str(path / _PREFIX)).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
-            parts = TrackableObjectGraph.FromString(graph).nodes[0].children
-            if not any(part.local_name == "discriminator" for part in parts):
+            if not _holds(path, "discriminator"):
                 return False
             part = tf.train.Checkpoint(discriminator=discriminator)
             _read(part, path, lambda status: status.assert_existing_objects_matched().expect_partial())
             return True
     raise UserError(f"The checkpoint of step {step} in {directory} has gone or is damaged since. Do the same again.")
+
+
+def _holds(path: Path, name: str) -> bool:
+    """Whether a checkpoint has a part of that name."""
+    graph = tf.train.load_checkpoint(str(path / _PREFIX)).get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+    return any(part.local_name == name for part in TrackableObjectGraph.FromString(graph).nodes[0].children)
 
 
 def _read(checkpoint: tf.train.Checkpoint, path: Path, check: Callable) -> None:

@@ -102,6 +102,36 @@ def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
     assert averages == 2 * (3 + 4 + 3)  # mean and variance: 3 layers down, 4 up, 3 of the discriminator
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_average_is_the_recursion_over_the_weights_after_each_step(request, replicas):
+    """In float64 from what each step left; decay 0.2 is below the beginning's 3/12 from the second step on."""
+    strategy = request.getfixturevalue("one_device" if replicas == 1 else "two_devices")
+    keras.utils.set_random_seed(5)
+    with strategy.scope():
+        generator, average = (models.build_generator(SIZE, base_filters=4) for _ in range(2))
+        discriminator = models.build_discriminator("patch70", SIZE, base_filters=4)
+        optimizers = [keras.optimizers.Adam(0.01) for _ in range(2)]
+        for optimizer, model in zip(optimizers, (generator, discriminator), strict=True):
+            optimizer.build(model.trainable_variables)
+        step = tf.Variable(0, dtype=tf.int64)
+    average.set_weights(generator.get_weights())
+    train_steps = make_train_steps(
+        strategy, generator, discriminator, *optimizers, 100.0, step, average=average, ema_decay=0.2
+    )
+    iterator = iter(strategy.experimental_distribute_dataset(_batches(3, 4)))
+    expected = [weight.astype(np.float64) for weight in generator.get_weights()]
+    for decay in (2 / 11, 0.2, 0.2):
+        train_steps(iterator, tf.constant(1))
+        pairs = zip(expected, generator.get_weights(), strict=True)
+        expected = [decay * mean + (1 - decay) * weight for mean, weight in pairs]
+    for variable, mean in zip(average.weights, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+        for copy in strategy.experimental_local_results(variable.value):
+            np.testing.assert_array_equal(copy, variable.numpy())
+    moved = [np.abs(mean - weight).max() for mean, weight in zip(expected, generator.get_weights(), strict=True)]
+    assert min(moved) > 1e-4  # so that the weights themselves would fail
+
+
 def test_all_weights_move_and_the_step_is_counted(one_device):
     before, after, values, step = _train(one_device)
     assert step == 3
