@@ -25,8 +25,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from p2p_keras.metrics.checkerboard import checkerboard  # noqa: E402, found by the lines above
+
 os.environ["PYTHONPATH"] = str(ROOT)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -36,6 +42,7 @@ COLUMNS = {  # of the tables: name, factor, digits
     "ssim": ("SSIM", 1, 3),
     "psnr": ("PSNR", 1, 2),
     "l1": ("L1 (0-255)", 127.5, 1),
+    "checkerboard": ("checkerboard, dB", 1, 1),
 }
 
 
@@ -123,12 +130,13 @@ class Results:
                 title.replace("FID", f"FID{label}").replace("KID", f"KID{label}") for title, _, _ in COLUMNS.values()
             ]
             lines += [f"\n{data}, {images:,} training images, {'/'.join(map(str, counts))} of {split}/\n"]
-            lines += ["| " + " | ".join(["cell", "seeds", *titles, "s/image", "flags"]) + " |", "|" + "---|" * 9]
+            lines += ["| " + " | ".join(["cell", "seeds", *titles, "s/image", "flags"]) + " |", "|" + "---|" * 10]
             rows = []
             for cell in dict.fromkeys(one["cell"] for one in here):
                 mine = [one for one in here if one["cell"] == cell]
                 values = [
-                    _spread([one[name] * by for one in mine], digits) for name, (_, by, digits) in COLUMNS.items()
+                    _spread([one[name] * by for one in mine if name in one], digits)
+                    for name, (_, by, digits) in COLUMNS.items()
                 ]
                 pace = statistics.median(one["secs"] / images for one in mine)
                 rows.append(
@@ -142,6 +150,8 @@ class Results:
 
 
 def _spread(values: list[float], digits: int) -> str:
+    if not values:
+        return ""
     mean = f"{statistics.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
@@ -165,18 +175,20 @@ def run_cell(arguments: argparse.Namespace, results: Results, cell: str, flags: 
         for step in steps:
             _call(
                 "eval",
+                "--save_images",
                 f"--workdir={workdir}",
                 f"--checkpoint={step}",
                 f"--split={split}",
                 f"--inception={arguments.inception}",
             )
+        pictures = workdir / "eval" / split / "images"
         for record in json.loads((workdir / "eval" / split / "metrics.json").read_text())["records"]:
             if record["step"] in steps:
                 mark = marks[steps.index(record["step"])]
                 took = secs[record["step"]] if record["step"] in secs else max(secs.values()) * mark / marks[-1]
                 records.append(
                     {"cell": cell, "flags": flags, "seed": seed, "images": mark, "split": split, "secs": took}
-                    | _numbers(record["metrics"], record["count"])
+                    | _numbers(record["metrics"], record["count"], pictures / f"step_{record['step']:08d}")
                 )
     results.add(records)
     if not arguments.keep:
@@ -200,15 +212,13 @@ def _seconds(workdir: Path) -> dict[int, float]:
     return found
 
 
-def _numbers(metrics: dict[str, float], count: int) -> dict:
+def _numbers(metrics: dict[str, float], count: int, pictures: Path) -> dict:
     fid = next(name for name in metrics if name.startswith("fid"))
     label = fid.removeprefix("fid")
     # L1 in [-1, 1]
-    return {
-        "count": count,
-        "label": label,
-        **{name: metrics[f"{name}{label}" if name in ("fid", "kid") else name] for name in COLUMNS},
-    }
+    values = {name: metrics[f"{name}{label}" if name in ("fid", "kid") else name] for name in list(COLUMNS)[:-1]}
+    images = np.stack([np.asarray(Image.open(path)) for path in sorted(pictures.rglob("*.png"))])
+    return {"count": count, "label": label, **values, "checkerboard": checkerboard(images)}
 
 
 def run_torch(arguments: argparse.Namespace, results: Results, seed: int) -> None:
@@ -239,7 +249,7 @@ def run_torch(arguments: argparse.Namespace, results: Results, seed: int) -> Non
                 metrics, count = score_pictures(arguments, pictures, pictures.name, int(size))
                 records.append(
                     {"cell": cell, "flags": flags, "seed": seed, "images": mark, "split": pictures.name}
-                    | {"secs": secs[str(mark)], **_numbers(metrics, count)}
+                    | {"secs": secs[str(mark)], **_numbers(metrics, count, pictures)}
                 )
     results.add(records)
 
@@ -248,9 +258,7 @@ def score_pictures(
     arguments: argparse.Namespace, pictures: Path, split: str, size: int
 ) -> tuple[dict[str, float], int]:
     """Scores PNG files, called as the pairs of a split, by the code of p2p-eval."""
-    import numpy as np
     import tensorflow as tf
-    from PIL import Image
 
     from p2p_keras.config import TrainConfig
     from p2p_keras.evaluation import scoring
