@@ -123,6 +123,12 @@ class TrainConfig:
     decay_epochs: int = setting(
         0, "Number of final epochs over which the learning rate decays to 0.", meaning="constant", at_least=0
     )
+    upsampling: str = setting(
+        "transposed",
+        "How the generator doubles a map: by a transposed convolution, as the paper, or by resizing to the nearest "
+        "pixel and convolving (resize), which leaves no checkerboard.",
+        choices=("transposed", "resize"),
+    )
     ema_decay: float = setting(
         0.0,
         "Decay, each step, of a moving average of the generator's weights. Samples, evaluations, exports and "

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from p2p_keras.layers.batch_norm import BatchNorm
-from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
+from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose, ResizeConv2D
 from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.layers.noise import NoiseDropout
 from p2p_keras.rules import DISCRIMINATOR_STRIDED_LAYERS
@@ -35,6 +35,7 @@ def build_generator(
     any_size: bool = False,
     noise: bool = True,
     compact_weights: bool = False,
+    upsampling: str = "transposed",
 ) -> keras.Model:
     """U-Net: as many halvings as `image_size` allows, 256x256 down to 1x1, and back, layer i joined to layer n - i.
 
@@ -54,6 +55,8 @@ def build_generator(
         noise: With the layers that draw noise; without, the model takes the input image alone.
         compact_weights: For inference: the convolutions keep their weights in what they compute in. In bfloat16 the
             results are the same, the weights take half the memory, and no batch waits for them to be cast.
+        upsampling: `transposed`, or `resize` for a decoder of `ResizeConv2D`, without the checkerboard that a
+            transposed convolution begins with (Odena et al. 2016). Not in the paper.
 
     Returns:
         `generator([input_image, noise_seed], training=...)`: input_image (B, H, W, input_channels) in [-1, 1];
@@ -65,6 +68,7 @@ def build_generator(
         raise ValueError(f"image_size must be multiples of 8. Received: {size}")
     filters = [base_filters * min(2**i, 8) for i in range(depth)]
 
+    upsample = {"transposed": Conv2DTranspose, "resize": ResizeConv2D}[upsampling]
     conv_dtype = keras.DTypePolicy(dtype).compute_dtype if compact_weights else dtype
     sides = (None, None) if any_size else size
     input_image = keras.Input((*sides, input_channels), name="input_image")
@@ -84,14 +88,14 @@ def build_generator(
     for i in reversed(range(depth - 1)):
         x = keras.layers.ReLU(dtype=dtype)(x)
         # (B, H / 2^(i+2), ...) -> (B, H / 2^(i+1), ...)
-        x = _conv_transpose(filters[i], use_bias=False, dtype=conv_dtype, name=f"up{i + 1}")(x)
+        x = _double(upsample, filters[i], use_bias=False, dtype=conv_dtype, name=f"up{i + 1}")(x)
         x = BatchNorm(per_image_statistics, dtype=dtype, name=f"up{i + 1}_norm")(x)
         if noise and i >= depth - 4:  # the three innermost carry the noise: CD512-CD512-CD512
             x = NoiseDropout(0.5, salt=i, dtype=dtype, name=f"up{i + 1}_noise")(x, noise_seed)
         x = keras.layers.Concatenate(dtype=dtype)([x, skips[i]])
 
     x = keras.layers.ReLU(dtype=dtype)(x)
-    x = _conv_transpose(output_channels, use_bias=True, dtype=conv_dtype, name="output")(x)
+    x = _double(upsample, output_channels, use_bias=True, dtype=conv_dtype, name="output")(x)
     x = keras.layers.Activation("tanh", dtype="float32", name="generated_image")(x)
     return keras.Model([input_image, noise_seed] if noise else input_image, x, name="generator")
 
@@ -176,8 +180,8 @@ def _conv(channels, strides, padding, use_bias, dtype, name, kernel=4):
     )
 
 
-def _conv_transpose(channels, use_bias, dtype, name):
-    return Conv2DTranspose(
+def _double(layer, channels, use_bias, dtype, name):
+    return layer(
         channels,
         4,
         2,

@@ -32,6 +32,14 @@ def test_parameter_counts_are_those_of_the_original_at_256():
     assert count(discriminator) == 2_768_705
 
 
+def test_with_resizing_nothing_but_the_decoders_kernels_is_another():
+    paper, other = (models.build_generator(64, base_filters=8, upsampling=how) for how in ("transposed", "resize"))
+    for one, two in zip(paper.weights, other.weights, strict=True):
+        assert one.path == two.path
+        doubles = one.path.startswith(("up", "output")) and one.path.endswith("/kernel")
+        assert (one.shape[:2], two.shape[:2]) == ((4, 4), (3, 3)) if doubles else one.shape == two.shape
+
+
 def test_channels_follow_the_paper():
     generator = models.build_generator(256)
     down = [generator.get_layer(f"down{i}").filters for i in range(1, 9)]

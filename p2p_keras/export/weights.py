@@ -11,6 +11,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import check_files, find_export, keras_generator, metadata_of, read_metadata
+from p2p_keras.layers.convolution import from_transposed
 from p2p_keras.system.files import read_json
 
 
@@ -71,4 +72,8 @@ def _read_variables(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_keras(file: Path, config: TrainConfig) -> dict[str, np.ndarray]:
-    return {variable.path: variable.numpy() for variable in keras_generator(file, config).weights}
+    values = {variable.path: variable.numpy() for variable in keras_generator(file, config).weights}
+    if config.upsampling == "resize":  # `plain_generator` has changed them
+        doubling = [path for path in values if path.startswith(("up", "output")) and path.endswith("/kernel")]
+        values |= {path: from_transposed(values[path]) for path in doubling}
+    return values

@@ -13,7 +13,7 @@ from p2p_keras.config import TrainConfig
 from p2p_keras.errors import UserError
 from p2p_keras.export import signatures, warmup
 from p2p_keras.layers.batch_norm import BatchNorm
-from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose
+from p2p_keras.layers.convolution import Conv2D, Conv2DTranspose, ResizeConv2D, to_transposed
 from p2p_keras.layers.leaky_relu import LeakyReLU
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config
@@ -151,11 +151,14 @@ def compact_generator(trained: Trained) -> keras.Model:
 def plain_generator(trained: Trained) -> keras.Model:
     """The generator without noise, of Keras' own layers: float32 (B, H, W, C) in [-1, 1] -> (B, H, W, K).
 
-    A norm by each image's own statistics is Keras' GroupNormalization with a group for each channel.
+    A norm by each image's own statistics is Keras' GroupNormalization with a group for each channel; a `ResizeConv2D`
+    is a Conv2DTranspose whose kernel is `convolution.to_transposed`.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         common = {"name": layer.name, "dtype": layer.dtype_policy}
+        if isinstance(layer, ResizeConv2D):
+            return keras.layers.Conv2DTranspose.from_config(layer.get_config())
         if not isinstance(layer, BatchNorm):
             own = isinstance(layer, Conv2D | Conv2DTranspose | LeakyReLU)  # each is named after Keras' own
             plain_class = getattr(keras.layers, type(layer).__name__) if own else type(layer)
@@ -172,6 +175,8 @@ def plain_generator(trained: Trained) -> keras.Model:
     plain = keras.models.clone_model(source, clone_function=clone, call_function=call)
     for layer in plain.layers:
         weights = source.get_layer(layer.name).get_weights()  # gamma, beta, then the moving statistics
+        if isinstance(source.get_layer(layer.name), ResizeConv2D):
+            weights[0] = to_transposed(weights[0])
         layer.set_weights(weights[: len(layer.get_weights())])
     return plain
 

@@ -48,6 +48,7 @@ def check_form(theirs: TrainConfig, ours: TrainConfig) -> None:
     differ = {
         "image_size": theirs.image_size.halvings != ours.image_size.halvings,
         "base_filters": theirs.base_filters != ours.base_filters,
+        "upsampling": theirs.upsampling != ours.upsampling,
         "input_panels": len(theirs_in) != len(ours_in),
         "labels": theirs.labels != ours.labels,
         "output_labels": theirs.output_labels != ours.output_labels,

@@ -28,6 +28,7 @@ def build_generator(
         any_size=any_size,
         noise=noise,
         compact_weights=compact_weights,
+        upsampling=config.upsampling,
     )
 
 

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import predict_pb2
 from p2p_keras.errors import UserError
 from p2p_keras.export import publication, signatures, write
 from p2p_keras.export.open import _of_generate, check_export, open_model
+from p2p_keras.export.weights import read_weights
 from p2p_keras.images import codec
 from p2p_keras.images.files import encode_png
 from p2p_keras.models import make_inference
@@ -33,15 +34,19 @@ TESTS = Path(__file__).parent
 def trained(finished) -> write.Trained:
     """A run's generator with livelier weights than two epochs give: differences could show in every pixel."""
     loaded = write.load_trained(finished[0], "latest", "float32")
+    _enliven(loaded.generator)
+    return loaded
+
+
+def _enliven(generator: keras.Model) -> None:
     rng = np.random.default_rng(0)
-    for layer in loaded.generator.layers:
+    for layer in generator.layers:
         weights = layer.get_weights()
         if len(weights) == 4:  # gamma, beta, and the moving mean and variance
             drawn = [rng.uniform(low, high, weights[0].shape) for low, high in ((0.5, 2), (-1, 1), (-1, 1), (0.3, 3))]
             layer.set_weights(drawn)
         elif weights:
             layer.set_weights([w + rng.normal(0, 2 / np.sqrt(w[..., 0].size), w.shape) for w in weights])
-    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +83,18 @@ def _assert_same_pixels(ours, expected) -> None:
     assert (difference > 0).mean() < 0.001
 
 
-@pytest.mark.parametrize("per_image", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_image):
-    statistics = "per_image" if per_image else "moving"
-    config = dataclasses.replace(trained.config, statistics=statistics)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"statistics": "per_image"},
+        pytest.param({"statistics": "moving"}, marks=pytest.mark.slow),
+        pytest.param({"statistics": "per_image", "upsampling": "resize"}, marks=pytest.mark.slow),
+    ],
+)
+def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, settings):
+    config = dataclasses.replace(trained.config, **settings)
     generator = build_generator(config, any_size=True)
-    generator.set_weights(trained.generator.get_weights())
+    _enliven(generator)
     model = write.Trained(generator, config, trained.step, trained.workdir)
     expected = codec.from_unit_range(make_inference(generator)(codec.to_unit_range(images)).numpy())
     for name, fill in (
@@ -94,6 +105,11 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, per_i
         folder = publication.publish(model, tmp_path / name, lambda f, fill=fill: fill(model, f))
         _assert_same_pixels(open_model(folder).translate([images], None), expected)
         assert open_model(tmp_path / name).contract.image_size == (32, 32)
+    weights = read_weights(tmp_path / "keras").values
+    for variable in generator.weights:  # of a kernel of 3 sums and differences, so to a few roundings
+        if variable.path in weights:
+            np.testing.assert_allclose(weights[variable.path], variable.numpy(), rtol=0, atol=1e-6)
+    assert len(weights) == len(generator.weights) - (0 if config.statistics == "moving" else 2 * 7)
     # Weights of 8 bits are off by 1/254 of each channel's largest, through a dozen layers: a few levels in the mean.
     eight_bit = open_model(tmp_path / "tflite" / "1" / "model_int8.tflite").translate([images], None)
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4

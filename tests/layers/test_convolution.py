@@ -81,6 +81,39 @@ def test_the_convolution_of_stride_1_is_keras_own(shape, filters, dtype, within)
     _assert_as_keras("Conv2D", filters, x, dtype, within, kernel_size=4, strides=1, padding="valid")
 
 
+@DTYPES
+@pytest.mark.parametrize("shape", [(2, 2, 2, 5), (1, 16, 16, 128), (3, 12, 20, 6)])
+def test_resizing_and_convolving_is_what_it_says(shape, dtype, within):
+    """Against the two steps in float32, output and all gradients.
+
+    In bfloat16 the sums of up to four of the kernel's numbers are rounded, too: twice what the others may be off.
+    """
+    layer = convolution.ResizeConv2D(7, 4, 2, "same", dtype=dtype)
+    layer.build(shape)
+    rng = np.random.RandomState(0)
+    x = _held(rng.normal(size=shape), layer)
+    kernel = _held(rng.normal(0, 0.1, layer.kernel.shape), layer)
+    upstream = _held(rng.normal(size=(shape[0], 2 * shape[1], 2 * shape[2], 7)), layer)
+    bias = _held(rng.normal(size=7), layer)
+    layer.set_weights([kernel, bias])
+    found = []
+    for ours in (False, True):
+        inputs, weights = tf.constant(x), [tf.constant(kernel), tf.constant(bias)]
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, *weights])
+            if ours:
+                y = layer(tf.cast(inputs, layer.compute_dtype))
+            else:
+                wide = tf.repeat(tf.repeat(inputs, 2, axis=1), 2, axis=2)
+                turned = tf.transpose(weights[0][::-1, ::-1], (0, 1, 3, 2))
+                y = tf.nn.conv2d(wide, turned, 1, "SAME") + weights[1]
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+        found.append([y, *tape.gradient(loss, [inputs, *(layer.trainable_variables if ours else weights)])])
+    for name, expected, one in zip(("output", "input", "kernel", "bias"), *found, strict=True):
+        expected, one = (np.array(tf.cast(value, tf.float32)) for value in (expected, one))
+        np.testing.assert_allclose(one, expected, atol=2 * within * np.abs(expected).max(), rtol=0, err_msg=name)
+
+
 def test_any_other_convolution_is_left_to_keras():
     x = np.random.RandomState(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
     for arguments in ({"kernel_size": 1}, {"kernel_size": 4, "strides": 2, "padding": "same"}):  # 7 is odd
