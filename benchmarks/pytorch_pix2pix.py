@@ -7,7 +7,8 @@ pictures of val/ and test/ to OUT/IMAGES/MODE/SPLIT: in mode `train` (batch stat
 it) and `eval`. Stopped and run again it goes on from the last thousand images.
 
 Written after `models/networks.py` and `models/pix2pix_model.py` of that repository: U-Net of 8 halvings, 64 filters,
-batch norm, dropout in three blocks; PatchGAN of 3 layers; BCE with logits, L1 times 100; Adam 2e-4, beta1 0.5.
+batch norm, dropout in three blocks (at 128 of 7 halvings and in two, as its `unet_128`); PatchGAN of 3 layers; BCE with
+logits, L1 times 100; Adam 2e-4, beta1 0.5.
 """
 
 import argparse
@@ -30,9 +31,7 @@ def build_generator(size: int = 256, channels: int = 3, filters: int = 64) -> nn
     for i in reversed(range(depth)):
         inner = filters * min(2**i, 8)
         outer = channels if i == 0 else filters * min(2 ** (i - 1), 8)
-        block = _Block(
-            outer, inner, block, innermost=i == depth - 1, outermost=i == 0, dropout=depth - 4 <= i < depth - 1
-        )
+        block = _Block(outer, inner, block, innermost=i == depth - 1, outermost=i == 0, dropout=4 <= i < depth - 1)
     return block
 
 

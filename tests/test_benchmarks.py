@@ -44,3 +44,14 @@ def test_other_flags_or_another_direction_under_an_old_name_are_an_error(load, t
             results.has("base", ["--lambda_l1=10"], seed, images)
         with pytest.raises(SystemExit, match="and is now BtoA --image_size=64"):
             quality.Results(tmp_path, "data", "BtoA").has("base", FLAGS, seed, images)
+
+
+@pytest.mark.parametrize(("size", "count"), [(256, 3), (128, 2), (64, 1)])
+def test_the_pytorch_generator_has_the_dropout_of_that_repository(load, size, count):
+    """Its `unet_128` has num_downs = 7, and num_downs - 5 blocks with dropout, all of them of 8 times the filters."""
+    torch = pytest.importorskip("torch", reason="PyTorch is installed beside some checkouts only")
+    generator = load("pytorch_pix2pix").build_generator(size, filters=4)
+    blocks = [part for part in generator.modules() if isinstance(getattr(part, "model", None), torch.nn.Sequential)]
+    dropping = [part for part in blocks if isinstance(part.model[-1], torch.nn.Dropout)]
+    assert len(dropping) == count
+    assert {part.model[-2].num_features for part in dropping} == {8 * 4}
