@@ -4,10 +4,11 @@
 
 trains it at batch 1 on composites of two panels, resized to 286/256 of the size, cropped and mirrored, and writes its
 pictures of val/ and test/ to OUT/IMAGES/MODE/SPLIT: in mode `train` (batch statistics and dropout, as its users test
-it) and `eval`. Stopped and run again it goes on from the last thousand images.
+it) and `eval`. Stopped and run again it goes on from the last thousand images. Images are resized as by p2p_keras.
 
 Written after `models/networks.py` and `models/pix2pix_model.py` of that repository: U-Net of 8 halvings, 64 filters,
-batch norm, dropout in three blocks; PatchGAN of 3 layers; BCE with logits, L1 times 100; Adam 2e-4, beta1 0.5.
+batch norm, dropout in three blocks (at 128 of 7 halvings and in two, as its `unet_128`); PatchGAN of 3 layers; BCE with
+logits, L1 times 100; Adam 2e-4, beta1 0.5.
 """
 
 import argparse
@@ -30,9 +31,7 @@ def build_generator(size: int = 256, channels: int = 3, filters: int = 64) -> nn
     for i in reversed(range(depth)):
         inner = filters * min(2**i, 8)
         outer = channels if i == 0 else filters * min(2 ** (i - 1), 8)
-        block = _Block(
-            outer, inner, block, innermost=i == depth - 1, outermost=i == 0, dropout=depth - 4 <= i < depth - 1
-        )
+        block = _Block(outer, inner, block, innermost=i == depth - 1, outermost=i == 0, dropout=4 <= i < depth - 1)
     return block
 
 
@@ -142,9 +141,15 @@ def main() -> None:
     parts = (trainer.generator, trainer.discriminator, trainer.generator_optimizer, trainer.discriminator_optimizer)
     arguments.output.mkdir(parents=True, exist_ok=True)
     took = 0.0
+    settings = {name: str(getattr(arguments, name)) for name in ("direction", "image_size", "seed", "precision")}
+    settings["data_dir"] = str(arguments.data_dir.absolute())
     if state.exists():
         saved = torch.load(state, weights_only=True)
         done, took, secs = saved["done"], saved["took"], saved["secs"]
+        if saved.get("settings", settings) != settings:
+            parser.error(f"{arguments.output} was begun with {saved['settings']}. Received: {settings}")
+        if missed := [mark for mark in marks if mark <= done and str(mark) not in secs]:
+            parser.error(f"{arguments.output} is at {done} images, past {missed}. Take another --output")
         torch.set_rng_state(saved["rng"])
         for part, values in zip(parts, saved["parts"], strict=True):
             part.load_state_dict(values)
@@ -166,7 +171,7 @@ def main() -> None:
             if done in marks:
                 secs[str(done)] = took
                 write_pictures(arguments, trainer, arguments.output / str(done), size)
-            values = {"done": done, "took": took, "secs": secs, "rng": torch.get_rng_state()}
+            values = {"done": done, "took": took, "secs": secs, "rng": torch.get_rng_state(), "settings": settings}
             torch.save({**values, "parts": [part.state_dict() for part in parts]}, state.with_suffix(".part"))
             os.replace(state.with_suffix(".part"), state)
             started = time.monotonic()
@@ -180,7 +185,8 @@ def read_pairs(arguments: argparse.Namespace, split: str, size: int) -> list[tup
         both = Image.open(path).convert("RGB")
         half = both.width // 2
         sides = [both.crop((left, 0, left + half, both.height)) for left in (0, half)]
-        sides = [np.asarray(side.resize((size, size), Image.Resampling.BICUBIC)) for side in sides]
+        # As p2p_keras, so that it trains on what it is scored by; theirs is bicubic, of facades at 128 2.3 levels away.
+        sides = [np.asarray(side.resize((size, size), Image.Resampling.BILINEAR)) for side in sides]
         pairs.append((path.stem, *(sides if arguments.direction == "AtoB" else sides[::-1])))
     return pairs
 

@@ -73,7 +73,7 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             parser.error(f"another one works in {arguments.output}: one training at a time")
-        results = Results(arguments.output, arguments.data_dir)
+        results = Results(arguments.output, arguments.data_dir, arguments.direction)
         for seed in map(int, arguments.seeds.split(",")):
             for name, flags in cells.items():
                 run_cell(arguments, results, name, [*arguments.flags.split(), *flags], seed)
@@ -93,27 +93,25 @@ def read_cells(path: Path) -> dict[str, list[str]]:
 class Results:
     """What is known, one record for each cell, seed, number of images and split; saved after every change."""
 
-    def __init__(self, folder: Path, data: str) -> None:
-        self.file, self.table, self.data = folder / "results.json", folder / "results.md", Path(data).name
+    def __init__(self, folder: Path, data: str, direction: str) -> None:
+        self.file, self.table = folder / "results.json", folder / "results.md"
+        self.data, self.direction = Path(data).name, direction
         self.records = json.loads(self.file.read_text()) if self.file.exists() else []
 
     def has(self, cell: str, flags: list[str], seed: int, images: int) -> bool:
         """Whether this one is scored."""
-        found = [
-            record
-            for record in self.records
-            if (record["data"], record["cell"], record["seed"], record["images"]) == (self.data, cell, seed, images)
-        ]
-        if found and found[0]["flags"] != flags:
-            sys.exit(
-                f"{cell} was measured with {' '.join(found[0]['flags'])}, and is now {' '.join(flags)}. Call it "
-                "otherwise."
-            )
-        return bool(found)
+        found = [record for record in self.records if (record["data"], record["cell"]) == (self.data, cell)]
+        now = " ".join([self.direction, *flags])
+        for record in found:  # also with another seed: the table is of their means
+            was = " ".join([record.get("direction", self.direction), *record["flags"]])
+            if was != now:
+                sys.exit(f"{cell} was measured with {was}, and is now {now}. Call it otherwise, or its --output.")
+        return any((record["seed"], record["images"]) == (seed, images) for record in found)
 
     def add(self, records: list[dict]) -> None:
-        """Saves them, and draws the table anew."""
-        self.records += [{"data": self.data, **record} for record in records]
+        """Saves them, instead of what was known of the same, and draws the table anew."""
+        added = {_key(one): one for one in ({"data": self.data, "direction": self.direction, **r} for r in records)}
+        self.records = [one for one in self.records if _key(one) not in added] + list(added.values())
         for path, text in ((self.file, json.dumps(self.records, indent=1)), (self.table, self.as_markdown())):
             beside = path.with_suffix(".part")
             beside.write_text(text + "\n")
@@ -147,6 +145,10 @@ class Results:
                 )
             lines += [row for _, row in sorted(rows)]
         return "\n".join(lines)
+
+
+def _key(record: dict) -> tuple:
+    return tuple(record[name] for name in ("data", "cell", "seed", "images", "split"))
 
 
 def _spread(values: list[float], digits: int) -> str:
