@@ -79,13 +79,14 @@ def _resolver_of(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | 
             ):
                 raise TypeError
         members = {kind: said["cluster"][kind] for kind in ("chief", "worker") if kind in said["cluster"]}
-        alone = sum(map(len, members.values())) < 2
-        # A host of another kind, as an evaluator, does not train, though one that does were alone.
-        if alone and said.get("task", {}).get("type", "worker") in ("chief", "worker"):
+        counts, task = {kind: len(addresses) for kind, addresses in members.items()}, said.get("task")
+        alone = sum(counts.values()) < 2
+        if alone and not task:
             return None
-        kind, index = said["task"]["type"], int(said["task"]["index"])
-        counts = {kind: len(addresses) for kind, addresses in members.items()}
+        kind, index = task["type"], int(task["index"])
         problem = "" if index in range(counts.get(kind, 0)) else f"its task is none of the cluster's {counts}"
+        if alone and not problem:
+            return None
         everybody = [address for addresses in members.values() for address in addresses]
         if len(set(everybody)) < len(everybody):  # TensorFlow would wait for it without end
             problem = "it names one of them twice"

@@ -1,5 +1,7 @@
 """A run that keeps a moving average of its generator: who takes it, and that it is saved with all else."""
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import assert_same_end, checkpoint_values, quiet, share, small_config, write_pairs
@@ -53,6 +55,15 @@ def test_everything_but_training_takes_the_average(averaged, one_device):
     assert weights_checksum(generator) == of_checkpoint
     assert read_records(averaged / "eval" / "val")[-1]["weights"] == of_checkpoint
     assert weights_checksum(load_trained(averaged, report=quiet).generator) == of_checkpoint
+
+
+def test_samples_are_drawn_by_it(averaged, pairs, one_device, tmp_path):
+    workdir = shutil.copytree(averaged, tmp_path / "run")
+    run = open_run(small_config(pairs, **SETTINGS, epochs=3), workdir, one_device, quiet)
+    drawn = run.draw_samples()
+    for network, counts in ((run.networks.generator, False), (run.networks.average, True)):
+        network.set_weights([np.zeros_like(weight) for weight in network.get_weights()])
+        assert np.array_equal(run.draw_samples(), drawn) != counts
 
 
 def test_interrupted_it_ends_bit_equal(averaged, pairs, one_device, tmp_path):

@@ -62,7 +62,8 @@ def test_a_cluster_is_found_in_the_environment():
 
     assert cluster_resolver({}) is None
     assert cluster_resolver(config("a:1")) is None  # one worker is no cluster
-    assert cluster_resolver({"TF_CONFIG": "{}"}) is None
+    for nobody in ("{}", '{"cluster": {}}', '{"cluster": {"worker": ["a:1"]}, "task": null}'):
+        assert cluster_resolver({"TF_CONFIG": nobody}) is None
     assert cluster_resolver({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) is None  # as in a job of one task
     found = cluster_resolver(config("a:1", "b:1"))
     assert found.cluster_spec().as_dict() == {"worker": ["a:1", "b:1"]}
@@ -90,6 +91,8 @@ def test_a_cluster_is_found_in_the_environment():
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "evaluator", "index": 0}}', "task is none of"),
         ('{"cluster": {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}, "task": {"type": "evaluator", "index": 0}}',
          "task is none of"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "task is none of"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "task is none of"),
         ('{"cluster": {"worker": ["a:1"], "evaluator": ["c:1"]}, "task": {"type": "evaluator", "index": 0}}',
          "task is none of"),
         ('{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c"]}, "task": {"type": "ps", "index": 0}}', "task is none of"),
