@@ -220,7 +220,9 @@ def _numbers(metrics: dict[str, float], count: int, pictures: Path) -> dict:
     # L1 in [-1, 1]
     values = {name: metrics[f"{name}{label}" if name in ("fid", "kid") else name] for name in list(COLUMNS)[:-1]}
     images = np.stack([np.asarray(Image.open(path)) for path in sorted(pictures.rglob("*.png"))])
-    return {"count": count, "label": label, **values, "checkerboard": checkerboard(images)}
+    if min(images.shape[1:3]) >= 64:  # smaller ones have too few frequencies
+        values["checkerboard"] = checkerboard(images)
+    return {"count": count, "label": label, **values}
 
 
 def run_torch(arguments: argparse.Namespace, results: Results, seed: int) -> None:

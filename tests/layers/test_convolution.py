@@ -114,6 +114,18 @@ def test_resizing_and_convolving_is_what_it_says(shape, dtype, within):
         np.testing.assert_allclose(one, expected, atol=2 * within * np.abs(expected).max(), rtol=0, err_msg=name)
 
 
+def test_it_is_a_transposed_convolution_of_another_kernel_and_back():
+    layer = convolution.ResizeConv2D(3, 4, 2, "same")
+    x = np.random.RandomState(0).normal(size=(2, 6, 4, 5)).astype(np.float32)
+    expected, (kernel, bias) = layer(x), layer.get_weights()
+    plain = keras.layers.Conv2DTranspose(3, 4, 2, "same")
+    plain.build(x.shape)
+    plain.set_weights([convolution.to_transposed(kernel), bias])
+    np.testing.assert_allclose(plain(x), expected, rtol=0, atol=1e-6)  # sums in another order
+    again = convolution.from_transposed(convolution.to_transposed(kernel))
+    np.testing.assert_allclose(again, kernel, rtol=0, atol=1e-7)
+
+
 def test_any_other_convolution_is_left_to_keras():
     x = np.random.RandomState(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
     for arguments in ({"kernel_size": 1}, {"kernel_size": 4, "strides": 2, "padding": "same"}):  # 7 is odd

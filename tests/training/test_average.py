@@ -66,6 +66,7 @@ def test_samples_are_drawn_by_it(averaged, pairs, one_device, tmp_path):
         assert np.array_equal(run.draw_samples(), drawn) != counts
 
 
+@pytest.mark.slow
 def test_interrupted_it_ends_bit_equal(averaged, pairs, one_device, tmp_path):
     for steps in (4, 6):
         train(small_config(pairs, epochs=None, steps=steps, **SETTINGS), tmp_path, one_device, quiet)

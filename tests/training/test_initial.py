@@ -183,6 +183,7 @@ def test_moving_averages_that_an_export_left_out_begin_anew(finished_copy, tmp_p
     ("settings", "words"),
     [
         ({"base_filters": 8}, "--base_filters is 4 there, 8 here. Give the same as there, or"),
+        ({"upsampling": "resize"}, "--upsampling is transposed there, resize here. Give the same as there, or"),
         ({"image_size": 64}, "--image_size is 32x32 there, 64x64 here."),
         ({"input_channels": 1}, "--input_channels is 3 there, 1 here."),
         (

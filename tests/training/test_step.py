@@ -102,7 +102,7 @@ def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
     assert averages == 2 * (3 + 4 + 3)  # mean and variance: 3 layers down, 4 up, 3 of the discriminator
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_average_is_the_recursion_over_the_weights_after_each_step(request, replicas):
     """In float64 from what each step left; decay 0.2 is below the beginning's 3/12 from the second step on."""
     strategy = request.getfixturevalue("one_device" if replicas == 1 else "two_devices")
