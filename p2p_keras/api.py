@@ -124,7 +124,7 @@ def load(model: str | os.PathLike, checkpoint: str = "latest", report: Callable[
 
 def _to_array(picture: Picture, kind: Any) -> np.ndarray:
     """(H, W, depth) or (B, H, W, depth), of the kind's dtype."""
-    from p2p_keras.data.check import ImageError
+    from p2p_keras.data.picture import ImageError
     from p2p_keras.translate import read_image
 
     if isinstance(picture, str | os.PathLike):

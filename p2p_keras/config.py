@@ -7,12 +7,11 @@ Rules that concern several settings together are in `rules.py`.
 
 import dataclasses
 
-from p2p_keras.declare import check_values, setting
-from p2p_keras.errors import UserError
+from p2p_keras.declare import check_values, read_numbers, read_size, setting
 from p2p_keras.images.kinds import Kind
 from p2p_keras.metrics.table import METRICS
 from p2p_keras.rules import DISCRIMINATOR_STRIDED_LAYERS, check_together
-from p2p_keras.sizes import Size, to_size
+from p2p_keras.sizes import Size
 
 DIRECTIONS = ("a2s", "s2a", "AtoB", "BtoA")
 
@@ -126,7 +125,7 @@ class TrainConfig:
     upsampling: str = setting(
         "transposed",
         "How the generator doubles a map: by a transposed convolution, as the paper, or by resizing to the nearest "
-        "pixel and convolving (resize), which leaves no checkerboard.",
+        "pixel and convolving (resize), which leaves less of a checkerboard.",
         choices=("transposed", "resize"),
     )
     ema_decay: float = setting(
@@ -220,12 +219,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("image_size", "load_size"):
-            _set(self, name, _read_size(name, getattr(self, name)))
+            _set(self, name, read_size(name, getattr(self, name)))
         for name in ("panels", "input_panels", "samples"):
             value = getattr(self, name)
             _set(self, name, tuple(value) if isinstance(value, list) else value)
         for name in ("input_channels", "labels", "input_bits"):
-            _set(self, name, _read_numbers(name, getattr(self, name)))
+            _set(self, name, read_numbers(name, getattr(self, name)))
         if isinstance(self.labels, tuple) and not any(self.labels):
             _set(self, "labels", ())
         if not self.statistics:
@@ -281,24 +280,6 @@ def default_load_size(image_size: Size) -> Size:
 
 def _set(config: TrainConfig, name: str, value: object) -> None:
     object.__setattr__(config, name, value)  # of a frozen dataclass, in its own __post_init__
-
-
-def _read_size(name: str, value: object) -> Size | None:
-    try:
-        return None if value is None else to_size(value)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"--{name} is one number, or height and width as 256x512. Received: {value}") from error
-
-
-def _read_numbers(name: str, value: object) -> tuple[int, ...] | None:
-    """One number, or several, also as texts; what is no whole number stays, for `check_values` to refuse."""
-    if value is None:
-        return None
-    values = value if isinstance(value, list | tuple) else [value]
-    try:
-        return tuple(int(each) if isinstance(each, str) else each for each in values)
-    except ValueError as error:
-        raise UserError(f"--{name} is a number, or several with commas between. Received: {value}") from error
 
 
 def _kind(classes: int, channels: int | None, bits: int | None) -> Kind:

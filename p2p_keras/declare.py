@@ -10,7 +10,7 @@ import typing
 from typing import Any
 
 from p2p_keras.errors import UserError
-from p2p_keras.sizes import Size
+from p2p_keras.sizes import Size, to_size
 
 _RULES = ("choices", "at_least", "above", "below")
 _LARGEST = 2**63  # what TensorFlow counts with, and far more than anything is
@@ -97,6 +97,33 @@ def check_value(
         stated = [text for text in limits if not text.endswith(" None")]
         raise UserError(f"--{name} must be {' and '.join(stated)}. Received: {value}")
     return value
+
+
+def read_size(name: str, value: object) -> Size | None:
+    """A size from a number, a text as 256x512, or height and width.
+
+    Raises:
+        UserError: It is none of them.
+    """
+    try:
+        return None if value is None else to_size(value)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"--{name} is one number, or height and width as 256x512. Received: {value}") from error
+
+
+def read_numbers(name: str, value: object) -> tuple[int, ...] | None:
+    """One number, or several, also as texts; what is no whole number stays, for `check_values` to refuse.
+
+    Raises:
+        UserError: A text is no number.
+    """
+    if value is None:
+        return None
+    values = value if isinstance(value, list | tuple) else [value]
+    try:
+        return tuple(int(each) if isinstance(each, str) else each for each in values)
+    except ValueError as error:
+        raise UserError(f"--{name} is a number, or several with commas between. Received: {value}") from error
 
 
 @functools.cache

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from p2p_keras.data.check import ImageError, file_problem
+from p2p_keras.data.check import file_problem
 from p2p_keras.data.listing import EXTENSIONS, list_images, match_pattern
-from p2p_keras.data.pairs import match_stems
+from p2p_keras.data.picture import ImageError
+from p2p_keras.data.stems import match_stems
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec

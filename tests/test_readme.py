@@ -20,12 +20,12 @@ from p2p_keras.cli import train as train_command
 from p2p_keras.cli import translate as translate_command
 from p2p_keras.config import TrainConfig
 from p2p_keras.data import town
-from p2p_keras.data.check import MAX_PIXELS
 from p2p_keras.data.prepare.splits import Shares
 from p2p_keras.metrics import inception
 from p2p_keras.metrics.distribution import inception_score
 from p2p_keras.models import build_generator
 from p2p_keras.presets import PRESETS, make_config
+from p2p_keras.system.limits import MAX_PIXELS
 
 README = (ROOT / "README.md").read_text()
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "docs").glob("*.md")}

@@ -118,8 +118,8 @@ def _score(
     report: Callable[[str], None],
 ) -> None:
     """On this host, and its other devices than the first."""
-    from p2p_keras.evaluation.records import remarks, table
     from p2p_keras.evaluation.run import draw_curves, evaluate, open_evaluation
+    from p2p_keras.evaluation.words import remarks, table
 
     hosts.check_alike({"how many runs --workdir names": len(workdirs)})  # or they would not meet at the same points
     data_dir = to_folder(given["data_dir"]) if given["data_dir"] else None

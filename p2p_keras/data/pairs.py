@@ -3,12 +3,13 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from p2p_keras.data import manifest
-from p2p_keras.data.listing import EXTENSIONS, SOURCE_EXTENSIONS, list_images
+from p2p_keras.data.listing import EXTENSIONS, list_images
+from p2p_keras.data.stems import match_stems
 from p2p_keras.errors import UserError
 from p2p_keras.images.kinds import RGB, Kind
 from p2p_keras.sizes import Size, to_size
@@ -247,38 +248,6 @@ def fingerprint(pairs: Pairs) -> str:
 def byte_sizes(files: Files) -> list[int]:
     """Bytes of each pair: as the manifest says, else what the file system says of its files together."""
     return files.sizes or [sum(os.stat(path).st_size for path in row) for row in files.paths]
-
-
-def match_stems(listings: Sequence[Iterable[str]]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Pairs up files by their paths without the extension.
-
-    Args:
-        listings: For each panel, paths relative to its own folder.
-
-    Returns:
-        Stem -> the panels' paths, sorted; and (number of the listing, path) -> why it has no place in any pair.
-    """
-    by_stem: list[dict[str, list[str]]] = [{} for _ in listings]
-    for found, listing in zip(by_stem, listings, strict=True):
-        for path in listing:
-            found.setdefault(stem(path), []).append(path)
-    matched, left = {}, {}
-    for name in sorted(set().union(*by_stem)):
-        row = [found.get(name, []) for found in by_stem]
-        if all(len(paths) == 1 for paths in row):
-            matched[name] = tuple(paths[0] for paths in row)
-            continue
-        why = "it has no partner" if not all(row) else "several files have that name"
-        left |= {(number, path): why for number, paths in enumerate(row) for path in paths}
-    return matched, left
-
-
-def stem(path: str) -> str:
-    """An image's path without its extension, and no more than that: Dayton's names are full of dots."""
-    for extension in SOURCE_EXTENSIONS:
-        if path.lower().endswith(extension):
-            return path[: -len(extension)]
-    return path
 
 
 def _sorted(names: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from p2p_keras.data.pairs import Pairs, Reading, stem
+from p2p_keras.data.pairs import Pairs, Reading
 from p2p_keras.data.pipeline import inference_dataset
+from p2p_keras.data.stems import stem
 from p2p_keras.errors import UserError
 from p2p_keras.images import codec
 from p2p_keras.images.sheets import grid

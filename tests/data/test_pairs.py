@@ -6,7 +6,8 @@ from conftest import draw_pair, prepare_folders, write_pairs
 from PIL import Image
 
 from p2p_keras.data import manifest, pipeline
-from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, match_stems, select_panels, stem
+from p2p_keras.data.pairs import Reading, find_pairs, fingerprint, select_panels
+from p2p_keras.data.stems import match_stems, stem
 from p2p_keras.errors import UserError
 from p2p_keras.sizes import Size
 

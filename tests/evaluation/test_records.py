@@ -8,7 +8,8 @@ import pytest
 from conftest import quiet
 
 from p2p_keras.evaluation import records
-from p2p_keras.evaluation.records import add_record, comparable, forget_later, read_records, remarks, table
+from p2p_keras.evaluation.records import add_record, comparable, forget_later, read_records
+from p2p_keras.evaluation.words import remarks, table
 
 
 def _record(step: int, extractor: str | None = None, images: str = "p", weights: str = "w", **metrics: float) -> dict:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faults.fuzzing import damaged, many, run_examples
-from p2p_keras.data.check import ImageError, find_bad_pairs
+from p2p_keras.data.check import find_bad_pairs
 from p2p_keras.data.pairs import Reading
+from p2p_keras.data.picture import ImageError
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, make_pair
 from p2p_keras.images import codec

@@ -7,7 +7,7 @@ import pytest
 from conftest import as_file
 from PIL import Image, TiffImagePlugin
 
-from p2p_keras.data.check import ImageError, open_image
+from p2p_keras.data.picture import ImageError, open_image
 from p2p_keras.images import tiff
 
 GREY16 = (np.arange(48, dtype=np.uint16) * 1300 + 7).reshape(6, 8)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from p2p_keras.data.listing import SOURCE_EXTENSIONS, list_images
-from p2p_keras.data.pairs import stem
 from p2p_keras.data.prepare.sources import BY_TABLE, FOLDER_EACH, Found, Source, nonempty, panel_names, require
+from p2p_keras.data.stems import stem
 from p2p_keras.errors import UserError
 from p2p_keras.system.files import checksum
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from p2p_keras.data.listing import SOURCE_EXTENSIONS, list_images
 from p2p_keras.data.manifest import DESCRIPTION, read_description
-from p2p_keras.data.pairs import SPLITS, Pairs, find_pairs, match_stems, stem
+from p2p_keras.data.pairs import SPLITS, Pairs, find_pairs
+from p2p_keras.data.stems import match_stems, stem
 from p2p_keras.errors import UserError
 
 # GTCrossView's are streetview and overhead; people rename them.

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from p2p_keras.data.pairs import SPLITS, stem
+from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.prepare.sources import Source
+from p2p_keras.data.stems import stem
 from p2p_keras.errors import UserError
 from p2p_keras.system.files import checksum
 

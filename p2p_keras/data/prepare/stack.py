@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from p2p_keras.data.check import FORMATS, MAX_PIXELS, ImageError, bit_depth, open_image
+from p2p_keras.data.check import bit_depth
 from p2p_keras.data.manifest import Entry
+from p2p_keras.data.picture import FORMATS, ImageError, open_image
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.images import tiff
 from p2p_keras.images.files import eight_bits, orientation_of
 from p2p_keras.sizes import Size
 from p2p_keras.system.files import write_whole
+from p2p_keras.system.limits import MAX_PIXELS
 from p2p_keras.system.urls import file_size
 
 FILTER = "bicubic, antialiased (Pillow)"

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from p2p_keras.data.check import ImageError
 from p2p_keras.data.manifest import Entry
+from p2p_keras.data.picture import ImageError
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, make_pair, source_sizes
 from p2p_keras.errors import UserError

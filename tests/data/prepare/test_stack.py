@@ -10,7 +10,8 @@ import tensorflow as tf
 from conftest import as_file, draw_pair, write_bomb
 from PIL import Image
 
-from p2p_keras.data.check import ImageError, bit_depth
+from p2p_keras.data.check import bit_depth
+from p2p_keras.data.picture import ImageError
 from p2p_keras.data.prepare.sources import Source
 from p2p_keras.data.prepare.stack import Form, difference_hash, make_pair
 from p2p_keras.sizes import Size
