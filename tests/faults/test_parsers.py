@@ -96,7 +96,9 @@ def test_config_json(examples, tmp_path):
 @many
 def test_metadata_json_of_an_export(examples, tmp_path):
     value = {"config": settings_of(CONFIG), "step": 3, "inference": {"noise": False}}
-    run_examples(examples, reading(read_metadata, tmp_path / "metadata.json", TrainConfig), anything(value))
+    path = tmp_path / "metadata.json"
+    assert value_or_refusal(read_metadata, path, pretty(value)) == CONFIG
+    run_examples(examples, reading(read_metadata, path, TrainConfig), anything(value))
 
 
 @many
@@ -241,14 +243,24 @@ def test_pairs_csv(examples, tmp_path):
             (tmp_path / folder / name).touch()
     folders = [tmp_path / "street", tmp_path / "aerial"]
     valid = b"left,right\na.png,b.png\nb,a\n"
-    check = reading(lambda path: pairing.listed_pairs(path, folders), tmp_path / "pairs.csv", Found)
-    run_examples(examples, check, st.one_of(garbage, damaged(valid), damaged(valid)))
+    path = tmp_path / "pairs.csv"
+
+    def read(path):
+        return pairing.listed_pairs(path, folders)
+
+    assert len(value_or_refusal(read, path, valid).sources) == 2
+    run_examples(examples, reading(read, path, Found), st.one_of(garbage, damaged(valid), damaged(valid)))
 
 
 @many
 def test_lists_of_names(examples, tmp_path):
-    check = reading(lambda path: splits.by_lists([], {"train": path}), tmp_path / "train.txt", splits.Splits)
-    run_examples(examples, check, st.one_of(garbage, damaged(b"a\nb.png\ndeep/c\n")))
+    path, valid = tmp_path / "train.txt", b"a\nb.png\ndeep/c\n"
+
+    def read(path):
+        return splits.by_lists([], {"train": path})
+
+    assert set(value_or_refusal(read, path, valid).left_out) == {"a", "b", "deep/c"}  # no pair is there to have them
+    run_examples(examples, reading(read, path, splits.Splits), st.one_of(garbage, damaged(valid)))
 
 
 @many
@@ -338,8 +350,9 @@ def test_pth_files(examples, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch reads such files, and is not installed")
     buffer = io.BytesIO()
     torch.save({"model.model.0.weight": torch.zeros(2, 3, 4, 4), "model.model.3.bias": torch.zeros(3)}, buffer)
-    check = reading(read_network, tmp_path / "net_G.pth", Network)
-    run_examples(examples, check, st.one_of(garbage, damaged(buffer.getvalue())))
+    path = tmp_path / "net_G.pth"
+    assert value_or_refusal(read_network, path, buffer.getvalue()) is None  # two layers are no U-Net
+    run_examples(examples, reading(read_network, path, Network), st.one_of(garbage, damaged(buffer.getvalue())))
 
 
 @many
