@@ -17,6 +17,7 @@ and dropout, as its users test it) and pytorch-eval.
 import argparse
 import fcntl
 import json
+import math
 import os
 import shutil
 import statistics
@@ -161,12 +162,14 @@ def _spread(values: list[float], digits: int) -> str:
 def run_cell(arguments: argparse.Namespace, results: Results, cell: str, flags: list[str], seed: int) -> None:
     """Trains one cell with one seed, unless it is scored, and scores it."""
     marks = sorted(map(int, arguments.images.split(",")))
+    workdir = arguments.output / "runs" / Path(arguments.data_dir).name / f"{cell}-s{seed}"
     if all(results.has(cell, flags, seed, mark) for mark in marks):
+        if not arguments.keep:  # of a cell that was scored, and stopped before they were removed
+            shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
         return
     batch = next((int(flag.split("=")[1]) for flag in reversed(flags) if flag.startswith("--batch_size=")), 1)
     steps = [mark // batch for mark in marks]
-    every = next(length for length in range(steps[0], 0, -1) if all(step % length == 0 for step in steps))
-    workdir = arguments.output / "runs" / Path(arguments.data_dir).name / f"{cell}-s{seed}"
+    every = math.gcd(*steps)
     common = [f"--data_dir={arguments.data_dir}", f"--direction={arguments.direction}", f"--workdir={workdir}"]
     lengths = [f"--steps={steps[-1]}", f"--checkpoint_every_steps={every}", "--keep_checkpoints=0"]
     _call("train", *common, *lengths, f"--seed={seed}", *flags)
@@ -217,8 +220,8 @@ def _seconds(workdir: Path) -> dict[int, float]:
 def _numbers(metrics: dict[str, float], count: int, pictures: Path) -> dict:
     fid = next(name for name in metrics if name.startswith("fid"))
     label = fid.removeprefix("fid")
-    # L1 in [-1, 1]
-    values = {name: metrics[f"{name}{label}" if name in ("fid", "kid") else name] for name in list(COLUMNS)[:-1]}
+    values = {name: metrics[name] for name in ("ssim", "psnr", "l1")}
+    values |= {name: metrics[f"{name}{label}"] for name in ("fid", "kid")}
     images = np.stack([np.asarray(Image.open(path)) for path in sorted(pictures.rglob("*.png"))])
     if min(images.shape[1:3]) >= 64:  # smaller ones have too few frequencies
         values["checkerboard"] = checkerboard(images)

@@ -55,8 +55,8 @@ def build_generator(
         noise: With the layers that draw noise; without, the model takes the input image alone.
         compact_weights: For inference: the convolutions keep their weights in what they compute in. In bfloat16 the
             results are the same, the weights take half the memory, and no batch waits for them to be cast.
-        upsampling: `transposed`, or `resize` for a decoder of `ResizeConv2D`, without the checkerboard that a
-            transposed convolution begins with (Odena et al. 2016). Not in the paper.
+        upsampling: `transposed`, or `resize` for a decoder of `ResizeConv2D`, which does not begin with the
+            checkerboard of a transposed convolution (Odena et al. 2016). Not in the paper.
 
     Returns:
         `generator([input_image, noise_seed], training=...)`: input_image (B, H, W, input_channels) in [-1, 1];
@@ -68,7 +68,7 @@ def build_generator(
         raise ValueError(f"image_size must be multiples of 8. Received: {size}")
     filters = [base_filters * min(2**i, 8) for i in range(depth)]
 
-    upsample = {"transposed": Conv2DTranspose, "resize": ResizeConv2D}[upsampling]
+    upsample = ResizeConv2D if upsampling == "resize" else Conv2DTranspose
     conv_dtype = keras.DTypePolicy(dtype).compute_dtype if compact_weights else dtype
     sides = (None, None) if any_size else size
     input_image = keras.Input((*sides, input_channels), name="input_image")
