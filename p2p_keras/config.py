@@ -126,7 +126,7 @@ class TrainConfig:
     upsampling: str = setting(
         "transposed",
         "How the generator doubles a map: by a transposed convolution, as the paper, or by resizing to the nearest "
-        "pixel and convolving (resize), which leaves no checkerboard.",
+        "pixel and convolving (resize), which begins without a checkerboard.",
         choices=("transposed", "resize"),
     )
     ema_decay: float = setting(
