@@ -125,7 +125,7 @@ class TrainConfig:
     upsampling: str = setting(
         "transposed",
         "How the generator doubles a map: by a transposed convolution, as the paper, or by resizing to the nearest "
-        "pixel and convolving (resize), which leaves less of a checkerboard.",
+        "pixel and convolving (resize), which begins without a checkerboard and leaves less of one.",
         choices=("transposed", "resize"),
     )
     ema_decay: float = setting(

@@ -1,6 +1,7 @@
 """What all commands share: flags of their own, help that reads like documentation, errors in one line."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -46,6 +47,8 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         flags.DEFINE_bool("version", False, "Shows the version.", flag_values=values)
     # TensorFlow's own messages about CPU features and absent GPUs are not for the user. Set it to 0 to see them.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":  # which its Python part does not look at
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # Take of a GPU's memory what is needed, so that p2p-eval runs beside p2p-train.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     # Of gs:// read what is asked for. By default every opened file begins with 64 MB of it, and each pair is opened.

@@ -238,8 +238,9 @@ def _read(checkpoint: tf.train.Checkpoint, path: Path, check: Callable) -> None:
     try:
         check(checkpoint.read(str(path / _PREFIX)))
     except (AssertionError, ValueError) as error:
+        problem = first_line(error).split(" Target variable: ")[0].rstrip(".")  # without Keras' print of its numbers
         raise UserError(
-            f"{path} does not fit these networks: {first_line(error)}. It was written by another "
+            f"{path} does not fit these networks: {problem}. It was written by another "
             "version of p2p_keras or with other settings. Take another --workdir."
         ) from error
 

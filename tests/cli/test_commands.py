@@ -181,3 +181,13 @@ def test_where_the_extractor_is_required_nothing_is_scored_without(finished_copy
 )
 def test_p2p_eval_says_what_is_wrong_in_one_line(flags, words):
     assert_refused(run_command("eval", *flags), words)
+
+
+@pytest.mark.parametrize("command", ["export", "train"])
+def test_checkpoints_of_another_form_are_refused_in_one_line(finished_copy, tmp_path, command):
+    config = finished_copy / "config.json"
+    config.write_text(config.read_text().replace('"upsampling": "transposed"', '"upsampling": "resize"'))
+    flags = {"export": f"--output={tmp_path / 'models'}", "train": "--steps=20"}[command]
+    done = run_command(command, f"--workdir={finished_copy}", flags)
+    assert_refused(done, "does not fit these networks", "shape")
+    assert "value=[" not in done.stderr  # Keras would print the weights
