@@ -235,6 +235,20 @@ def test_sigterm_on_one_host_saves_and_stops_all(data, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_on_more_hosts_and_on_fewer(data, tmp_path):
+    for count, steps in ((2, 2), (4, 4), (1, 6)):
+        hosts = [_flags(data, tmp_path / (f"other{i}" if i else "run"), f"--steps={steps}") for i in range(count)]
+        results = finish_all(start_hosts(TRAIN, hosts, tmp_path))
+        assert [result[0] for result in results] == [0] * count, results
+        assert f"on {count} device(s){f' of {count} hosts' if count > 1 else ''}, steps {steps - 1} to" in results[0][1]
+    ((status, _, err),) = finish_all(start_hosts(TRAIN, [_flags(data, tmp_path / "one", "--steps=6")], tmp_path))
+    assert status == 0, err
+    ours, theirs = (checkpoint_values(tmp_path / name, 6) for name in ("run", "one"))
+    for name, value in theirs.items():  # within a twentieth of the way that Adam goes in six steps; see above for why
+        np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=6e-5, err_msg=name)
+
+
+@pytest.mark.slow
 def test_what_differs_is_named_with_the_host(data, tmp_path):
     hosts = [_flags(data, tmp_path / "run"), _flags(data, tmp_path / "other", "--seed=7")]
     for status, _, err in finish_all(start_hosts(TRAIN, hosts, tmp_path)):
