@@ -136,6 +136,11 @@ class TrainConfig:
         at_least=0,
         below=1,
     )
+    diffaugment: bool = setting(
+        False,
+        "Show the discriminator each pair with another brightness, saturation and contrast, moved, and with a square "
+        "cut out, all at random (DiffAugment): for few pairs.",
+    )
     discriminator: str = setting(
         "patch70",
         "Patches that the discriminator judges: of 70, 16, 1 or 286 pixels; compact is the report's small one, 46.",

@@ -2,13 +2,14 @@
 
 import collections
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
 
-from p2p_keras.config import TrainConfig, best_metric, decay_steps, task_name
+from p2p_keras.config import TrainConfig, best_metric, decay_steps, target_kind, task_name
 from p2p_keras.data import pipeline, shifted
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.unreadable import unreadable_in_words
@@ -18,6 +19,7 @@ from p2p_keras.system.devices import describe_devices, make_strategy
 from p2p_keras.system.files import write_whole
 from p2p_keras.system.hosts import Hosts, lost_hosts_in_words, quiet_unless_chief
 from p2p_keras.system.urls import store_errors_in_words
+from p2p_keras.training.augment import augment_pairs
 from p2p_keras.training.best import Standing, judge, value_of
 from p2p_keras.training.cadence import is_due, next_due
 from p2p_keras.training.cluster import run_folder
@@ -123,6 +125,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
         config.accumulate,
         networks.average,
         config.ema_decay,
+        functools.partial(augment_pairs, target_kind=target_kind(config)) if config.diffaugment else None,
     )
     batches = _batches(run)
     recorder = Recorder(

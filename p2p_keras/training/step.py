@@ -22,6 +22,7 @@ def make_train_steps(
     accumulate: int = 1,
     average: keras.Model | None = None,
     ema_decay: float = 0.0,
+    augment: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None = None,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
 
@@ -46,6 +47,8 @@ def make_train_steps(
             the weights drawn at the start soon count for nothing (as `tf.train.ExponentialMovingAverage` with
             `num_updates`). That of batch norm's moving averages is taken likewise.
         ema_decay: See there.
+        augment: A function of (noise_seed, input_image, target_image, generated_image) to what the discriminator is
+            shown of the three images instead. The L1 loss is of the images themselves.
 
     Returns:
         A function of a (distributed) iterator over (input_image, target_image, noise_seed) and an int32 scalar; its
@@ -56,8 +59,11 @@ def make_train_steps(
     def compute_gradients(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> tuple:
         with tf.GradientTape(persistent=True) as tape:
             generated_image = generator([input_image, noise_seed], training=True)
-            real_logits = discriminator([input_image, target_image], training=True)
-            generated_logits = discriminator([input_image, generated_image], training=True)
+            shown = (input_image, target_image, generated_image)
+            if augment:
+                shown = augment(noise_seed, *shown)
+            real_logits = discriminator([shown[0], shown[1]], training=True)
+            generated_logits = discriminator([shown[0], shown[2]], training=True)
             generator_loss, gan_loss, l1_loss = losses.generator_loss(
                 generated_logits, generated_image, target_image, lambda_l1
             )
