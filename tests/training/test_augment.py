@@ -33,7 +33,7 @@ def test_colour_is_the_papers_formulas():
     np.testing.assert_allclose(found[0], expected, atol=1e-6)  # float32, of numbers up to 2
 
 
-@pytest.mark.parametrize("channels, labels, changed", [(1, False, 1), (2, False, 1), (4, False, 3), (3, True, 0)])
+@pytest.mark.parametrize(("channels", "labels", "changed"), [(1, False, 1), (2, False, 1), (4, False, 3), (3, True, 0)])
 def test_alpha_and_classes_keep_their_values(channels, labels, changed):
     image = np.full((4, *SIDES, channels), 0.5, np.float32)
     kind = Kind(channels, labels=labels)
@@ -43,7 +43,7 @@ def test_alpha_and_classes_keep_their_values(channels, labels, changed):
     assert [bool(found) for found in values] == [i < changed for i in range(channels)]
 
 
-@pytest.mark.parametrize("draws, by", [((0.0, 0.0), (-1, -2)), ((0.5, 0.5), (0, 0)), ((0.999, 0.7), (1, 1))])
+@pytest.mark.parametrize(("draws", "by"), [((0.0, 0.0), (-1, -2)), ((0.5, 0.5), (0, 0)), ((0.999, 0.7), (1, 1))])
 def test_translation_moves_by_whole_pixels_and_zeros_come_in(draws, by):
     image = _images(1)
     expected = np.zeros_like(image)
@@ -55,7 +55,7 @@ def test_translation_moves_by_whole_pixels_and_zeros_come_in(draws, by):
 
 
 @pytest.mark.parametrize(
-    "draws, rows, columns",
+    ("draws", "rows", "columns"),
     [((0.0, 0.0), (0, 3), (0, 4)), ((0.5, 0.5), (3, 8), (4, 12)), ((0.999, 0.999), (7, 10), (12, 16))],
 )
 def test_the_cutout_is_half_the_sides_and_its_middle_anywhere(draws, rows, columns):
@@ -91,7 +91,8 @@ def test_each_pair_by_its_seed_alone_and_all_draws_differ():
         ):
             np.testing.assert_allclose(found[i : i + 1], alone, atol=1e-6)  # means of a picture, in another order
     draws = augment._uniform(tf.constant(_seeds(20000)), 7).numpy()
-    assert 0 <= draws.min() and draws.max() < 1
+    assert draws.min() >= 0
+    assert draws.max() < 1
     np.testing.assert_allclose(draws.mean(axis=0), 0.5, atol=0.01)  # five standard errors
     correlation = np.corrcoef(draws.T) - np.eye(7)
     assert np.abs(correlation).max() < 0.035  # likewise

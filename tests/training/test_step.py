@@ -1,9 +1,13 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from p2p_keras import losses, models
+from p2p_keras.images.kinds import RGB
+from p2p_keras.training.augment import augment_pairs
 from p2p_keras.training.step import LOSS_NAMES, LinearDecay, make_train_steps
 
 SIZE = 32
@@ -25,7 +29,15 @@ def _sgd():
 
 
 def _train(
-    strategy, count=3, batch_size=4, calls=(3,), make_optimizer=_adam, jit_compile=False, accumulate=1, batches=None
+    strategy,
+    count=3,
+    batch_size=4,
+    calls=(3,),
+    make_optimizer=_adam,
+    jit_compile=False,
+    accumulate=1,
+    batches=None,
+    augment=None,
 ):
     keras.utils.set_random_seed(5)
     with strategy.scope():
@@ -38,7 +50,7 @@ def _train(
     weights = [*generator.weights, *discriminator.weights]
     before = {w.path: w.numpy().copy() for w in weights}
     train_steps = make_train_steps(
-        strategy, generator, discriminator, *optimizers, 100.0, step, jit_compile, accumulate
+        strategy, generator, discriminator, *optimizers, 100.0, step, jit_compile, accumulate, augment=augment
     )
     iterator = iter(strategy.experimental_distribute_dataset(batches or _batches(count, batch_size)))
     values = np.concatenate([train_steps(iterator, tf.constant(n)).numpy() for n in calls])
@@ -100,6 +112,40 @@ def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
             assert np.abs(first[name] - second[name]).max() > 1e-5, name  # so the parts can be told apart
         np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=2e-7, err_msg=name)
     assert averages == 2 * (3 + 4 + 3)  # mean and variance: 3 layers down, 4 up, 3 of the discriminator
+
+
+def test_what_is_augmented_is_what_the_discriminator_sees_and_no_more(one_device):
+    """Shown zeros for all three, it cannot tell them apart: real and generated have the same logit, so that the
+    discriminator's loss is (log(1 + e^-z) + log(1 + e^z)) / 2 where the GAN loss is log(1 + e^-z). L1 stays.
+    """
+
+    def zeros(seed, *images):
+        assert seed.shape == (4, 2)
+        return tuple(tf.zeros_like(image) for image in images)
+
+    *_, plain, _ = _train(one_device, calls=(1,))
+    before, after, found, _ = _train(one_device, calls=(1,), augment=zeros)
+    _, gan, l1, discriminator = found[0]
+    z = -np.log(np.expm1(gan))
+    np.testing.assert_allclose(discriminator, (np.log1p(np.exp(-z)) + np.log1p(np.exp(z))) / 2, rtol=1e-5)
+    assert abs(plain[0, 3] - discriminator) > 1e-4
+    np.testing.assert_allclose(l1, plain[0, 2], rtol=1e-6)
+    moved = {name.split("/")[0] for name, start in before.items() if np.abs(after[name] - start).max() > 0}
+    assert "up1" in moved  # by the L1 loss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["replicas", "compiled"])
+def test_diffaugment_on_two_devices_or_compiled_is_the_same(request, one_device, other):
+    """Each pair by its own seed. By SGD and to the roundings of `test_two_replicas_equal_one`."""
+    augment = functools.partial(augment_pairs, target_kind=RGB)
+    strategy = request.getfixturevalue("two_devices") if other == "replicas" else one_device
+    before, one, losses_one, _ = _train(one_device, make_optimizer=_sgd, augment=augment)
+    _, two, losses_two, _ = _train(strategy, make_optimizer=_sgd, jit_compile=other == "compiled", augment=augment)
+    np.testing.assert_allclose(losses_one, losses_two, rtol=1e-5)
+    for name, start in before.items():
+        moved = np.abs(one[name] - start).max()
+        assert np.abs(one[name] - two[name]).max() < 5e-7 + 1e-4 * moved, name
 
 
 @pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
