@@ -109,7 +109,8 @@ def load(model: str | os.PathLike, checkpoint: str = "latest", report: Callable[
     """Loads a run, or anything that p2p-export wrote: `load("runs/a2s")("photo.jpg")` is the translated picture.
 
     Args:
-        model: A run's folder, an export's, or a `.keras` or `.tflite` file of one.
+        model: A run's folder, an export's, or a `.keras` or `.tflite` file of one; or `town`, which comes with the
+            package.
         checkpoint: `latest`, `best` or a step, of a run.
         report: Called with one line for each checkpoint that was skipped.
 

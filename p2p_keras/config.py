@@ -36,8 +36,8 @@ class TrainConfig:
     )
     init_from: str | None = setting(
         None,
-        "A run or an export whose weights a new run begins with: the generator's, and the discriminator's if it is "
-        "there and has the same form. Of a run the best checkpoint, else the newest.",
+        "A run or an export, or town, whose weights a new run begins with: the generator's, and the discriminator's if "
+        "it is there and has the same form. Of a run the best checkpoint, else the newest.",
         meaning="weights drawn from the seed",
     )
     direction: str = setting(

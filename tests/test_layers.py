@@ -27,7 +27,7 @@ FLOORS = [
     {"images"},
     {"metrics"},
     {"system"},
-    {"errors", "sizes"},
+    {"errors", "sizes", "pretrained"},
     {"versions"},
 ]
 

@@ -9,6 +9,7 @@ from p2p_keras.cli import command
 from p2p_keras.config import DIRECTIONS, TrainConfig
 from p2p_keras.data.pairs import select_panels
 from p2p_keras.errors import UserError
+from p2p_keras.pretrained import locate
 
 DOC = """
     p2p-translate translates images with a run, or with anything that p2p-export wrote.
@@ -16,6 +17,7 @@ DOC = """
       p2p-translate --model=runs/a2s --input=photos --output=translated
       p2p-translate --model=models/a2s --input='photos/*.jpg' --output=translated
       p2p-translate --model=runs/a2s --input=city.png --output=translated --tile       in the image's own resolution
+      p2p-translate --model=town --input=aerial.png --output=translated                comes with the package
       p2p-translate --model=runs/a2s --input=dayton/test --output=out --direction=a2s  composites: their input panel
       p2p-translate --model=runs/two --input=aerial,street_seg --output=out            a folder for each --input_panels
 
@@ -28,7 +30,11 @@ DOC = """
 FLAGS = flags.FlagValues()
 
 flags.DEFINE_string(
-    "model", None, "A run's folder, an export's, or a .keras or .tflite file of one.", flag_values=FLAGS
+    "model",
+    None,
+    "A run's folder, an export's, or a .keras or .tflite file of one; or town, the generator of the demo's scenes that "
+    "comes with the package.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -84,8 +90,8 @@ def main(values: flags.FlagValues) -> int:
     for name, least in (("samples", 0), ("batch_size", 1)):
         if given[name] < least:
             raise UserError(f"--{name} must be at least {least}. Received: {given[name]}")
-    if not Path(given["model"]).exists():
-        raise UserError(f"--model names a run, an export, or a file of one. There is no {given['model']}")
+    if not locate(given["model"]).exists():
+        raise UserError(f"--model names a run, an export, or a file of one, or is town. There is no {given['model']}")
 
     with command.quiet_start():
         from p2p_keras import translate

@@ -1,0 +1,75 @@
+"""Makes the generator that comes with the package, `--model=town`: draws scenes, trains, scores, exports.
+
+    python benchmarks/town.py --output=TOWN --inception=INCEPTION
+
+Everything is in TOWN; stopped, the same command goes on. At the end it replaces p2p_keras/pretrained/town, an export in
+bfloat16 with scores.json beside it: what p2p-eval says of 500 scenes that were not trained on, and how it was made.
+`--steps` and `--scenes` make another one, for trying out.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from p2p_keras.data.town import ensure_town  # noqa: E402, found by the line above
+from p2p_keras.system.devices import describe_devices  # noqa: E402
+
+LARGEST = 8 * 2**20  # bytes of what comes with the package
+SIZE, SCENES, STEPS = 128, 16000, 30000
+FLAGS = "--direction=a2s --base_filters=16 --batch_size=8 --upsampling=resize --ema_decay=0.999 --seed=0"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--inception", required=True, help="As for p2p-eval.")
+    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    counts = {"train": arguments.scenes, "val": 60, "test": 500}
+    data = ensure_town(arguments.output / "scenes", SIZE, counts=counts, on_progress=show)
+    run, export = arguments.output / "run", arguments.output / "export"
+    flags = [*FLAGS.split(), f"--steps={arguments.steps}"]
+    call("train", f"--data_dir={data}", f"--workdir={run}", "--samples_every_epochs=1", *flags)
+    call("eval", f"--workdir={run}", f"--inception={arguments.inception}")
+    shutil.rmtree(export, ignore_errors=True)
+    call("export", f"--workdir={run}", f"--output={export}", "--precision=bfloat16")
+    size = sum(path.stat().st_size for path in export.rglob("*") if path.is_file())
+    if size > LARGEST:
+        sys.exit(f"The export is {size / 2**20:.1f} MiB, and at most {LARGEST / 2**20:.0f} come with the package.")
+    record = json.loads((run / "eval" / "test" / "metrics.json").read_text())["records"][-1]
+    lines = (run / "history.jsonl").read_text().splitlines()
+    scores = {
+        "made by": f"python benchmarks/town.py --scenes={arguments.scenes} --steps={arguments.steps}",
+        "flags": " ".join(flags),
+        "training": f"{sum(json.loads(line)['secs'] for line in lines) / 60:.0f} min on {describe_devices()[0]}",
+        "of": f"{record['count']} scenes that were not trained on",
+        "metrics": record["metrics"],
+        "extractor": record["extractor"],
+    }
+    (export / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    target = ROOT / "p2p_keras" / "pretrained" / "town"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(export, target)
+    print(json.dumps(scores, indent=2), f"\n{target}: {size / 2**20:.1f} MiB")
+
+
+def call(command: str, *flags: str) -> None:
+    """One of this package's commands."""
+    subprocess.run([sys.executable, "-m", f"p2p_keras.cli.{command}", *flags], check=True, cwd=ROOT)
+
+
+def show(done: int, total: int) -> None:
+    """How far the drawing is."""
+    if done % 1000 == 0:
+        print(f"{done} of {total} scenes drawn", flush=True)
+
+
+if __name__ == "__main__":
+    main()
