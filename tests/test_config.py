@@ -39,8 +39,19 @@ def test_without_data_dir_the_defaults_are_the_demos_and_flags_override_them():
     assert make_config("experiment3").decay_epochs == 0
 
 
+def test_the_paper_and_the_best_differ_in_three_settings():
+    paper, best = (make_config(name, data_dir="x") for name in ("paper", "best"))
+    assert paper == TrainConfig(data_dir="x")
+    assert dataclasses.replace(paper, upsampling="resize", ema_decay=0.999, diffaugment=True) == best
+    assert make_config("best", data_dir="x", ema_decay=0.0).ema_decay == 0
+    assert make_config("paper", best, data_dir="x") == paper  # which a run that has begun then refuses by name
+    assert make_config("best", paper, steps=7).steps == make_config("best", make_config(data_dir="x", steps=7)).steps
+    assert make_config("best").decay_epochs == make_config().decay_epochs  # of the demo
+
+
 def test_presets_are_the_reports_experiments():
-    found = {name: make_config(name, data_dir="x") for name in PRESETS}
+    found = {name: make_config(name, data_dir="x") for name in PRESETS if name.startswith("experiment")}
+    assert {config.upsampling for config in found.values()} == {"transposed"}
     assert [config.batch_size for config in found.values()] == [128, 48, 24, 1]
     assert [config.direction for config in found.values()] == ["s2a", "a2s", "s2a", "s2a"]
     assert {config.learning_rate for config in found.values()} == {2e-3}

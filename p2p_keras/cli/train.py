@@ -36,7 +36,9 @@ flags.DEFINE_enum(
     "preset",
     None,
     tuple(PRESETS),
-    "The report's experiments: direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
+    "paper, the paper's settings; best, what made better pictures in as many images: --upsampling=resize "
+    "--ema_decay=0.999 --diffaugment (docs/results.md); or one of the report's experiments: the paper's with their "
+    "direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
