@@ -16,6 +16,7 @@ from p2p_keras.system.progress import ProgressLine, duration, rough_duration
 from p2p_keras.training import summaries
 from p2p_keras.training.cadence import is_due
 from p2p_keras.training.step import LOSS_NAMES
+from p2p_keras.workdir.folder import settings_of, show
 from p2p_keras.workdir.history import append_history, read_history
 
 SCALARS_EVERY_STEPS = 20
@@ -57,6 +58,7 @@ class Recorder:
         (workdir / "samples").mkdir(exist_ok=True)
         self._has_samples = any((workdir / "samples").iterdir())
         self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
+        summaries.write_settings(self._writer, first_step, _plain_settings(config))
         self._progress = ProgressLine(last_step * config.batch_size, "images", first_step * config.batch_size)
 
     def __enter__(self) -> "Recorder":
@@ -148,6 +150,12 @@ class Recorder:
         losses = "GAN {gan_loss:.3f}  L1 {l1_loss:.4f}  discriminator {discriminator_loss:.3f}".format(**record)
         epoch = f"epoch {round(record['epoch'], 2):g}/{round(self._epochs, 2):g}"
         return f"{epoch}  {losses}  {rate}  {left} left{_scores(record)}"
+
+
+def _plain_settings(config: TrainConfig) -> dict[str, bool | float | str]:
+    """Those that are given, as a table can have them."""
+    given = {name: value for name, value in settings_of(config).items() if value not in (None, "", ())}
+    return {name: value if type(value) in (bool, int, float) else show(config, name) for name, value in given.items()}
 
 
 def _scores(record: dict) -> str:
