@@ -16,7 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["p2p_keras", "p2p_keras.*"]),
-    package_data={"p2p_keras.pretrained": ["town/**"]},
+    package_data={"p2p_keras.pretrained": ["town/**"], "p2p_keras.report": ["templates/*"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.21,<2.22",
@@ -30,15 +30,19 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        # ruff exactly, since its formatting is part of the test; the last for the messages of TF Serving's clients
+        # ruff exactly, since its formatting is part of the test; tensorflow-serving-api for the messages of TF Serving's
+        # clients; selenium drives a Chromium, where one is installed
         "test": [
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",
             "hypothesis==6.170.17",
             "ruff==0.17.6",
             "tensorflow-serving-api>=2.21,<2.22",
+            "jinja2>=3.1,<4",
+            "selenium>=4.30",
         ],
         "bench": ["torch>=2.4"],
+        "report": ["jinja2>=3.1,<4"],
         "torch": ["torch>=2.6"],  # for p2p-import; before 2.6 its reader of weights could be made to run a file's code
     },
     entry_points={
@@ -49,6 +53,7 @@ setup(
             "p2p-export = p2p_keras.cli.export:entry_point",
             "p2p-translate = p2p_keras.cli.translate:entry_point",
             "p2p-import = p2p_keras.cli.import_:entry_point",
+            "p2p-report = p2p_keras.cli.report:entry_point",
         ]
     },
 )

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "p2p_keras"
 FLOORS = [
     {"__init__"},
     {"cli", "api"},
-    {"training", "translate", "pytorch"},
+    {"training", "translate", "pytorch", "report"},
     {"export"},
     {"evaluation"},
     {"workdir"},
@@ -130,6 +130,7 @@ def test_no_file_is_long():
         ("absl", {"cli"}),
         ("tensorflow_gan", {"metrics._tfgan"}),
         ("torch", {"pytorch.read"}),
+        ("jinja2", {"report.page"}),
     ],
 )
 def test_a_library_has_one_door(library, allowed):
@@ -154,6 +155,7 @@ LIGHT = [
     "p2p_keras.cli.export",
     "p2p_keras.cli.translate",
     "p2p_keras.cli.import_",
+    "p2p_keras.cli.report",
 ]
 
 
@@ -163,7 +165,7 @@ def test_light_modules_load_without_tensorflow():
 import importlib, sys
 for module in sys.argv[1:]:
     importlib.import_module(module)
-    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch"):
+    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch", "jinja2"):
         if heavy in sys.modules:
             sys.exit(f"{module} loads {heavy}")
 """

@@ -100,7 +100,7 @@ def open_evaluation(
         with contextlib.suppress(OSError):  # another user may have left it
             remove_leftovers(workdir, _DAY_SECS, beneath=True)
     memory = results if data_dir is not None else scratch or workdir  # so that the run's own memory of its data stays
-    config, data = _find_data(config, workdir, data_dir, panels, split, memory, report)
+    config, data = find_data(config, data_dir, panels, split, memory, report)
     # An imported generator is of step 0, and so of epoch 0, however long an epoch is.
     steps = 1 if "imported" in record else steps_per_epoch(config, record, workdir / "config.json")
     pairs = take_split(data.pairs, data.reading, split, limit)
@@ -232,15 +232,30 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
     return paths
 
 
-def _find_data(
+def find_data(
     config: TrainConfig,
-    workdir: Path,
     data_dir: Path | Url | None,
     panels: tuple[str, ...],
     split: str,
     memory: Path,
     report: Callable[[str], None],
 ) -> tuple[TrainConfig, Data]:
+    """Finds and checks the pairs that a run is to be scored on.
+
+    Args:
+        config: The run's settings.
+        data_dir: Another data set than the run's own.
+        panels: Its panels, left to right; by default what its `dataset.json` says, else as in the run.
+        split: The split without which nothing can be done.
+        memory: The folder that remembers that the files were read.
+        report: Called with one line for each file that was left out.
+
+    Returns:
+        The settings with what the data decide filled in, and the pairs.
+
+    Raises:
+        UserError: The data are not there, or not as they must be.
+    """
     if data_dir is not None:
         named = panels or find_pairs(data_dir, needed=split).panels or config.panels
         config = dataclasses.replace(config, data_dir=str(data_dir), panels=named)
