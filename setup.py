@@ -30,8 +30,8 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        # ruff exactly, since its formatting is part of the test; tensorflow-serving-api for the messages of TF Serving's
-        # clients; selenium drives a Chromium, where one is installed
+        # ruff exactly, since its formatting is part of the test; tensorflow-serving-api for the messages of TF
+        # Serving's clients; jinja2 and selenium for the report and the Chromium that looks at it
         "test": [
             "pytest==9.2.0",
             "pytest-xdist==3.8.0",

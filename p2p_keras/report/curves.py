@@ -31,10 +31,8 @@ def charts(runs: Sequence[Run]) -> list[Chart]:
 
     adversarial, l1 = [], []
     for number, run in enumerate(runs):
-        for style, (loss, what) in enumerate(
-            (("gan_loss", "generator (GAN)"), ("discriminator_loss", "discriminator"))
-        ):
-            adversarial.append(series(number, style, what, _of_history(run, loss)))
+        adversarial.append(series(number, 0, "generator (GAN)", _of_history(run, "gan_loss")))
+        adversarial.append(series(number, 1, "discriminator", _of_history(run, "discriminator_loss")))
         l1.append(series(number, 0, "training pairs", _of_history(run, "l1_loss")))
         for style, split in enumerate(_splits(runs), start=1):
             l1.append(series(number, style, f"{split}/", _of_metric(run, split, "l1")))

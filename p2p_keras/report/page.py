@@ -119,10 +119,8 @@ def _repeat(run: Run) -> dict[str, Any]:
 def _groups(runs: Sequence[Run], translated: Sequence[Translated | str]) -> list[dict[str, Any]]:
     """The pairs as the page shows them: of two runs in one list if both were given the same, else a list each."""
     known = [(run, pairs) for run, pairs in zip(runs, translated, strict=True) if isinstance(pairs, Translated)]
-    if len({_likeness(pairs) for _, pairs in known}) == 1:
-        lists = [known]
-    else:
-        lists = [[each] for each in known]
+    alike = len({_likeness(pairs) for _, pairs in known}) == 1
+    lists = [known] if alike else [[each] for each in known]
     return [_group(members, PAIR_BYTES // len(lists), len(runs) > 1) for members in lists]
 
 
