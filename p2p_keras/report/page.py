@@ -108,7 +108,7 @@ def _repeat(run: Run) -> dict[str, Any]:
     data, versions = record.get("data", {}), record.get("versions", {})
     return {
         "name": run.name,
-        "command": "" if imported else train_command(run.config, f"{run.workdir}-again"),
+        "command": [] if imported else train_command(run.config, f"{run.workdir}-again"),
         "seed": run.config.seed,
         "data": run.config.data_dir or "the demo, a drawn town",
         "fingerprint": data.get("fingerprint", ""),

@@ -16,16 +16,16 @@ def changed_settings(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in settings_of(config).items() if value != plain[name]}
 
 
-def train_command(config: TrainConfig, workdir: str) -> str:
-    """The command of p2p-train that begins a run with the same settings, for a POSIX shell.
+def train_command(config: TrainConfig, workdir: str) -> list[str]:
+    """The words of the p2p-train that begins a run with the same settings, quoted for a POSIX shell.
 
-    `--batch_size` is always in it: where it is not given, the number of devices may raise it.
+    The data are always named, and `--batch_size`: where it is not given, the number of devices may raise it.
 
     Args:
         config: The run's settings, with what the data decided filled in.
         workdir: Where the new run is to be.
     """
-    words, given = ["p2p-train", f"--workdir={workdir}"], {*changed_settings(config), "batch_size"}
+    words, given = ["p2p-train", f"--workdir={workdir}"], {*changed_settings(config), "data_dir", "batch_size"}
     for field in dataclasses.fields(TrainConfig):
         name, value = field.name, getattr(config, field.name)
         if name not in given or value is None:  # as --epochs, where --steps stands instead
@@ -34,7 +34,7 @@ def train_command(config: TrainConfig, workdir: str) -> str:
             words.append(f"--{name}" if value else f"--no{name}")
         else:
             words.append(f"--{name}={show(config, name)}")
-    return " ".join(map(shlex.quote, words))
+    return [shlex.quote(word) for word in words]
 
 
 def default_settings(config: TrainConfig) -> dict[str, Any]:
