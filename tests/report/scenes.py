@@ -23,7 +23,7 @@ FINDING = {
 
 
 def draw_run(name: str = "mine", epochs: int = 4, config: TrainConfig | None = None, **more) -> Run:
-    """A run of three steps an epoch, whose losses are the epoch's number over 10, and that sampled each of the first."""
+    """A run of three steps an epoch, whose losses are the epoch's number over 10, and that sampled the first four."""
     config = config or small_config(Path("data"), epochs=epochs)
     history = [
         {

@@ -13,6 +13,7 @@ import pytest
 from conftest import small_config
 
 from p2p_keras.errors import UserError
+from p2p_keras.report import page as page_module
 from p2p_keras.report.gather import Diagnosis, Sample
 from p2p_keras.report.page import PAIR_BYTES, SAMPLE_BYTES, load_template, render
 from p2p_keras.report.pairs import Pair, Translated
@@ -150,6 +151,32 @@ def test_everything_that_can_be_operated_has_a_name():
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {link["href"][1:] for link in page.having("a")} <= set(ids)
+
+
+def _contrast(one: str, other: str) -> float:
+    """Of WCAG 2: the relation of relative luminances, 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        digits = "".join(digit * 2 for digit in colour) if len(colour) == 3 else colour
+        levels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+        lights.append(np.dot(linear, [0.2126, 0.7152, 0.0722]) + 0.05)
+    return max(lights) / min(lights)
+
+
+def test_colours_can_be_told_from_their_ground():
+    """As WCAG 2.1 AA asks: 4.5 for text, 3 for what is drawn."""
+    assert _contrast("000", "fff") == pytest.approx(21)
+    assert _contrast("767676", "ffffff") == pytest.approx(4.54, abs=0.01)  # the customary example
+    style = (Path(page_module.__file__).parent / "templates" / "report.css").read_text()
+    light, dark = (dict(re.findall(r"--(\w+): #(\w+);", block)) for block in re.findall(r":root {(.*?)}", style, re.S))
+    for colours in (light, dark):
+        for text in ("text", "quiet", "accent"):
+            assert _contrast(colours[text], colours["ground"]) >= 4.5
+            assert _contrast(colours["text"], colours["field"]) >= 4.5
+        assert _contrast(colours["text"], colours["mark"]) >= 4.5
+        for number in range(4):
+            assert _contrast(colours[f"run{number}"], colours["ground"]) >= 3
 
 
 def test_of_label_maps_and_several_inputs():
