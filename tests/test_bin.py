@@ -45,7 +45,8 @@ def clone(tmp_path, monkeypatch) -> Clone:
     for name in (*COMMANDS, "python", "pip", "ruff"):
         (venv / "bin" / name).write_text(SAYS)
         (venv / "bin" / name).chmod(0o755)
-    assert Clone(root, venv).run("bin/p2p-train").returncode == 0  # which installs
+    for name in ("p2p-train", "p2p-report"):  # which install
+        assert Clone(root, venv).run(f"bin/{name}").returncode == 0
     return Clone(root, venv)
 
 
@@ -101,6 +102,12 @@ def test_it_installs_what_is_not_installed_once(clone):
         *("<-c>", f"<{moved.root}/requirements.txt>", "<-e>", f"<{moved.root}>"),
         f"p2p-eval in {moved.root}",
     ]
+
+
+def test_the_report_installs_what_it_takes_besides(clone):
+    (clone.root / "requirements.txt").write_text("more==1\n")
+    assert "Installing p2p_keras[report];" in clone.run("bin/p2p-report").stderr
+    assert clone.run("bin/p2p-report").stdout == f"p2p-report in {clone.root}\n"  # once
 
 
 def test_where_a_gpu_answers_it_installs_what_tensorflow_needs_for_it(clone, tmp_path):

@@ -50,6 +50,7 @@ def chromium(tmp_path_factory) -> Iterator[webdriver.Chrome]:
         options.add_argument(each)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.get("about:blank")  # instead of Chromium's own first page
     yield driver
     driver.quit()
 
