@@ -155,7 +155,7 @@ def help_text(values: flags.FlagValues, doc: str) -> str:
 
 
 def _placeholder(flag: flags.Flag) -> str:
-    if flag.name in _PLACEHOLDERS:
+    if flag.name in _PLACEHOLDERS and flag.flag_type() != "int":  # as --pairs of p2p-report
         return _PLACEHOLDERS[flag.name]
     if isinstance(flag, flags.EnumFlag):
         return "|".join(flag.parser.enum_values)

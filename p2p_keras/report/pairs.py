@@ -19,6 +19,7 @@ from p2p_keras.evaluation.split import Split, batches, fingerprint, take_split
 from p2p_keras.images import codec
 from p2p_keras.models import make_inference
 from p2p_keras.system.urls import Url, to_folder
+from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config
 from p2p_keras.workdir.generator import build_generator, restore_each
 
@@ -72,6 +73,7 @@ def translate_pairs(
     config, record = read_config(workdir / "config.json")
     if "imported" in record and data_dir is None:
         raise UserError("The generator was imported, without any pairs. Say where some are: --data_dir=DATA")
+    checkpoints.choose(workdir / "checkpoints", which)  # before the data are read
     split = split or _first_split(record, data_dir)
     with ExitStack() as stack:
         memory = workdir  # which remembers that the run's own data were checked
