@@ -21,10 +21,10 @@ from p2p_keras.data.town import ensure_town  # noqa: E402, found by the line abo
 from p2p_keras.system.devices import describe_devices  # noqa: E402
 
 LARGEST = 8 * 2**20  # bytes of what comes with the package
-SIZE, SCENES, EPOCHS = 128, 12000, 14
+SIZE, SCENES, EPOCHS = 128, 12000, 12
 FLAGS = (
-    "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --decay_epochs=5 --upsampling=resize "
-    "--ema_decay=0.999"
+    "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --decay_epochs=4 --upsampling=resize "
+    "--ema_decay=0.999 --diffaugment"
 )
 
 
