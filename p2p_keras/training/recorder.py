@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig
+from p2p_keras.doctor.history import new_findings
 from p2p_keras.images import charts
 from p2p_keras.images.files import write_png
 from p2p_keras.metrics.table import BY_NAME, in_order, split_label
@@ -89,7 +90,10 @@ class Recorder:
             self._report(self._forecast(step))
 
     def end_epoch(self, step: int, evaluation: dict | None = None) -> None:
-        """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored."""
+        """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored.
+
+        What is wrong by the history is said when it appears: the history knows what was said before a restart.
+        """
         done = (step - 1) % self._steps_per_epoch + 1
         now = time.monotonic()
         record = {
@@ -108,6 +112,8 @@ class Recorder:
         self._progress.clear()
         self._foretold = True  # by the line's own "left"
         self._report(self._line(record))
+        for finding in new_findings(read_history(self._workdir)):
+            self._report(f"Doctor: {finding.in_one_line}")
         self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
         if is_due(step, self._steps_per_epoch):
             self.loss_sums[:] = 0.0
