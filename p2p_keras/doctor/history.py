@@ -11,6 +11,7 @@ from p2p_keras.doctor.pictures import over_fitting
 
 DRAW = math.log(2)  # the discriminator's loss, and GAN loss, where it cannot tell
 WINDOW_STEPS = 1000  # what is judged: the newest whole epochs with so many; before, a run is too young
+TOO_YOUNG = f"the run is too young: it takes whole epochs with {WINDOW_STEPS:,} steps"
 
 # Means over the window. Healthy runs of facades and of the drawn town have .21 to .54 and 1.4 to 2.4.
 WON = 0.05  # the discriminator's loss; eight pairs under --lambda_l1=10000 came to .039
@@ -31,8 +32,7 @@ def check_history(history: Sequence[dict]) -> list[Outcome]:
     if window:
         outcomes = [_check_won(window), _check_gave_up(window), _check_rate(window)]
     else:
-        reason = f"the run is too young: it takes whole epochs of {WINDOW_STEPS:,} steps together"
-        outcomes = [Skipped(name, reason) for name in names]
+        outcomes = [Skipped(name, TOO_YOUNG) for name in names]
     return [*outcomes, _check_validation(history), _check_fid(history)]
 
 
@@ -102,6 +102,8 @@ def _check_validation(history: Sequence[dict]) -> Outcome:
     """By the L1 of the validation pairs: worse than it was, while that of the training pairs has fallen since."""
     name = "over-fitting"
     scored = [record for record in history if "l1" in record.get("evaluation", {})]
+    pairs = [[record["evaluation"].get(key) for key in ("split", "fingerprint")] for record in scored]
+    scored = [record for record, of in zip(scored, pairs, strict=True) if of == pairs[-1]]  # as the newest
     if len(scored) < 4:
         return Skipped(name, "it takes four evaluations (--eval_every_epochs)")
     best, newest = min(scored, key=lambda record: record["evaluation"]["l1"]), scored[-2:]

@@ -15,7 +15,7 @@ from p2p_keras.data import shifted
 from p2p_keras.data.pairs import fingerprint
 from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.doctor import fid, pictures, speed
-from p2p_keras.doctor.history import check_history
+from p2p_keras.doctor.history import TOO_YOUNG, WINDOW_STEPS, check_history
 from p2p_keras.doctor.outcomes import CHECKS, Finding, Outcome, Skipped
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
@@ -33,7 +33,7 @@ BATCH_SIZE = 16  # at a time; no result depends on it
 REPORT = "doctor.json"
 _LEAST_MISALIGNED = 0.05  # of the pairs looked at; below, they are named, when a run begins, but are not what ails it
 
-_OF_PICTURES = ("over-fitting", "outputs alike", "checkerboard", "statistics shift")  # as `_check_pictures` gives them
+_OF_PICTURES = ("over-fitting", "outputs alike", "checkerboard", "statistics shift")  # as `check_pictures` gives them
 
 
 class Diagnosis(NamedTuple):
@@ -83,7 +83,10 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
             try:
                 generator = build_generator(config)
                 step = next(iter(restore_each(generator, workdir / "checkpoints", "latest", report)))
-                found = _check_pictures(config, generator, splits)
+                if step < WINDOW_STEPS:
+                    found = [Skipped(name, TOO_YOUNG) for name in _OF_PICTURES]
+                else:
+                    found = check_pictures(config, generator, splits)
             except UserError as error:
                 found = [Skipped(name, str(error)) for name in _OF_PICTURES]
     found[0] = _either(found[0], outcomes["over-fitting"])
@@ -160,8 +163,13 @@ def _check_pairs(data: Data) -> Outcome:
     return None
 
 
-def _check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence[Split]) -> list[Outcome]:
-    """Over-fitting, outputs alike, checkerboard, statistics shift."""
+def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence[Split]) -> list[Outcome]:
+    """Looks at what the generator makes of training pairs, and of those of the next split that has any.
+
+    Returns:
+        Over-fitting, outputs alike, checkerboard, statistics shift. The generator's moving averages are other ones
+        then.
+    """
     train = _look(generator, splits[0])
     held = next((split for split in splits[1:] if split.files), None)
     other = _look(generator, held) if held else train
@@ -172,7 +180,7 @@ def _check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequenc
         pictures.check_alike(other.generated, other.target),
         pictures.check_checkerboard(other.generated, other.target),
     ]
-    # Last, since it changes the generator's moving averages.
+    # Last, since it changes the moving averages.
     size = min(config.batch_size // config.accumulate, len(train.inputs))
     as_trained = [
         generator([tf.constant(train.inputs[first : first + size]), None], training=True).numpy()
