@@ -73,7 +73,7 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
     except UserError as error:
         outcomes |= {name: Skipped(name, str(error)) for name in CHECKS[5:]}
         return _diagnosis(step, outcomes)
-    outcomes["misaligned pairs"] = _check_pairs(data)
+    outcomes["misaligned pairs"] = check_pairs(data)
     splits = [take_split(data.pairs, data.reading, split, PAIRS) for split in ("train", "val", "test")]
     with unreadable_in_words([split.files for split in splits] + [data.pairs.files("train")], data.reading):
         outcomes["starved input"] = speed.check_speed(speed.measure_pipeline(config, data), history)
@@ -144,7 +144,7 @@ def _check_records(workdir: Path) -> Outcome:
     return fid.check_count(newest["metrics"], min(newest["count"], references))
 
 
-def _check_pairs(data: Data) -> Outcome:
+def check_pairs(data: Data) -> Outcome:
     """The first input panel in which pairs are misaligned with their target."""
     name, pairs, reading = "misaligned pairs", data.pairs, data.reading
     for panel in reading.input_panels:

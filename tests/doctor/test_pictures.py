@@ -79,7 +79,9 @@ def test_another_colour_or_contrast_at_inference(change, found):
 def test_over_fitting_is_a_ratio_beyond_chance():
     train = np.full(16, 0.2) + 0.01 * np.resize([1, -1], 16)
     assert isinstance(check_over_fitting(train, 1.6 * train, "val"), Finding)
-    assert "0.200 on 16 training pairs and 0.320 on those of val" in check_over_fitting(train, 1.6 * train, "val").evidence
+    assert (
+        "0.200 on 16 training pairs and 0.320 on those of val" in check_over_fitting(train, 1.6 * train, "val").evidence
+    )
     assert check_over_fitting(train, 1.4 * train, "val") is None
     assert check_over_fitting(1.6 * train, train, "val") is None
     # 8 pairs of which one is far off: twice the mean, at a standard error of 0.2.
