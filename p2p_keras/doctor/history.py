@@ -2,6 +2,7 @@
 an earlier epoch is known again after a restart. No TensorFlow.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,7 +18,10 @@ TOO_YOUNG = f"the run is too young: it takes whole epochs with {WINDOW_STEPS:,} 
 WON = 0.05  # the discriminator's loss; eight pairs under --lambda_l1=10000 came to .039
 WON_GAN = 3.0  # GAN loss that goes with it: it is as sure of the generated ones (3.7)
 GIVEN_UP = 0.64  # the discriminator's loss; --discriminator=pixel with --diffaugment came to .66 to .67
-WORSE_THAN_GUESSING = 1.0
+WORSE_THAN_GUESSING = 1.0  # the discriminator's loss; ln 2 is what it has without looking
+# L1 of whole epochs with so many steps each time: a rise and a fall by JUMP among the newest. Healthy runs rise by .010
+# at most and fall by .036 (at first); --learning_rate=0.05 rose by .040 and fell by .054.
+BLOCK_STEPS, BLOCKS, JUMP = 300, 4, 0.025
 WORSE = 1.1  # times the best of the validation pairs' L1
 
 
@@ -30,7 +34,7 @@ def check_history(history: Sequence[dict]) -> list[Outcome]:
     names = ("discriminator won", "discriminator gave up", "learning rate too high")
     window = _newest(history)
     if window:
-        outcomes = [_check_won(window), _check_gave_up(window), _check_rate(window)]
+        outcomes = [_check_won(window), _check_gave_up(window), _check_rate(window, history)]
     else:
         outcomes = [Skipped(name, TOO_YOUNG) for name in names]
     return [*outcomes, _check_validation(history), _check_fid(history)]
@@ -52,11 +56,16 @@ def new_findings(history: Sequence[dict]) -> list[Finding]:
 
 def _newest(history: Sequence[dict]) -> list[dict]:
     """The newest whole epochs that together have so many steps; none if there are fewer."""
-    whole = [record for record in history if record["epoch"] % 1 == 0 and record["epoch"]]
+    whole = _whole(history)
     if not whole:
         return []
     count = math.ceil(WINDOW_STEPS / (whole[-1]["step"] / whole[-1]["epoch"]))
     return whole[-count:] if len(whole) >= count else []
+
+
+def _whole(history: Sequence[dict]) -> list[dict]:
+    """All but those of a last epoch that the run's length cut short."""
+    return [record for record in history if record["epoch"] % 1 == 0 and record["epoch"]]
 
 
 def _check_won(window: Sequence[dict]) -> Outcome:
@@ -86,16 +95,37 @@ def _check_gave_up(window: Sequence[dict]) -> Outcome:
     )
 
 
-def _check_rate(window: Sequence[dict]) -> Outcome:
-    loss = _mean(window, "discriminator_loss")
-    if loss < WORSE_THAN_GUESSING:
+def _check_rate(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
+    loss, jumps = _mean(window, "discriminator_loss"), _jumps(history)
+    if loss < WORSE_THAN_GUESSING and min(jumps) < JUMP:
         return None
+    if loss >= WORSE_THAN_GUESSING:
+        evidence = (
+            f"the discriminator's loss is {loss:.2f}, the mean over the last {_length(window)}; guessing has {DRAW:.3f}"
+        )
+    else:
+        evidence = f"L1 of training pairs rose by {jumps[0]:.1%} and fell by {jumps[1]:.1%} from one epoch to another"
     return Finding(
         "learning rate too high",
-        f"the discriminator's loss is {loss:.2f}, the mean over the last {_length(window)}; guessing has {DRAW:.3f}",
-        "Its steps overshoot: it does worse than one that does not look.",
+        evidence,
+        "Steps overshoot: what one has learnt the next ones undo.",
         "A new --workdir with a lower --learning_rate: 2e-4 is the paper's.",
     )
+
+
+def _jumps(history: Sequence[dict]) -> tuple[float, float]:
+    """By what share L1 rose and fell at most between blocks of epochs, of the newest blocks; nothing of few blocks.
+
+    Nothing either where L1 is not what the generator learns by, with a low `lambda_l1`.
+    """
+    whole = _whole(history)
+    size = math.ceil(BLOCK_STEPS / (whole[-1]["step"] / whole[-1]["epoch"]))
+    if len(whole) < BLOCKS * size or whole[-1].get("generator_loss", 0.0) < 2 * whole[-1]["gan_loss"]:
+        return 0.0, 0.0
+    newest = whole[-BLOCKS * size :]
+    means = [_mean(newest[first : first + size], "l1_loss") for first in range(0, len(newest), size)]
+    changes = [after / before - 1 for before, after in itertools.pairwise(means)]
+    return max(changes), -min(changes)
 
 
 def _check_validation(history: Sequence[dict]) -> Outcome:

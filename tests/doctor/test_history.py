@@ -16,7 +16,12 @@ def _history(steps_per_epoch: int, *losses: tuple[float, float, float]) -> list[
     """Of GAN loss, L1 and the discriminator's loss in each epoch."""
     names = ("gan_loss", "l1_loss", "discriminator_loss")
     return [
-        {"step": epoch * steps_per_epoch, "epoch": float(epoch), **dict(zip(names, row, strict=True))}
+        {
+            "step": epoch * steps_per_epoch,
+            "epoch": float(epoch),
+            **dict(zip(names, row, strict=True)),
+            "generator_loss": row[0] + 100 * row[1],
+        }
         for epoch, row in enumerate(losses, start=1)
     ]
 
@@ -40,6 +45,9 @@ HEALTHY = {
     "facades, 128x128, 32 filters, DiffAugment": _history(
         360, (0.93, 0.324, 0.626), (1.51, 0.317, 0.448), (1.69, 0.318, 0.413), (1.82, 0.315, 0.370)
     ),
+    "facades, 64x64, 8 filters, learning rate 0.005": _history(
+        360, (1.279, 0.3151, 0.482), (1.824, 0.3139, 0.371), (1.944, 0.3146, 0.354), (1.946, 0.3131, 0.390)
+    ),
     "facades, 64x64, 8 filters": _history(
         360, (0.97, 0.313, 0.492), (1.80, 0.302, 0.202), (2.01, 0.304, 0.193), (1.81, 0.303, 0.248)
     ),
@@ -47,6 +55,9 @@ HEALTHY = {
 ILL = {
     "discriminator gave up": _history(
         360, (0.694, 0.313, 0.685), (0.711, 0.300, 0.670), (0.728, 0.297, 0.658), (0.744, 0.294, 0.647)
+    ),
+    "learning rate too high": _history(
+        360, (1.273, 0.3548, 0.606), (1.484, 0.3362, 0.554), (1.678, 0.3496, 0.526), (1.788, 0.3306, 0.519)
     ),
     # The last 125 of its 250 epochs by their means; those before are drawn.
     "discriminator won": _history(8, *[(0.7, 0.3, 0.6)] * 25, *[(3.67, 0.185, 0.039)] * 125),
@@ -73,6 +84,19 @@ def test_a_run_is_too_young_until_its_whole_epochs_have_a_thousand_steps():
         cut = [*history[:-1], {**history[-1], "step": history[-1]["step"] - 1, "epoch": epochs - 0.5}]
         outcomes = check_history(cut)
         assert all(isinstance(outcome, Skipped) and "too young" in outcome.reason for outcome in outcomes[:3])
+
+
+def test_a_discriminator_worse_than_guessing_is_a_sign_of_its_own():
+    (found,) = findings(_history(1000, (1.0, 0.3, 1.2)))
+    assert found.name == "learning rate too high"
+    assert "loss is 1.20, the mean over the last epoch; guessing has 0.693" in found.evidence
+
+
+def test_l1_that_nothing_learns_by_may_jump():
+    jumping = ILL["learning rate too high"]
+    assert findings(jumping)
+    free = [{**record, "generator_loss": record["gan_loss"] + record["l1_loss"]} for record in jumping]  # lambda_l1=1
+    assert findings(free) == []
 
 
 def test_there_is_an_outcome_for_each_of_the_first_checks():
