@@ -170,9 +170,10 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
         Over-fitting, outputs alike, checkerboard, statistics shift. The generator's moving averages are other ones
         then.
     """
-    train = _look(generator, splits[0])
+    generate = make_inference(generator)
+    train = _look(generate, splits[0])
     held = next((split for split in splits[1:] if split.files), None)
-    other = _look(generator, held) if held else train
+    other = _look(generate, held) if held else train
     outcomes = [
         pictures.check_over_fitting(_l1(train), _l1(other), held.name)
         if held
@@ -198,8 +199,8 @@ class _Pictures(NamedTuple):
     generated: np.ndarray
 
 
-def _look(generator: keras.Model, split: Split) -> _Pictures:
-    generate, found = make_inference(generator), []
+def _look(generate: Callable[[tf.Tensor], tf.Tensor], split: Split) -> _Pictures:
+    found = []
     for _, input_image, target_image in batches(split, range(len(split.files)), BATCH_SIZE):
         found.append((input_image.numpy(), target_image.numpy(), generate(input_image).numpy()))
     return _Pictures(*map(np.concatenate, zip(*found, strict=True)))

@@ -12,6 +12,7 @@ NAME = "starved input"
 # Of the pipeline's pace to the run's. Where both share a CPU it is (computing + reading) / reading: below it, reading
 # takes four fifths of the time. Beside a GPU it is at least 1 where the run waits.
 STARVED = 1.25
+ELSEWHERE = 0.8  # of the same: no run is faster than its pipeline, so this is another machine, or a busier one
 _SECS, _MOST_SECS = 3.0, 20.0  # that are timed; the second where a batch takes long
 _MOST_STEPS = 1_000_000
 
@@ -29,6 +30,12 @@ def check_speed(alone: float, history: Sequence[dict]) -> Outcome:
     rate = rates[len(rates) // 2]
     if alone >= STARVED * rate:
         return None
+    if alone < ELSEWHERE * rate:
+        return Skipped(
+            NAME,
+            f"the run trained on {rate:.3g} pairs/s, and the input pipeline alone reads {alone:.3g} here and now: look "
+            "again where the run trained, with nothing beside",
+        )
     return Finding(
         NAME,
         f"the input pipeline alone reads {alone:.3g} pairs/s here and now, the run trained on {rate:.3g}",

@@ -25,18 +25,17 @@ from p2p_keras.workdir.history import read_history
 from p2p_keras.workdir.resolve import Data, resolve
 
 
-@pytest.fixture(autouse=True)
-def _short_timing(monkeypatch, request):
-    """What is timed here is of a few small pictures."""
-    if "pace" not in request.node.name:
-        monkeypatch.setattr(speed, "_SECS", 0.1)
+@pytest.fixture
+def quiet_machine(monkeypatch):
+    """Whatever else the machine does meanwhile, the pipeline is fast."""
+    monkeypatch.setattr(speed, "measure_pipeline", lambda *_: 1e6)
 
 
 def _reasons(diagnosis) -> dict[str, str]:
     return {skipped.name: skipped.reason for skipped in diagnosis.skipped}
 
 
-def test_a_young_run_is_told_to_be_young(finished_copy, capsys):
+def test_a_young_run_is_told_to_be_young(quiet_machine, finished_copy, capsys):
     assert call_command(doctor_command, f"--workdir={finished_copy}") == 0
     written = json.loads((finished_copy / "doctor.json").read_text())
     assert (written["step"], written["findings"]) == (6, [])
@@ -48,7 +47,7 @@ def test_a_young_run_is_told_to_be_young(finished_copy, capsys):
     assert out.count("Not looked for, ") == 8
 
 
-def test_without_data_the_history_is_still_read(finished_copy, finished, tmp_path):
+def test_without_data_the_history_is_still_read(quiet_machine, finished_copy, finished, tmp_path):
     moved = shutil.copytree(finished[1], tmp_path / "moved")
     config = json.loads((finished_copy / "config.json").read_text())
     config["config"]["data_dir"] = str(tmp_path / "gone")
@@ -60,7 +59,7 @@ def test_without_data_the_history_is_still_read(finished_copy, finished, tmp_pat
     assert "are other ones than the run's" in _reasons(examine(finished_copy, moved, quiet))["starved input"]
 
 
-def test_without_a_checkpoint_the_rest_is_looked_at(finished_copy):
+def test_without_a_checkpoint_the_rest_is_looked_at(quiet_machine, finished_copy):
     shutil.rmtree(finished_copy / "checkpoints")
     (finished_copy / "checkpoints").mkdir()
     diagnosis = examine(finished_copy, report=quiet)
@@ -90,42 +89,31 @@ def pictures_of(tmp_path, finished):
     return make
 
 
-def _norms(generator) -> list:
-    return [layer for layer in generator.layers if layer.name.endswith("_norm")]
-
-
-def _move(generator, by: float) -> None:
-    for layer in _norms(generator):
-        layer.moving_mean.assign(layer.moving_mean + by)
-
-
 def test_moving_averages_that_do_not_fit_the_batches_shift_pictures(pictures_of):
-    """First they are what the batches have; with per_image they do not count."""
+    """First they are what the batches have."""
     config, generator, splits = pictures_of(batch_size=12)
     ((_, images, _),) = batches(splits[0], range(12), 12)
-    for layer in _norms(generator):
+    norms = [layer for layer in generator.layers if layer.name.endswith("_norm")]
+    for layer in norms:
         layer.momentum = 0.0  # so that nothing is left of what was there before
     generator([images, None], training=True)
     assert check_pictures(config, generator, splits)[3] is None
-    _move(generator, -3.0)  # so that no ReLU cuts it off
+    for layer in norms:
+        layer.moving_mean.assign(layer.moving_mean - 3.0)  # not plus, or the ReLUs would cut it off
     found = check_pictures(config, generator, splits)[3]
     assert isinstance(found, Finding)
     assert "--statistics=per_image" in found.remedy
-    config, generator, splits = pictures_of(batch_size=1)
-    _move(generator, -3.0)  # so that no ReLU cuts it off
-    assert check_pictures(config, generator, splits)[3] is None
 
 
 def test_a_generator_with_dead_weights_gives_outputs_alike(pictures_of):
     config, generator, splits = pictures_of()
-    assert not isinstance(check_pictures(config, generator, splits)[1], Skipped)
     generator.get_layer("output").kernel.assign(0.0 * generator.get_layer("output").kernel)
     found = check_pictures(config, generator, splits)[1]
     assert isinstance(found, Finding)
     assert "deviate from their mean by 0.000" in found.evidence
 
 
-def test_fewer_pictures_than_features(finished_copy, finished):
+def test_fewer_pictures_than_features(quiet_machine, finished_copy, finished):
     """By the newest record in eval/ that has an FID, of the pictures or the reference, whichever are fewer."""
     config, data = resolve(small_config(finished[1]), None, finished_copy, quiet)
     pairs = take_split(data.pairs, data.reading, "val")
@@ -165,10 +153,10 @@ def test_mirrored_pairs(tmp_path, mirrored, found):
     assert not found or "mirrored" in outcome.evidence
 
 
-@pytest.mark.parametrize(("alone", "found"), [(124, True), (126, False), (10, True)])
+@pytest.mark.parametrize(("alone", "found"), [(124, Finding), (126, type(None)), (81, Finding), (79, Skipped)])
 def test_a_run_that_waits_for_its_pairs(alone, found):
     history = [{"images_per_sec": rate} for rate in (None, 90, 100, 250)]  # the middle one counts
-    assert isinstance(speed.check_speed(alone, history), Finding) == found
+    assert type(speed.check_speed(alone, history)) is found
     assert isinstance(speed.check_speed(alone, [{"images_per_sec": None}]), Skipped)
 
 
