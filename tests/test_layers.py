@@ -16,6 +16,7 @@ FLOORS = [
     {"__init__"},
     {"cli", "api"},
     {"training", "translate", "pytorch"},
+    {"doctor"},
     {"export"},
     {"evaluation"},
     {"workdir"},
@@ -154,6 +155,8 @@ LIGHT = [
     "p2p_keras.cli.export",
     "p2p_keras.cli.translate",
     "p2p_keras.cli.import_",
+    "p2p_keras.cli.doctor",
+    "p2p_keras.doctor.history",
 ]
 
 
