@@ -53,6 +53,7 @@ setup(
             "p2p-export = p2p_keras.cli.export:entry_point",
             "p2p-translate = p2p_keras.cli.translate:entry_point",
             "p2p-import = p2p_keras.cli.import_:entry_point",
+            "p2p-doctor = p2p_keras.cli.doctor:entry_point",
             "p2p-report = p2p_keras.cli.report:entry_point",
         ]
     },

@@ -4,7 +4,7 @@
 
 Everything is in TOWN; stopped, the same command goes on. At the end it replaces p2p_keras/pretrained/town, an export in
 bfloat16 with scores.json beside it: what p2p-eval says of 500 scenes that were not trained on, and how it was made.
-`--steps` and `--scenes` make another one, for trying out.
+`--epochs` and `--scenes` make another one, for trying out.
 """
 
 import argparse
@@ -21,8 +21,11 @@ from p2p_keras.data.town import ensure_town  # noqa: E402, found by the line abo
 from p2p_keras.system.devices import describe_devices  # noqa: E402
 
 LARGEST = 8 * 2**20  # bytes of what comes with the package
-SIZE, SCENES, STEPS = 128, 16000, 30000
-FLAGS = "--direction=a2s --base_filters=16 --batch_size=8 --upsampling=resize --ema_decay=0.999 --seed=0"
+SIZE, SCENES, EPOCHS = 128, 12000, 12
+FLAGS = (
+    "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --decay_epochs=4 --upsampling=resize "
+    "--ema_decay=0.999 --diffaugment"
+)
 
 
 def main() -> None:
@@ -30,12 +33,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--inception", required=True, help="As for p2p-eval.")
     parser.add_argument("--scenes", type=int, default=SCENES)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     arguments = parser.parse_args()
     counts = {"train": arguments.scenes, "val": 60, "test": 500}
     data = ensure_town(arguments.output / "scenes", SIZE, counts=counts, on_progress=show)
     run, export = arguments.output / "run", arguments.output / "export"
-    flags = [*FLAGS.split(), f"--steps={arguments.steps}"]
+    flags = [*FLAGS.split(), f"--epochs={arguments.epochs}"]
     call("train", f"--data_dir={data}", f"--workdir={run}", "--samples_every_epochs=1", *flags)
     call("eval", f"--workdir={run}", f"--inception={arguments.inception}")
     shutil.rmtree(export, ignore_errors=True)
@@ -46,7 +49,7 @@ def main() -> None:
     record = json.loads((run / "eval" / "test" / "metrics.json").read_text())["records"][-1]
     lines = (run / "history.jsonl").read_text().splitlines()
     scores = {
-        "made by": f"python benchmarks/town.py --scenes={arguments.scenes} --steps={arguments.steps}",
+        "made by": f"python benchmarks/town.py --scenes={arguments.scenes} --epochs={arguments.epochs}",
         "flags": " ".join(flags),
         "training": f"{sum(json.loads(line)['secs'] for line in lines) / 60:.0f} min on {describe_devices()[0]}",
         "of": f"{record['count']} scenes that were not trained on",

@@ -26,7 +26,8 @@ DEMO = {
 # What the paper has, where BEST departs from it.
 PAPER = {"upsampling": "transposed", "ema_decay": 0.0, "diffaugment": False}
 
-# What made better pictures in as many images, of facades and of the town: docs/results.md has the figures.
+# What made better pictures in as many images, of facades and of the town, in trainings of a few thousand images (of the
+# town 24,000): docs/results.md has the figures, and what is not known yet.
 BEST = {"upsampling": "resize", "ema_decay": 0.999, "diffaugment": True}
 
 # Section 3.5 of the report. It gives no length for experiments 3 and 4; they take the 200 epochs that it aimed for. Its

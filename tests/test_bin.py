@@ -10,7 +10,16 @@ from typing import NamedTuple
 import pytest
 from conftest import DEADLINE_SECS, ROOT
 
-COMMANDS = ("p2p-prepare", "p2p-train", "p2p-eval", "p2p-export", "p2p-translate", "p2p-import", "p2p-report")
+COMMANDS = (
+    "p2p-prepare",
+    "p2p-train",
+    "p2p-eval",
+    "p2p-export",
+    "p2p-translate",
+    "p2p-import",
+    "p2p-doctor",
+    "p2p-report",
+)
 SAYS = '#!/bin/sh\necho "$(basename "$0") in $PWD"\nfor each in "$@"; do echo "<$each>"; done\n'
 
 

@@ -16,6 +16,7 @@ FLOORS = [
     {"__init__"},
     {"cli", "api"},
     {"training", "translate", "pytorch", "report"},
+    {"doctor"},
     {"export"},
     {"evaluation"},
     {"workdir"},
@@ -155,6 +156,8 @@ LIGHT = [
     "p2p_keras.cli.export",
     "p2p_keras.cli.translate",
     "p2p_keras.cli.import_",
+    "p2p_keras.cli.doctor",
+    "p2p_keras.doctor.history",
     "p2p_keras.cli.report",
 ]
 

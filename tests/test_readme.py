@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import ROOT
 
+from p2p_keras.cli import doctor as doctor_command
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
 from p2p_keras.cli import import_ as import_command
@@ -40,6 +41,7 @@ COMMANDS = {
     "p2p-export": export_command,
     "p2p-translate": translate_command,
     "p2p-import": import_command,
+    "p2p-doctor": doctor_command,
     "p2p-report": report_command,
 }
 FLAGS = {name: command.FLAGS for name, command in COMMANDS.items()}

@@ -8,6 +8,7 @@ import numpy as np
 
 from p2p_keras.config import TrainConfig
 from p2p_keras.data.picture import ImageError, open_image
+from p2p_keras.doctor.run import REPORT as DOCTOR
 from p2p_keras.evaluation.records import comparable, read_records
 from p2p_keras.report.pairs import SPLITS
 from p2p_keras.report.pictures import embed_evenly
@@ -16,7 +17,6 @@ from p2p_keras.workdir.checkpoints import best_of, generator_steps, list_steps
 from p2p_keras.workdir.folder import read_config, steps_per_epoch
 from p2p_keras.workdir.history import read_history
 
-DOCTOR = "doctor.json"
 _WIDEST = 1200  # pixels of a sample sheet, which is made smaller beyond
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig
+from p2p_keras.doctor.history import ever_found, findings
 from p2p_keras.images import charts
 from p2p_keras.images.files import write_png
 from p2p_keras.metrics.table import BY_NAME, in_order, split_label
@@ -56,6 +57,7 @@ class Recorder:
         self._epoch_started = self._started = time.monotonic()
         self._is_new, self._foretold = first_step == 0, False
         (workdir / "samples").mkdir(exist_ok=True)
+        self._said = ever_found(read_history(workdir))
         self._has_samples = any((workdir / "samples").iterdir())
         self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
         summaries.write_settings(self._writer, first_step, _plain_settings(config))
@@ -91,7 +93,10 @@ class Recorder:
             self._report(self._forecast(step))
 
     def end_epoch(self, step: int, evaluation: dict | None = None) -> None:
-        """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored."""
+        """Writes the epoch's means, also for a last epoch that the run's length cuts short, and what it scored.
+
+        What is wrong by the history is said when it appears: the history knows what was said before a restart.
+        """
         done = (step - 1) % self._steps_per_epoch + 1
         now = time.monotonic()
         record = {
@@ -110,6 +115,10 @@ class Recorder:
         self._progress.clear()
         self._foretold = True  # by the line's own "left"
         self._report(self._line(record))
+        for finding in findings(read_history(self._workdir)):
+            if finding.name not in self._said:
+                self._report(f"Doctor: {finding.in_one_line}")
+                self._said.add(finding.name)
         self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
         if is_due(step, self._steps_per_epoch):
             self.loss_sums[:] = 0.0

@@ -13,6 +13,7 @@ from p2p_keras.config import TrainConfig, best_metric, decay_steps, target_kind,
 from p2p_keras.data import pipeline, shifted
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.unreadable import unreadable_in_words
+from p2p_keras.doctor.history import findings
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
@@ -284,3 +285,8 @@ def _report_outcome(run: Run) -> None:
     snapshots = checkpoints.snapshots_of(run.checkpoints)
     if count := len(checkpoints.list_steps(snapshots)):
         run.report(f"Snapshots:  {count} in {snapshots}")
+    found = findings(read_history(run.workdir))
+    for finding in found:
+        run.report(f"Doctor:     {finding.in_one_line}")
+    if found:
+        run.report(f"Doctor:     p2p-doctor --workdir={run.workdir} looks at the pictures as well")

@@ -8,6 +8,8 @@ import pytest
 from conftest import names
 from PIL import Image
 
+from p2p_keras.doctor import run as doctor
+from p2p_keras.doctor.outcomes import Finding, Skipped
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.report.curves import charts
 from p2p_keras.report.gather import gather, names_of, read_diagnosis
@@ -52,7 +54,13 @@ def test_runs_are_called_by_their_folders(tmp_path):
     assert names_of([one, other]) == [str(one), str(other)]
 
 
-def test_findings_are_those_of_doctor_json(tmp_path):
+def test_findings_are_those_that_the_doctor_wrote(tmp_path):
+    found = doctor.Diagnosis(6, [Finding(**FINDING)], [Skipped("over-fitting", "too young")])
+    doctor.write_report(tmp_path, found)
+    assert read_diagnosis(tmp_path) == ((6, [FINDING], [{"name": "over-fitting", "reason": "too young"}]), "")
+
+
+def test_more_than_is_known_of_findings_is_no_harm(tmp_path):
     skipped = {"name": "over-fitting", "reason": "too young"}
     content = {"step": 6, "findings": [{**FINDING, "more": 1}], "skipped": [skipped]}
     (tmp_path / "doctor.json").write_text(json.dumps(content))

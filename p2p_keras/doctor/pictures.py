@@ -1,0 +1,119 @@
+"""What is wrong with generated pictures, by the arrays alone: float32 (N, H, W, C) in [-1, 1]. No TensorFlow."""
+
+import numpy as np
+
+from p2p_keras.doctor.outcomes import Finding, Outcome, Skipped
+from p2p_keras.metrics.checkerboard import checkerboard
+
+FEWEST = 8  # pictures; of fewer, means over them say little
+
+# Measured on facades and the drawn town, after 1,000 steps and more: see docs/doctor.md.
+ALIKE = 0.15  # of the targets' deviation; healthy .25 to .6, with the targets of other inputs .09
+CHECKERBOARD = 18.0  # dB; the paper's settings come to 15 at first, and the grid is faint
+COLOUR = 0.1  # of [-1, 1]: 13 of 255 levels
+CONTRAST = 1.25  # times; moving averages at batch 1 come to 1.03 to 1.08
+LEAST_CONTRAST = 0.02  # by which they differ: 3 of 255 levels; of pictures that are nearly flat a ratio says nothing
+OVER_FITTING = 1.5  # times; healthy 1.04 to 1.1, eight pairs by heart 1.9
+CERTAIN = 3.0  # standard errors
+
+
+def check_alike(generated: np.ndarray, target: np.ndarray) -> Outcome:
+    """Compares how far the pictures of different inputs differ with how far their targets do.
+
+    Args:
+        generated: Of different inputs.
+        target: Theirs.
+    """
+    name = "outputs alike"
+    if len(generated) < FEWEST:
+        return Skipped(name, f"it takes {FEWEST} pairs, there are {len(generated)}")
+    ours, theirs = _deviation(generated), _deviation(target)
+    if theirs < 0.02:  # 3 of 255 levels
+        return Skipped(name, f"the targets are alike as well: they deviate by {theirs:.3f}")
+    if ours >= ALIKE * theirs:
+        return None
+    return Finding(
+        name,
+        f"pictures of {len(generated)} inputs deviate from their mean by {ours:.3f}, their targets by {theirs:.3f}",
+        "The generator gives nearly the same picture whatever its input, as where inputs and targets do not belong "
+        "together, or its weights have died.",
+        "Look at the pairs (p2p-prepare's preview.png) and at --direction; then a new --workdir with a lower "
+        "--learning_rate, and --lambda_l1=100.",
+    )
+
+
+def check_checkerboard(generated: np.ndarray, target: np.ndarray) -> Outcome:
+    """Compares the spectral peaks at periods of 2, 4 and 8 pixels with those of the targets."""
+    name = "checkerboard"
+    if len(generated) < FEWEST:
+        return Skipped(name, f"it takes {FEWEST} pictures, there are {len(generated)}")
+    if min(generated.shape[1:3]) < 64:
+        return Skipped(name, f"it takes pictures of 64x64, these are of {generated.shape[1]}x{generated.shape[2]}")
+    ours, theirs = checkerboard(generated), checkerboard(target)
+    if ours - theirs < CHECKERBOARD:
+        return None
+    return Finding(
+        name,
+        f"at periods of 2, 4 or 8 pixels the spectrum of generated pictures stands out by {ours:.1f} dB, of targets by "
+        f"{theirs:.1f} dB",
+        "Transposed convolutions have left a fine grid, which shows in dark and even areas.",
+        "A new --workdir with --upsampling=resize and --ema_decay=0.999.",
+    )
+
+
+def check_statistics(inference: np.ndarray, training: np.ndarray) -> Outcome:
+    """Compares colour and contrast of the same pictures by the statistics of inference and by those of training.
+
+    Args:
+        inference: By the run's inference contract.
+        training: Of the same inputs with the statistics of a batch as in training, and no noise.
+    """
+    name = "statistics shift"
+    colours = np.abs(inference.mean(axis=(0, 1, 2)) - training.mean(axis=(0, 1, 2)))
+    contrasts = inference.std(axis=(1, 2)).mean(), training.std(axis=(1, 2)).mean()
+    least, most = sorted(contrasts)
+    if colours.max() < COLOUR and (most < CONTRAST * least or most - least < LEAST_CONTRAST):
+        return None
+    return Finding(
+        name,
+        f"mean colour differs by {colours.max():.3f} (of -1 to 1), contrast is {contrasts[0]:.3f} at inference and "
+        f"{contrasts[1]:.3f} by a batch's own statistics",
+        "What inference shows, in samples, evaluations and exports, is not what was trained: the averages of batch "
+        "normalisation do not fit the batches.",
+        "Begin a new --workdir from this one with --init_from, and --statistics=per_image at --batch_size=1; of larger "
+        "batches a lower --learning_rate, or --decay_epochs.",
+    )
+
+
+def check_over_fitting(train_l1: np.ndarray, other_l1: np.ndarray, other: str) -> Outcome:
+    """Compares L1 of pairs that were trained on with that of pairs that were not.
+
+    Args:
+        train_l1: Of each pair, (N,), on the [-1, 1] scale, neither jittered nor with noise.
+        other_l1: The same of pairs that were held back, (M,).
+        other: Their split.
+    """
+    name = "over-fitting"
+    if min(len(train_l1), len(other_l1)) < FEWEST:
+        return Skipped(name, f"it takes {FEWEST} pairs each, there are {len(train_l1)} and {len(other_l1)} of {other}")
+    ours, theirs = train_l1.mean(), other_l1.mean()
+    error = np.hypot(train_l1.std() / np.sqrt(len(train_l1)), other_l1.std() / np.sqrt(len(other_l1)))
+    if theirs < OVER_FITTING * ours or theirs - ours < CERTAIN * error:
+        return None
+    return over_fitting(f"L1 is {ours:.3f} on {len(train_l1)} training pairs and {theirs:.3f} on those of {other}")
+
+
+def over_fitting(evidence: str) -> Finding:
+    """The finding, by whatever evidence."""
+    return Finding(
+        "over-fitting",
+        evidence,
+        "The generator knows the training pairs by heart, and what it has learnt since then does not help with others.",
+        "Take the best checkpoint (--eval_every_epochs keeps it, --patience ends in time); a new --workdir with more "
+        "pairs, --diffaugment, or a lower --base_filters.",
+    )
+
+
+def _deviation(images: np.ndarray) -> float:
+    """From the mean of all images, pixel by pixel: the root of the mean variance."""
+    return float(np.sqrt(images.astype(np.float64).var(axis=0).mean()))

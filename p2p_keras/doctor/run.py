@@ -1,0 +1,211 @@
+"""A run's folder -> what is wrong with it: all checks, each with a finding, or with why it could not be made."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from p2p_keras.config import TrainConfig
+from p2p_keras.data import shifted
+from p2p_keras.data.pairs import fingerprint
+from p2p_keras.data.unreadable import unreadable_in_words
+from p2p_keras.doctor import fid, pictures, speed
+from p2p_keras.doctor.history import TOO_YOUNG, WINDOW_STEPS, check_history
+from p2p_keras.doctor.outcomes import CHECKS, Finding, Outcome, Skipped
+from p2p_keras.errors import UserError
+from p2p_keras.evaluation.records import read_records
+from p2p_keras.evaluation.split import Split, batches, take_split
+from p2p_keras.models import make_inference
+from p2p_keras.system.files import write_whole
+from p2p_keras.system.urls import Url, to_folder
+from p2p_keras.workdir.folder import read_config
+from p2p_keras.workdir.generator import build_generator, restore_each
+from p2p_keras.workdir.history import read_history
+from p2p_keras.workdir.resolve import Data, resolve
+
+PAIRS = 32  # of each split, spread evenly, whose pictures are looked at
+BATCH_SIZE = 16  # at a time; no result depends on it
+REPORT = "doctor.json"
+_LEAST_MISALIGNED = 0.05  # of the pairs looked at; below, they are named, when a run begins, but are not what ails it
+
+_OF_PICTURES = ("over-fitting", "outputs alike", "checkerboard", "statistics shift")  # as `check_pictures` gives them
+
+
+class Diagnosis(NamedTuple):
+    """What was found in a run, and what could not be looked at; all other checks found nothing."""
+
+    step: int  # of the checkpoint whose pictures were looked at; without one, of the newest record
+    findings: list[Finding]
+    skipped: list[Skipped]
+
+    @property
+    def clear(self) -> list[str]:
+        """The checks that were made and found nothing."""
+        told = {outcome.name for outcome in (*self.findings, *self.skipped)}
+        return [name for name in CHECKS if name not in told]
+
+
+def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[[str], None] = print) -> Diagnosis:
+    """Makes all checks of a run. Writes nothing but `data_check.json`, which remembers that the files were read.
+
+    Args:
+        workdir: The run's folder.
+        data_dir: Where the run's data lie now, if they were moved.
+        report: Called with one line for each checkpoint that was skipped.
+
+    Raises:
+        UserError: The folder holds no run of p2p-train.
+    """
+    config, record = read_config(workdir / "config.json")
+    if "imported" in record:
+        raise UserError(f"p2p-doctor looks at what p2p-train trained. The generator in {workdir} was imported.")
+    history = read_history(workdir)
+    step = history[-1]["step"] if history else 0
+    outcomes = dict(zip(CHECKS[:5], check_history(history), strict=True))
+    outcomes["few pictures for FID"] = _either(outcomes["few pictures for FID"], _check_records(workdir))
+    try:
+        config, data = _find_data(config, record, workdir, data_dir, report)
+    except UserError as error:
+        outcomes |= {name: Skipped(name, str(error)) for name in CHECKS[5:]}
+        return _diagnosis(step, outcomes)
+    outcomes["misaligned pairs"] = check_pairs(data)
+    splits = [take_split(data.pairs, data.reading, split, PAIRS) for split in ("train", "val", "test")]
+    with unreadable_in_words([split.files for split in splits] + [data.pairs.files("train")], data.reading):
+        outcomes["starved input"] = speed.check_speed(speed.measure_pipeline(config, data), history)
+        if data.reading.target_kind.labels:
+            found = [Skipped(name, "the targets are label maps") for name in _OF_PICTURES]
+        else:
+            try:
+                generator = build_generator(config)
+                step = next(iter(restore_each(generator, workdir / "checkpoints", "latest", report)))
+                if step < WINDOW_STEPS:
+                    found = [Skipped(name, TOO_YOUNG) for name in _OF_PICTURES]
+                else:
+                    found = check_pictures(config, generator, splits)
+            except UserError as error:
+                found = [Skipped(name, str(error)) for name in _OF_PICTURES]
+    found[0] = _either(found[0], outcomes["over-fitting"])
+    outcomes |= zip(_OF_PICTURES, found, strict=True)
+    return _diagnosis(step, outcomes)
+
+
+def write_report(workdir: Path, diagnosis: Diagnosis) -> Path:
+    """Writes `doctor.json` into the run's folder: step, findings and skipped, as they are here.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    content = {
+        "step": diagnosis.step,
+        "findings": [finding._asdict() for finding in diagnosis.findings],
+        "skipped": [skipped._asdict() for skipped in diagnosis.skipped],
+    }
+    write_whole(workdir / REPORT, json.dumps(content, indent=2) + "\n")
+    return workdir / REPORT
+
+
+def _either(one: Outcome, other: Outcome) -> Outcome:
+    """Of two ways to make one check: a finding before none, and none before one that could not be gone."""
+    return min(one, other, key=lambda outcome: 1 if outcome is None else 0 if isinstance(outcome, Finding) else 2)
+
+
+def _diagnosis(step: int, outcomes: dict[str, Outcome]) -> Diagnosis:
+    told = [outcomes[name] for name in CHECKS]
+    findings = [outcome for outcome in told if isinstance(outcome, Finding)]
+    return Diagnosis(step, findings, [outcome for outcome in told if isinstance(outcome, Skipped)])
+
+
+def _find_data(
+    config: TrainConfig, record: dict, workdir: Path, data_dir: Path | Url | None, report: Callable[[str], None]
+) -> tuple[TrainConfig, Data]:
+    if data_dir is not None:
+        config = dataclasses.replace(config, data_dir=str(data_dir))
+    if config.data_dir is not None and not to_folder(config.data_dir).is_dir():
+        raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
+    config, data = resolve(config, config, workdir, report)
+    if fingerprint(data.pairs) != record.get("data", {}).get("fingerprint"):
+        raise UserError(f"The training pairs in {data.pairs.root} are other ones than the run's. Say where: --data_dir")
+    return config, data
+
+
+def _check_records(workdir: Path) -> Outcome:
+    """The newest evaluation with an FID in `eval/`."""
+    known = [record for split in ("val", "test", "train") for record in read_records(workdir / "eval" / split)]
+    records = [record for record in known if any(name.partition("@")[0] == "fid" for name in record["metrics"])]
+    if not records:
+        return fid.check_count({}, 0)
+    newest = max(records, key=lambda record: record["step"])
+    references = newest["pictures"].get("reference", newest)["count"]
+    return fid.check_count(newest["metrics"], min(newest["count"], references))
+
+
+def check_pairs(data: Data) -> Outcome:
+    """The first input panel in which pairs are misaligned with their target."""
+    name, pairs, reading = "misaligned pairs", data.pairs, data.reading
+    for panel in reading.input_panels:
+        panels = (panel, reading.target_panel)
+        looked_at, found = shifted.find_misaligned(
+            pairs.files("train"), pairs.splits["train"], pairs.panel_count, panels
+        )
+        if found and len(found) >= _LEAST_MISALIGNED * looked_at:
+            return Finding(
+                name,
+                shifted.in_one_line(looked_at, found, ("input", "target")),
+                "What belongs together does not lie at the same place, which L1 punishes as blur.",
+                "Mend the files, or make the pairs anew with p2p-prepare, which names such pairs, too; then a new "
+                "--workdir.",
+            )
+    return None
+
+
+def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence[Split]) -> list[Outcome]:
+    """Looks at what the generator makes of training pairs, and of those of the next split that has any.
+
+    Returns:
+        Over-fitting, outputs alike, checkerboard, statistics shift. The generator's moving averages are other ones
+        then.
+    """
+    generate = make_inference(generator)
+    train = _look(generate, splits[0])
+    held = next((split for split in splits[1:] if split.files), None)
+    other = _look(generate, held) if held else train
+    outcomes = [
+        pictures.check_over_fitting(_l1(train), _l1(other), held.name)
+        if held
+        else Skipped("over-fitting", "there is neither val/ nor test/"),
+        pictures.check_alike(other.generated, other.target),
+        pictures.check_checkerboard(other.generated, other.target),
+    ]
+    # Last, since it changes the moving averages.
+    size = min(config.batch_size // config.accumulate, len(train.inputs))
+    as_trained = [
+        generator([tf.constant(train.inputs[first : first + size]), None], training=True).numpy()
+        for first in range(0, len(train.inputs) // size * size, size)
+    ]
+    as_trained = np.concatenate(as_trained)
+    return [*outcomes, pictures.check_statistics(train.generated[: len(as_trained)], as_trained)]
+
+
+class _Pictures(NamedTuple):
+    """float32 (N, H, W, C) each."""
+
+    inputs: np.ndarray
+    target: np.ndarray
+    generated: np.ndarray
+
+
+def _look(generate: Callable[[tf.Tensor], tf.Tensor], split: Split) -> _Pictures:
+    found = []
+    for _, input_image, target_image in batches(split, range(len(split.files)), BATCH_SIZE):
+        found.append((input_image.numpy(), target_image.numpy(), generate(input_image).numpy()))
+    return _Pictures(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _l1(looked_at: _Pictures) -> np.ndarray:
+    """Of each pair, (N,)."""
+    return np.abs(looked_at.generated - looked_at.target).mean(axis=(1, 2, 3))
