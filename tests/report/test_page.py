@@ -142,6 +142,15 @@ def test_without_pairs_it_says_why():
     assert page.data()["groups"] == []
 
 
+def test_an_imported_generator_has_a_page():
+    bare = {"history": [], "evaluations": {}, "samples": [], "sample_count": 0, "diagnosis": None, "best_step": None}
+    page = _page(draw_run(record={"imported": {"source": "net_G.pth"}}, steps_per_epoch=1, **bare))
+    texts = [text for _, text in page.texts]
+    assert "imported, not trained here" in texts
+    assert not any("p2p-train --workdir" in text for text in texts)
+    assert page.data()["charts"] == []
+
+
 def test_everything_that_can_be_operated_has_a_name():
     page = _page(draw_run(), translated=[draw_translated(SCORES)])
     assert all(image.get("alt") for image in page.having("img"))
