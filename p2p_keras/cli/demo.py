@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.cli import command
+from p2p_keras.demo.listen import listen
 from p2p_keras.errors import UserError
 from p2p_keras.pretrained import locate
 
@@ -62,26 +63,22 @@ def main(values: flags.FlagValues) -> None:
     if not locate(given["model"]).exists():
         raise UserError(f"--model names a run, an export, or a file of one, or is town. There is no {given['model']}")
 
-    with command.quiet_start():
-        from p2p_keras.demo import examples, page
-        from p2p_keras.export.open import open_model
-
     def complain(line: str) -> None:
         print(line, file=sys.stderr)
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the folder is removed
-    with (
-        page.listen(given["host"], given["port"]) as listening,
-        tempfile.TemporaryDirectory(prefix="p2p-demo-") as scratch,
-    ):
+    with listen(given["host"], given["port"]) as listening, tempfile.TemporaryDirectory(prefix="p2p-demo-") as scratch:
+        with command.quiet_start():
+            from p2p_keras.demo import examples, page
+            from p2p_keras.export.open import open_model
         model = open_model(Path(given["model"]), given["checkpoint"], complain)
         if given["examples"]:
             patterns = given["examples"].split(",") if model.config.input_panels else [given["examples"]]
-            shown = examples.from_folders([pattern.strip() for pattern in patterns], model.config, complain)
+            offered = examples.from_folders([pattern.strip() for pattern in patterns], model.config, complain)
         else:
-            shown = examples.from_run(model.config)
+            offered = examples.from_run(model.config)
         title = page.describe(model, given["model"])
-        page.serve(lambda: page.make_page(model, title, shown, given["tile"]), listening, Path(scratch))
+        page.serve(lambda: page.make_page(model, title, offered, given["tile"]), listening, Path(scratch))
 
 
 def entry_point() -> None:

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from p2p_keras.config import task_name
 from p2p_keras.demo import translate
 from p2p_keras.demo.examples import Example
+from p2p_keras.demo.listen import address
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
@@ -36,7 +38,7 @@ except ImportError as error:
 
 # What a browser may load for the page: nothing of other hosts. gradio builds its page by scripts within it.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-_COLOURS = ["#000000", "#ffffff", "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0"]
+_COLOURS = ["#ffffff", "#000000", "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0"]
 _KEEP_SECS, _CLEAN_SECS = 3600, 600  # files of visitors, and how often old ones are removed
 _CSS = ".swatch {display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: -0.15em}"
 _PICTURE, _PAINTING = 0, 1  # the tabs of an input
@@ -57,9 +59,9 @@ def make_page(model: Model, title: str, examples: Sequence[Example], tile: bool 
         gr.Markdown(title)
         with gr.Row():
             with gr.Column():
-                for name, kind in zip(contract.input_names, contract.input_kinds, strict=True):
+                for number, (name, kind) in enumerate(zip(contract.input_names, contract.input_kinds, strict=True)):
                     label = "picture" if name == "image" else name
-                    picture, canvas, tab = _input(label, kind, model)
+                    picture, canvas, tab = _input(label, kind, model, [example[number] for example in examples])
                     pictures.append(picture)
                     canvases.append(canvas)
                     chosen.append(tab)
@@ -121,7 +123,9 @@ def make_page(model: Model, title: str, examples: Sequence[Example], tile: bool 
     return page
 
 
-def _input(label: str, kind: Kind, model: Model) -> tuple[gr.Image, gr.ImageEditor | None, gr.State]:
+def _input(
+    label: str, kind: Kind, model: Model, examples: Sequence[np.ndarray]
+) -> tuple[gr.Image, gr.ImageEditor | None, gr.State]:
     """A place for a picture and, where the kind can be painted, a canvas on a second tab; and which tab is open."""
     chosen, size = gr.State(_PICTURE), model.contract.image_size
     if not translate.paintable(kind):
@@ -131,12 +135,14 @@ def _input(label: str, kind: Kind, model: Model) -> tuple[gr.Image, gr.ImageEdit
             picture = _picture(label, kind)
         with gr.Tab("Paint") as second:
             if kind.labels:
-                colours = translate.hex_colours(kind.channels)
+                colours = translate.as_hex(class_colours()[: kind.channels])
                 swatches = (
                     f'<span class="swatch" style="background: {colour}"></span> {number}'
                     for number, colour in enumerate(colours)
                 )
                 gr.HTML("Classes: " + " &nbsp; ".join(swatches))
+            else:
+                colours = translate.as_hex(translate.frequent_colours(examples)) or _COLOURS
             height, width = translate.canvas_size(size)
             canvas = gr.ImageEditor(
                 translate.empty_canvas(kind, size),
@@ -153,8 +159,10 @@ def _input(label: str, kind: Kind, model: Model) -> tuple[gr.Image, gr.ImageEdit
                 buttons=["fullscreen"],
                 brush=gr.Brush(
                     default_size=max(width, height) // 24,
-                    colors=colours if kind.labels else _COLOURS,
-                    default_color=colours[min(1, len(colours) - 1)] if kind.labels else _COLOURS[0],
+                    colors=colours,
+                    default_color=colours[
+                        min(1, len(colours) - 1)
+                    ],  # the first is that of the empty canvas, or frequent
                     color_mode="fixed" if kind.labels else "defaults",
                 ),
                 elem_id=f"canvas-{label}",
@@ -188,7 +196,7 @@ def _offer(
         [translate.to_look_at(example[0], kinds[0]) for example in examples],
         label="Examples",
         columns=len(examples),
-        height=190,
+        height="auto",
         format="png",
         object_fit="contain",
         allow_preview=False,
@@ -213,11 +221,12 @@ def _offer(
 
 
 def describe(model: Model, name: str) -> str:
-    """The page's heading: what the model makes of what."""
-    contract, task = model.contract, task_name(model.config)
-    takes = ", ".join(f"{_in_words(kind)}" for kind in contract.input_kinds)
-    scale = "in the picture's own resolution" if contract.native else f"seen at {contract.image_size}"
-    return f"## {task}\n`{name}` makes {_in_words(contract.target_kind)} of {takes}, {scale}."
+    """What the page says first, Markdown: what the model makes of what."""
+    contract = model.contract
+    takes = " and ".join(map(_in_words, contract.input_kinds))
+    scale = "in its own resolution" if contract.native else f"seen at {contract.image_size}"
+    plain = name.replace("`", "")  # which would end the code
+    return f"## p2p-demo\n`{plain}`, {task_name(model.config)}: {_in_words(contract.target_kind)} of {takes}, {scale}."
 
 
 def _in_words(kind: Kind) -> str:
@@ -227,22 +236,6 @@ def _in_words(kind: Kind) -> str:
     return f"a picture ({colours}{', 16 bits' if kind.bits == 16 else ''})"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Takes the address.
-
-    Raises:
-        UserError: It cannot be had.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UserError(
-            f"--host and --port are an address of this machine that is free. {host}:{port}: {error.strerror}. Take "
-            "another --port, or 0 for any."
-        ) from error
-
-
 def serve(
     make: Callable[[], gr.Blocks], listening: socket.socket, folder: Path, report: Callable[[str], None] = print
 ) -> None:
@@ -250,7 +243,7 @@ def serve(
 
     Args:
         make: Makes the page, when gradio knows where its files lie.
-        listening: From `listen`.
+        listening: From `listen.listen`.
         folder: For what visitors send and get; a temporary one.
         report: Called with the address.
     """
@@ -270,8 +263,7 @@ def serve(
         max_file_size=MAX_UPLOAD_BYTES,
         css=_CSS,
     )
-    host, port = listening.getsockname()[:2]
-    report(f"http://{f'[{host}]' if ':' in host else host}:{port}/  (Ctrl-C ends it)")
+    report(f"{address(listening)}  (Ctrl-C ends it)")
     settings = uvicorn.Config(_sealed(app), log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run([listening])
 

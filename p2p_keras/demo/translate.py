@@ -19,6 +19,8 @@ from p2p_keras.translate import read_image
 
 CANVAS_SIDE = 512  # pixels, of the longer side of what is painted on, if the model's images are smaller
 _OPAQUE = 128  # alpha from which a pixel counts as painted
+_COLOURS, _APART, _LOOKED_AT = 10, 48, 5_000  # how many a brush is offered, levels between them, of how many
+_PACK = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number
 
 
 class Result(NamedTuple):
@@ -121,9 +123,25 @@ def to_look_at(levels: np.ndarray, kind: Kind) -> np.ndarray:
     return codec.visible(levels, kind).repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def hex_colours(count: int) -> list[str]:
-    """The colours of the first classes, as `#rrggbb`."""
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in class_colours()[:count]]
+def frequent_colours(images: Sequence[np.ndarray]) -> np.ndarray:
+    """The most frequent colours of uint8 (H, W, 3) images that are well apart, at most `_COLOURS`: uint8 (N, 3)."""
+    if not images:
+        return np.zeros((0, 3), np.uint8)
+    numbers = np.concatenate([image.reshape(-1, 3) for image in images]).astype(np.int32) @ _PACK
+    values, counts = np.unique(numbers, return_counts=True)
+    found: list[np.ndarray] = []
+    for value in values[np.argsort(-counts, kind="stable")][:_LOOKED_AT]:
+        colour = value // _PACK % 256
+        if all(np.abs(colour - other).max() >= _APART for other in found):
+            found.append(colour)
+        if len(found) == _COLOURS:
+            break
+    return np.array(found, np.uint8)
+
+
+def as_hex(colours: np.ndarray) -> list[str]:
+    """uint8 (N, 3) as `#rrggbb`."""
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colours]
 
 
 def _to_classes(painting: np.ndarray, count: int) -> np.ndarray:
@@ -133,9 +151,9 @@ def _to_classes(painting: np.ndarray, count: int) -> np.ndarray:
     none of the colours takes the class of a pixel beside it, from the outside inwards.
     """
     colours = class_colours()[:count].astype(np.int32)
-    numbers = colours @ (1 << 16, 1 << 8, 1)  # all different
+    numbers = colours @ _PACK  # all different
     order = np.argsort(numbers)
-    found = painting[..., :3].astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    found = painting[..., :3].astype(np.int32) @ _PACK
     place = np.minimum(np.searchsorted(numbers[order], found), count - 1)
     painted = painting[..., 3] >= _OPAQUE
     known = (numbers[order][place] == found) | ~painted
