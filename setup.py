@@ -38,6 +38,7 @@ setup(
             "ruff==0.17.6",
             "tensorflow-serving-api>=2.21,<2.22",
         ],
+        "demo": ["gradio>=6.31,<7"],
         "bench": ["torch>=2.4"],
         "torch": ["torch>=2.6"],  # for p2p-import; before 2.6 its reader of weights could be made to run a file's code
     },
@@ -49,6 +50,7 @@ setup(
             "p2p-export = p2p_keras.cli.export:entry_point",
             "p2p-translate = p2p_keras.cli.translate:entry_point",
             "p2p-import = p2p_keras.cli.import_:entry_point",
+            "p2p-demo = p2p_keras.cli.demo:entry_point",
         ]
     },
 )

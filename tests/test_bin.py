@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from conftest import DEADLINE_SECS, ROOT
 
-COMMANDS = ("p2p-prepare", "p2p-train", "p2p-eval", "p2p-export", "p2p-translate", "p2p-import")
+COMMANDS = ("p2p-prepare", "p2p-train", "p2p-eval", "p2p-export", "p2p-translate", "p2p-import", "p2p-demo")
 SAYS = '#!/bin/sh\necho "$(basename "$0") in $PWD"\nfor each in "$@"; do echo "<$each>"; done\n'
 
 
@@ -45,7 +45,8 @@ def clone(tmp_path, monkeypatch) -> Clone:
     for name in (*COMMANDS, "python", "pip", "ruff"):
         (venv / "bin" / name).write_text(SAYS)
         (venv / "bin" / name).chmod(0o755)
-    assert Clone(root, venv).run("bin/p2p-train").returncode == 0  # which installs
+    for name in ("p2p-train", "p2p-demo"):
+        assert Clone(root, venv).run(f"bin/{name}").returncode == 0  # which installs
     return Clone(root, venv)
 
 

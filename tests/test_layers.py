@@ -15,6 +15,7 @@ PACKAGE = ROOT / "p2p_keras"
 FLOORS = [
     {"__init__"},
     {"cli", "api"},
+    {"demo"},
     {"training", "translate", "pytorch"},
     {"export"},
     {"evaluation"},
@@ -130,6 +131,7 @@ def test_no_file_is_long():
         ("absl", {"cli"}),
         ("tensorflow_gan", {"metrics._tfgan"}),
         ("torch", {"pytorch.read"}),
+        ("gradio", {"demo.page"}),
     ],
 )
 def test_a_library_has_one_door(library, allowed):
@@ -154,6 +156,7 @@ LIGHT = [
     "p2p_keras.cli.export",
     "p2p_keras.cli.translate",
     "p2p_keras.cli.import_",
+    "p2p_keras.cli.demo",
 ]
 
 
@@ -163,7 +166,7 @@ def test_light_modules_load_without_tensorflow():
 import importlib, sys
 for module in sys.argv[1:]:
     importlib.import_module(module)
-    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch"):
+    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch", "gradio"):
         if heavy in sys.modules:
             sys.exit(f"{module} loads {heavy}")
 """
