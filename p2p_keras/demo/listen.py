@@ -19,8 +19,9 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # Python adds the address
         raise UserError(
-            f"--host and --port are an address of this machine that is free. {host}:{port} is not: {error.strerror}. "
+            f"--host and --port are an address of this machine that is free. {host}:{port} is not: {why}. "
             "Take another --port, or 0 for any."
         ) from error
 

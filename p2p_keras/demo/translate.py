@@ -20,6 +20,7 @@ from p2p_keras.translate import read_image
 CANVAS_SIDE = 512  # pixels, of the longer side of what is painted on, if the model's images are smaller
 _OPAQUE = 128  # alpha from which a pixel counts as painted
 _COLOURS, _APART, _LOOKED_AT = 10, 48, 5_000  # how many a brush is offered, levels between them, of how many
+_DENSEST = 4  # pixels of a screen for each that a page counts, a side
 _PACK = np.array([1 << 16, 1 << 8, 1], np.int32)  # a colour as one number
 
 
@@ -66,6 +67,8 @@ def translate(
             raise UserError(f"Put a picture here {what}.")
         if isinstance(given, Path):
             images[number] = _read(given, kind, names[number])
+        elif max(given.shape[:2]) > _DENSEST * max(canvas_size(model.contract.image_size)):  # not from our page
+            raise UserError(f"A painting is of {canvas_size(model.contract.image_size)}. This is {given.shape[:2]}.")
     sizes = {Size(*image.shape[:2]) for image in images if image is not None}
     if len(sizes) > 1:
         raise UserError(f"The inputs must be of one size. These are {' and '.join(map(str, sorted(sizes)))}.")

@@ -86,6 +86,11 @@ def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path):
         assert str(raised.value).endswith(words)
 
 
+def test_a_painting_that_no_canvas_of_the_page_gave_is_refused():
+    with pytest.raises(UserError, match=r"A painting is of 512x512\. This is"):
+        translate.translate(_model(), [np.zeros((2049, 10, 4), np.uint8)])
+
+
 def test_a_painting_is_as_large_as_the_file_beside_it_or_of_the_size_trained_on(tmp_path):
     (tmp_path / "a.png").write_bytes(as_file(draw_pair(3, size=40)[0][:30]))
     painting = _opaque(translate.empty_canvas(FIVE, Size(32, 32)))
