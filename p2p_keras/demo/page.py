@@ -160,9 +160,7 @@ def _input(
                 brush=gr.Brush(
                     default_size=max(width, height) // 24,
                     colors=colours,
-                    default_color=colours[
-                        min(1, len(colours) - 1)
-                    ],  # the first is that of the empty canvas, or frequent
+                    default_color=colours[min(2 if kind.labels else 1, len(colours) - 1)],  # class 1 is white
                     color_mode="fixed" if kind.labels else "defaults",
                 ),
                 elem_id=f"canvas-{label}",
@@ -226,7 +224,8 @@ def describe(model: Model, name: str) -> str:
     takes = " and ".join(map(_in_words, contract.input_kinds))
     scale = "in its own resolution" if contract.native else f"seen at {contract.image_size}"
     plain = name.replace("`", "")  # which would end the code
-    return f"## p2p-demo\n`{plain}`, {task_name(model.config)}: {_in_words(contract.target_kind)} of {takes}, {scale}."
+    made = _in_words(contract.target_kind)
+    return f"## p2p-demo\n`{plain}` ({task_name(model.config)}) makes {made} of {takes}, {scale}."
 
 
 def _in_words(kind: Kind) -> str:
