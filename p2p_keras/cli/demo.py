@@ -1,5 +1,6 @@
 """p2p-demo: a page on which a model is tried."""
 
+import os
 import signal
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def main(values: flags.FlagValues) -> None:
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the folder is removed
     with listen(given["host"], given["port"]) as listening, tempfile.TemporaryDirectory(prefix="p2p-demo-") as scratch:
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = scratch  # which gradio looks at when it is loaded
         with command.quiet_start():
             from p2p_keras.demo import examples, page
             from p2p_keras.export.open import open_model
@@ -78,7 +80,7 @@ def main(values: flags.FlagValues) -> None:
         else:
             offered = examples.from_run(model.config)
         title = page.describe(model, given["model"])
-        page.serve(lambda: page.make_page(model, title, offered, given["tile"]), listening, Path(scratch))
+        page.serve(page.make_page(model, title, offered, given["tile"]), listening)
 
 
 def entry_point() -> None:

@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -235,23 +234,18 @@ def _in_words(kind: Kind) -> str:
     return f"a picture ({colours}{', 16 bits' if kind.bits == 16 else ''})"
 
 
-def serve(
-    make: Callable[[], gr.Blocks], listening: socket.socket, folder: Path, report: Callable[[str], None] = print
-) -> None:
+def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], None] = print) -> None:
     """Shows a page until Ctrl-C, which is raised as KeyboardInterrupt once the server has ended.
 
     Args:
-        make: Makes the page, when gradio knows where its files lie.
+        page: From `make_page`.
         listening: From `listen.listen`.
-        folder: For what visitors send and get; a temporary one.
         report: Called with the address.
     """
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    tempfile.tempdir = str(folder)  # uploads on their way
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # whose double Pillow refuses, wherever gradio opens something itself
     app = gr.mount_gradio_app(
         fastapi.FastAPI(openapi_url=None),
-        make(),
+        page,
         path="/",
         footer_links=[],
         run_history=False,
