@@ -13,7 +13,7 @@ from PIL import Image
 
 from p2p_keras.config import task_name
 from p2p_keras.demo import translate
-from p2p_keras.demo.examples import Example
+from p2p_keras.demo.examples import COUNT, Example
 from p2p_keras.demo.listen import address
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
@@ -192,7 +192,7 @@ def _offer(
     gallery = gr.Gallery(
         [translate.to_look_at(example[0], kinds[0]) for example in examples],
         label="Examples",
-        columns=len(examples),
+        columns=COUNT,
         height="auto",
         format="png",
         object_fit="contain",
