@@ -18,7 +18,7 @@ DOC = """
     one, and see what becomes of it.
 
       p2p-demo --model=runs/a2s
-      p2p-demo --model=models/facades --examples=facades/test
+      p2p-demo --model=models/facades --examples=my/labels
       p2p-demo --model=town                                  comes with the package
 
     It needs gradio: pip install -e ".[demo]". Nothing is sent to other hosts, and nobody else can open the page unless
