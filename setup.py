@@ -41,6 +41,7 @@ setup(
             "jinja2>=3.1,<4",
             "selenium>=4.30",
         ],
+        "demo": ["gradio>=6.31,<7"],
         "bench": ["torch>=2.4"],
         "report": ["jinja2>=3.1,<4"],
         "torch": ["torch>=2.6"],  # for p2p-import; before 2.6 its reader of weights could be made to run a file's code
@@ -55,6 +56,7 @@ setup(
             "p2p-import = p2p_keras.cli.import_:entry_point",
             "p2p-doctor = p2p_keras.cli.doctor:entry_point",
             "p2p-report = p2p_keras.cli.report:entry_point",
+            "p2p-demo = p2p_keras.cli.demo:entry_point",
         ]
     },
 )

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from p2p_keras.data.town import ensure_town  # noqa: E402, found by the line above
 from p2p_keras.system.devices import describe_devices  # noqa: E402
+from p2p_keras.system.sealed import seal, unseal  # noqa: E402
 
 LARGEST = 8 * 2**20  # bytes of what comes with the package
 SIZE, SCENES, EPOCHS = 128, 12000, 12
@@ -54,13 +55,23 @@ def main() -> None:
         "training": f"{sum(json.loads(line)['secs'] for line in lines) / 60:.0f} min on {describe_devices()[0]}",
         "of": f"{record['count']} scenes that were not trained on",
         "metrics": record["metrics"],
-        "extractor": record["extractor"],
+        "extractor": {name: value for name, value in record["extractor"].items() if name != "source"},
     }
+    forget_places(export / "1" / "metadata.json")
     (export / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     target = ROOT / "p2p_keras" / "pretrained" / "town"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(export, target)
     print(json.dumps(scores, indent=2), f"\n{target}: {size / 2**20:.1f} MiB")
+
+
+def forget_places(metadata: Path) -> None:
+    """Takes this machine's folders out of what an export says of its run."""
+    record = unseal(json.loads(metadata.read_text()))
+    record["config"]["data_dir"] = None
+    for evaluation in record["evaluations"]:
+        evaluation["extractor"]["source"] = Path(evaluation["extractor"]["source"]).name
+    metadata.write_text(json.dumps(seal(record), indent=2) + "\n")
 
 
 def call(command: str, *flags: str) -> None:

@@ -228,15 +228,24 @@ def _read_all(
                 report(f"Skipped {name}: {problem}")
 
 
+def read_inputs(files: Sequence[Path], kinds: Sequence[Kind]) -> list[np.ndarray]:
+    """Reads a file for each input, see `read_image`.
+
+    Raises:
+        ImageError: One of them cannot be read, or they differ in size.
+    """
+    images = [read_image(path, kind) for path, kind in zip(files, kinds, strict=True)]
+    sizes = {image.shape[:2] for image in images}
+    if len(sizes) > 1:
+        shown = " and ".join(str(Size(*size)) for size in sorted(sizes))
+        raise ImageError(f"its inputs differ in size, {shown}")
+    return images
+
+
 def _read_inputs(source: Source, job: Job, kinds: Sequence[Kind]) -> list[np.ndarray]:
     """The levels of each input. Raises ImageError."""
     if job.panels is None:
-        images = [read_image(path, kind) for path, kind in zip(source.files, kinds, strict=True)]
-        sizes = {image.shape[:2] for image in images}
-        if len(sizes) > 1:
-            shown = " and ".join(str(Size(*size)) for size in sorted(sizes))
-            raise ImageError(f"its inputs differ in size, {shown}")
-        return images
+        return read_inputs(source.files, kinds)
     (panels, count), images = job.panels, []
     for panel, kind in zip(panels, kinds, strict=True):
         composite = read_image(source.files[0], kind, count, panel)

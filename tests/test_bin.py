@@ -19,6 +19,7 @@ COMMANDS = (
     "p2p-import",
     "p2p-doctor",
     "p2p-report",
+    "p2p-demo",
 )
 SAYS = '#!/bin/sh\necho "$(basename "$0") in $PWD"\nfor each in "$@"; do echo "<$each>"; done\n'
 
@@ -54,7 +55,7 @@ def clone(tmp_path, monkeypatch) -> Clone:
     for name in (*COMMANDS, "python", "pip", "ruff"):
         (venv / "bin" / name).write_text(SAYS)
         (venv / "bin" / name).chmod(0o755)
-    for name in ("p2p-train", "p2p-report"):  # which install
+    for name in ("p2p-train", "p2p-report", "p2p-demo"):  # which install
         assert Clone(root, venv).run(f"bin/{name}").returncode == 0
     return Clone(root, venv)
 

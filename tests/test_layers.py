@@ -15,6 +15,7 @@ PACKAGE = ROOT / "p2p_keras"
 FLOORS = [
     {"__init__"},
     {"cli", "api"},
+    {"demo"},
     {"training", "translate", "pytorch", "report"},
     {"doctor"},
     {"export"},
@@ -132,6 +133,7 @@ def test_no_file_is_long():
         ("tensorflow_gan", {"metrics._tfgan"}),
         ("torch", {"pytorch.read"}),
         ("jinja2", {"report.page"}),
+        ("gradio", {"demo.page"}),
     ],
 )
 def test_a_library_has_one_door(library, allowed):
@@ -159,6 +161,7 @@ LIGHT = [
     "p2p_keras.cli.doctor",
     "p2p_keras.doctor.history",
     "p2p_keras.cli.report",
+    "p2p_keras.cli.demo",
 ]
 
 
@@ -168,7 +171,7 @@ def test_light_modules_load_without_tensorflow():
 import importlib, sys
 for module in sys.argv[1:]:
     importlib.import_module(module)
-    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch", "jinja2"):
+    for heavy in ("tensorflow", "keras", "matplotlib", "tensorflow_gan", "torch", "jinja2", "gradio"):
         if heavy in sys.modules:
             sys.exit(f"{module} loads {heavy}")
 """

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import ROOT
 
+from p2p_keras.cli import demo as demo_command
 from p2p_keras.cli import doctor as doctor_command
 from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import export as export_command
@@ -43,6 +44,7 @@ COMMANDS = {
     "p2p-import": import_command,
     "p2p-doctor": doctor_command,
     "p2p-report": report_command,
+    "p2p-demo": demo_command,
 }
 FLAGS = {name: command.FLAGS for name, command in COMMANDS.items()}
 FLAGS["quickstart"] = train_command.FLAGS
@@ -280,5 +282,5 @@ def test_it_opens_with_the_two_commands():
 
 def test_versions_are_pinned_within_the_ranges_of_setup_py():
     pinned = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    ranged = re.findall(r'^        (?:"report": \[)?"([a-z0-9-]+)>=', SETUP, re.MULTILINE)
+    ranged = re.findall(r'^        (?:"(?:demo|report)": \[)?"([a-z0-9-]+)>=', SETUP, re.MULTILINE)
     assert set(ranged) == set(pinned)
