@@ -2,9 +2,9 @@
 
     python benchmarks/town.py --output=TOWN --inception=INCEPTION
 
-Everything is in TOWN; stopped, the same command goes on. At the end it replaces p2p_keras/pretrained/town, an export in
-bfloat16 with scores.json beside it: what p2p-eval says of 500 scenes that were not trained on, and how it was made.
-`--epochs` and `--scenes` make another one, for trying out.
+Everything is in TOWN; stopped, the same command goes on. At the end TOWN/export is an export in bfloat16 with
+scores.json beside it: what p2p-eval says of 500 scenes that were not trained on, and how it was made. With --install it
+replaces p2p_keras/pretrained/town. `--epochs` and `--scenes` make another one, for trying out.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from p2p_keras.system.sealed import seal, unseal  # noqa: E402
 LARGEST = 8 * 2**20  # bytes of what comes with the package
 SIZE, SCENES, EPOCHS = 128, 12000, 12
 FLAGS = (
-    "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --decay_epochs=4 --upsampling=resize "
+    "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --upsampling=resize "
     "--ema_decay=0.999 --diffaugment"
 )
 
@@ -35,11 +35,12 @@ def main() -> None:
     parser.add_argument("--inception", required=True, help="As for p2p-eval.")
     parser.add_argument("--scenes", type=int, default=SCENES)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--install", action="store_true", help="Replace the one in the package.")
     arguments = parser.parse_args()
     counts = {"train": arguments.scenes, "val": 60, "test": 500}
     data = ensure_town(arguments.output / "scenes", SIZE, counts=counts, on_progress=show)
     run, export = arguments.output / "run", arguments.output / "export"
-    flags = [*FLAGS.split(), f"--epochs={arguments.epochs}"]
+    flags = [*FLAGS.split(), f"--epochs={arguments.epochs}", f"--decay_epochs={arguments.epochs // 3}"]
     call("train", f"--data_dir={data}", f"--workdir={run}", "--samples_every_epochs=1", *flags)
     call("eval", f"--workdir={run}", f"--inception={arguments.inception}")
     shutil.rmtree(export, ignore_errors=True)
@@ -49,8 +50,9 @@ def main() -> None:
         sys.exit(f"The export is {size / 2**20:.1f} MiB, and at most {LARGEST / 2**20:.0f} come with the package.")
     record = json.loads((run / "eval" / "test" / "metrics.json").read_text())["records"][-1]
     lines = (run / "history.jsonl").read_text().splitlines()
+    made_by = [f"--scenes={arguments.scenes}", f"--epochs={arguments.epochs}"]
     scores = {
-        "made by": f"python benchmarks/town.py --scenes={arguments.scenes} --epochs={arguments.epochs}",
+        "made by": " ".join(["python benchmarks/town.py --output=TOWN --inception=INCEPTION", *made_by]),
         "flags": " ".join(flags),
         "training": f"{sum(json.loads(line)['secs'] for line in lines) / 60:.0f} min on {describe_devices()[0]}",
         "of": f"{record['count']} scenes that were not trained on",
@@ -59,10 +61,11 @@ def main() -> None:
     }
     forget_places(export / "1" / "metadata.json")
     (export / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    target = ROOT / "p2p_keras" / "pretrained" / "town"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(export, target)
-    print(json.dumps(scores, indent=2), f"\n{target}: {size / 2**20:.1f} MiB")
+    print(json.dumps(scores, indent=2), f"\n{export}: {size / 2**20:.1f} MiB")
+    if arguments.install:
+        target = ROOT / "p2p_keras" / "pretrained" / "town"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(export, target)
 
 
 def forget_places(metadata: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from p2p_keras.errors import UserError
 from p2p_keras.images.files import eight_bits
 from p2p_keras.presets import make_config
+from p2p_keras.pretrained import locate
 from p2p_keras.system.urls import refuse_url
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
@@ -120,7 +121,7 @@ def load(model: str | os.PathLike, checkpoint: str = "latest", report: Callable[
     from p2p_keras.export.open import open_model
 
     refuse_url("model", model)
-    return Translator(open_model(Path(model), str(checkpoint), report))
+    return Translator(open_model(locate(model), str(checkpoint), report))
 
 
 def _to_array(picture: Picture, kind: Any) -> np.ndarray:

@@ -78,6 +78,7 @@ def test_a_run_is_trained_and_continued_by_the_same_call(finished, tmp_path):
         p2p_keras.train(finished[1], workdir, report=quiet, **{**settings, "batch_size": 2})
 
 
+@pytest.mark.slow
 def test_a_batch_size_that_nobody_gave_is_raised_to_the_devices(finished, two_devices, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "make_strategy", lambda report: two_devices)
     small = {"image_size": 32, "base_filters": 4, "discriminator": "pixel", "steps": 1}

@@ -63,6 +63,7 @@ def upload(folder: Path) -> str:
     return root
 
 
+@pytest.mark.slow
 def test_a_run_by_url_ends_as_one_on_loose_files(finished, on_disk, tmp_path, one_device):
     data, run = upload(on_disk), tmp_path / "run"
     assert train(small_config(data), run, one_device, quiet) is None

@@ -96,6 +96,7 @@ def _published(workdir: Path, output: Path, fill) -> Path:
     return publication.publish(trained, output, lambda folder: fill(trained, folder))
 
 
+@pytest.mark.slow
 def test_rgb_to_grey_of_16_bits(tmp_path):
     workdir, data = _trained(tmp_path, _save_rgb, _save_deep, output_channels=1)
     run = open_evaluation(workdir, split="val", report=quiet)
@@ -121,6 +122,7 @@ def test_rgb_to_grey_of_16_bits(tmp_path):
     assert "input_bytes" not in json.loads((folder / "metadata.json").read_text())
 
 
+@pytest.mark.slow
 def test_label_maps_to_rgb(tmp_path):
     workdir, data = _trained(tmp_path, _save_classes, _save_rgb, labels=3)
     run = open_evaluation(workdir, split="val", report=quiet)

@@ -11,6 +11,7 @@ from conftest import ROOT, quiet
 
 import p2p_keras
 from p2p_keras.data.town import draw_scene
+from p2p_keras.errors import UserError
 from p2p_keras.pretrained import NAMES, locate
 from p2p_keras.training.initial import open_source
 
@@ -19,11 +20,8 @@ TOWN = locate("town")
 
 def test_names_alone_are_located_and_paths_stay():
     assert TOWN == ROOT / "p2p_keras" / "pretrained" / "town"
-    assert [locate(path) for path in ("./town/x", "runs/town", Path("a/town"))] == [
-        Path("./town/x"),
-        Path("runs/town"),
-        Path("a/town"),
-    ]
+    for path in ("./town", "town/", "runs/town", Path("town")):
+        assert locate(path) == Path(path)
 
 
 def test_it_is_small_and_says_how_it_was_made():
@@ -49,8 +47,16 @@ def test_it_draws_the_street_of_a_scene_it_has_never_seen():
     assert others > 1.5 * own
 
 
+@pytest.mark.parametrize("model", ["./town", "town/"])
+def test_a_folder_of_ones_own_with_its_name_is_not_taken_for_it(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "town").mkdir()
+    with pytest.raises(UserError, match="town is none of them"):
+        p2p_keras.load(model)
+
+
 def test_a_run_can_begin_with_it():
-    source = open_source(Path("town"))
+    source = open_source(TOWN)
     assert (source.config.base_filters, source.config.upsampling, source.config.image_size.plain) == (16, "resize", 128)
     kernels = {name: value.shape for name, value in source.values.items() if name.endswith("/kernel")}
     assert len(kernels) == 14

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import tempfile
-from pathlib import Path
 
 from absl import flags
 
@@ -73,7 +72,7 @@ def main(values: flags.FlagValues) -> None:
         with command.quiet_start():
             from p2p_keras.demo import examples, page
             from p2p_keras.export.open import open_model
-        model = open_model(Path(given["model"]), given["checkpoint"], complain)
+        model = open_model(locate(given["model"]), given["checkpoint"], complain)
         if given["examples"]:
             patterns = given["examples"].split(",") if model.config.input_panels else [given["examples"]]
             offered = examples.from_folders([pattern.strip() for pattern in patterns], model.config, complain)

@@ -100,7 +100,7 @@ def main(values: flags.FlagValues) -> int:
     def complain(line: str) -> None:
         print(line, file=sys.stderr)
 
-    model = open_model(Path(given["model"]), given["checkpoint"])
+    model = open_model(locate(given["model"]), given["checkpoint"])
     patterns = given["input"].split(",") if model.config.input_panels else [given["input"]]
     images = translate.find_sources([pattern.strip() for pattern in patterns], complain)
     job = translate.Job(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -127,7 +129,9 @@ def _find_data(
         config = dataclasses.replace(config, data_dir=str(data_dir))
     if config.data_dir is not None and not to_folder(config.data_dir).is_dir():
         raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
-    config, data = resolve(config, config, workdir, report)
+    with tempfile.TemporaryDirectory() as scratch:  # a run's own folder remembers its own data, if it can be written
+        own = data_dir is None and os.access(workdir, os.W_OK)
+        config, data = resolve(config, config, workdir if own else Path(scratch), report)
     if fingerprint(data.pairs) != record.get("data", {}).get("fingerprint"):
         raise UserError(f"The training pairs in {data.pairs.root} are other ones than the run's. Say where: --data_dir")
     return config, data

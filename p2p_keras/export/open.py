@@ -13,7 +13,6 @@ import tensorflow as tf
 from p2p_keras.config import TrainConfig, input_names, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export import publication, signatures, write
-from p2p_keras.pretrained import locate
 from p2p_keras.sizes import Size
 from p2p_keras.system.files import checksum, read_json
 from p2p_keras.system.sealed import unseal
@@ -50,14 +49,13 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     """Loads a run, or an export: the folder of its versions (the newest is taken), a version, a `.keras`, a `.tflite`.
 
     Args:
-        path: Where it is; or the name of a generator that comes with the package, `town`.
+        path: Where it is.
         which: `latest`, `best` or a step, of a run.
         report: Called with one line for each checkpoint that was skipped.
 
     Raises:
         UserError: There is nothing of the kind, or it cannot be read.
     """
-    path = locate(path)
     if (path / "config.json").is_file():
         trained = write.load_trained(path, which, report=report)
         return _of_generate(write.as_generate(write.compact_generator(trained)), trained.config, noise=True)

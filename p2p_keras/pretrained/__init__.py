@@ -2,14 +2,15 @@
 scores lie beside them. No TensorFlow.
 """
 
+import os
 from pathlib import Path
 
 NAMES = ("town",)
 
 
-def locate(model: str | Path) -> Path:
+def locate(model: str | os.PathLike) -> Path:
     """The folder of a generator that comes with the package, by its name; any other path as it is.
 
-    A folder of one's own that has such a name is given as `./town`.
+    A folder of one's own that has such a name is given as `./town` or `town/`, or as a `Path`, which is never a name.
     """
-    return Path(__file__).parent / model if str(model) in NAMES else Path(model)
+    return Path(__file__).parent / model if model in NAMES else Path(model)

@@ -10,7 +10,6 @@ import numpy as np
 from p2p_keras.config import TrainConfig, input_kinds, target_kind
 from p2p_keras.errors import UserError
 from p2p_keras.export.weights import read_weights
-from p2p_keras.pretrained import locate
 from p2p_keras.training.networks import Networks
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.folder import read_config, show
@@ -32,7 +31,6 @@ def open_source(path: Path) -> Source:
     Raises:
         UserError: There is neither, or it cannot be read.
     """
-    path = locate(path)
     if (path / "config.json").is_file():
         checkpoints.choose(path / "checkpoints", "latest")  # which raises if there is none
         return Source(path, read_config(path / "config.json")[0])

@@ -164,7 +164,8 @@ class Recorder:
 def _plain_settings(config: TrainConfig) -> dict[str, bool | float | str]:
     """Those that are given, as a table can have them."""
     given = {name: value for name, value in settings_of(config).items() if value not in (None, "", ())}
-    return {name: value if type(value) in (bool, int, float) else show(config, name) for name, value in given.items()}
+    texts = {name: show(config, name).encode("utf-8", "backslashreplace").decode() for name in given}
+    return {name: value if type(value) in (bool, int, float) else texts[name] for name, value in given.items()}
 
 
 def _scores(record: dict) -> str:

@@ -12,7 +12,7 @@ from p2p_keras.config import TrainConfig, best_metric, decay_steps, total_steps
 from p2p_keras.data.pairs import fingerprint
 from p2p_keras.errors import UserError
 from p2p_keras.models import make_inference
-from p2p_keras.pretrained import NAMES
+from p2p_keras.pretrained import NAMES, locate
 from p2p_keras.system.hosts import Hosts
 from p2p_keras.system.urls import absolute
 from p2p_keras.training.cluster import check_equal
@@ -73,7 +73,7 @@ def open_run(
         if config.init_from not in NAMES:
             config = dataclasses.replace(config, init_from=str(Path(config.init_from).absolute()))
         if hosts.is_chief and not checkpoints.all_steps(workdir / "checkpoints"):  # of a run that goes on, its own
-            source = open_source(Path(config.init_from))
+            source = open_source(locate(config.init_from))
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
     _check_jit(config, strategy.num_replicas_in_sync)

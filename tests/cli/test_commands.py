@@ -53,7 +53,8 @@ def test_a_mistake_is_one_line_and_status_2(flags, words, tmp_path):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 4])
 def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path, kills):
     """kill -9 at random moments, the same command again, until it is through. float32 on one CPU device."""
     write_pairs(tmp_path / "data" / "train", 12)

@@ -146,6 +146,7 @@ def test_an_export_from_before_crops_is_used_at_the_scale_trained_at(trained, sa
     _assert_same_pixels(theirs.tiled(image, seed), ours.tiled(image, seed))
 
 
+@pytest.mark.slow
 def test_bfloat16_is_exported_with_weights_of_half_the_size(finished, saved_model, images, tmp_path):
     trained = write.load_trained(finished[0], "latest", "bfloat16")
     folder = publication.publish(trained, tmp_path, lambda f: write.write_saved_model(trained, f))

@@ -98,6 +98,7 @@ def test_it_is_scored_on_pairs_that_are_named(imported, pairs_dir, tmp_path):
     assert record["weights"] == read_config(run / "config.json")[1]["imported"]["weights"]
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_it_but_does_not_go_on_from_it(imported, pairs_dir, tmp_path, one_device):
     run = shutil.copytree(imported, tmp_path / "run")
     with pytest.raises(UserError, match=rf"an imported generator, .* --init_from={run}"):

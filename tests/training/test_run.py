@@ -78,6 +78,7 @@ def test_training_learns(finished, one_device, tmp_path):
     assert l1[-1] < 0.5 * l1[0]
 
 
+@pytest.mark.slow
 def test_in_bfloat16_it_trains_close_to_float32_and_keeps_float32_weights(finished, one_device, tmp_path):
     """The run of `finished` again, from the same weights. A rounding to 8 bits is off by up to 0.4 %, with either sign.
 
@@ -354,6 +355,7 @@ def test_unknown_pairs_for_the_samples_bind_nothing(pairs_dir, one_device, tmp_p
     assert read_config(tmp_path / "config.json")[0].samples == ("000", "001")
 
 
+@pytest.mark.slow
 def test_bad_files_are_listed_and_left_out(pairs_dir, one_device, tmp_path):
     (pairs_dir / "train" / "001.png").write_text("text")
     with pytest.raises(UserError, match="--max_bad_files=1"):

@@ -186,6 +186,7 @@ def test_all_weights_move_and_the_step_is_counted(one_device):
         assert np.abs(weights - after[name]).max() > 0, name
 
 
+@pytest.mark.slow
 def test_how_many_steps_a_call_takes_changes_nothing(one_device):
     _, one, values_one, _ = _train(one_device, calls=(3,))
     _, two, values_two, _ = _train(one_device, calls=(1, 2))

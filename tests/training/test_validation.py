@@ -122,6 +122,7 @@ def test_a_metric_that_so_few_images_do_not_have_is_refused_before_anything_star
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_where_an_evaluation_cannot_be_written_the_run_goes_on(pairs_dir, one_device, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "eval")
@@ -134,6 +135,7 @@ def test_where_an_evaluation_cannot_be_written_the_run_goes_on(pairs_dir, one_de
     assert checkpoints.list_steps(tmp_path / "checkpoints" / "best") == [3]
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_decides_nothing_says_so(pairs_dir, one_device, tmp_path, monkeypatch):
     summarise, told = validation.scoring.summarise, []
 
@@ -150,6 +152,7 @@ def test_an_evaluation_that_decides_nothing_says_so(pairs_dir, one_device, tmp_p
     assert checkpoints.list_steps(tmp_path / "checkpoints" / "best") == []
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_rotating_checkpoint_continues_from_its_best(evaluated, one_device, tmp_path):
     """What is in best/ binds the run like any other checkpoint: other settings would mix two runs in one folder."""
     workdir, data, _ = evaluated
