@@ -65,7 +65,7 @@ def main() -> None:
     if arguments.install:
         target = ROOT / "p2p_keras" / "pretrained" / "town"
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(export, target)
+        shutil.copytree(export, target, ignore=shutil.ignore_patterns("assets.extra"))  # which is for TF Serving
 
 
 def forget_places(metadata: Path) -> None:

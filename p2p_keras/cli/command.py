@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from p2p_keras.errors import HostLostError, UserError
+from p2p_keras.pretrained import locate
 from p2p_keras.system.terminal import PlainStream
 from p2p_keras.system.urls import refuse_url
 from p2p_keras.versions import VERSION
@@ -108,6 +109,32 @@ def run_folder(name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise UserError(f"--workdir names the folder of a run, with its config.json. There is none in {folder}")
     return folder
+
+
+def define_model(values: flags.FlagValues) -> None:
+    """The flags of a command that takes what translates: `--model` and `--checkpoint`."""
+    flags.DEFINE_string(
+        "model",
+        None,
+        "A run's folder, an export's, or a .keras or .tflite file of one; or town, the generator of the demo's scenes "
+        "that comes with the package.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=values)
+
+
+def model_place(name: str | None) -> Path:
+    """Where the model is that `--model` names.
+
+    Raises:
+        UserError: There is nothing, or none was given.
+    """
+    if not name:
+        raise UserError("--model is needed, as --model=runs/a2s")
+    place = locate(name)
+    if not place.exists():
+        raise UserError(f"--model names a run, an export, or a file of one, or is town. There is no {name}")
+    return place
 
 
 def counted(number: int, one: str, many: str) -> str:

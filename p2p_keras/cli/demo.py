@@ -10,7 +10,6 @@ from absl import flags
 from p2p_keras.cli import command
 from p2p_keras.demo.listen import listen
 from p2p_keras.errors import UserError
-from p2p_keras.pretrained import locate
 
 DOC = """
     p2p-demo shows a page on this machine, on which a model is tried: drop a picture, take one with the camera or paint
@@ -26,14 +25,7 @@ DOC = """
 
 FLAGS = flags.FlagValues()
 
-flags.DEFINE_string(
-    "model",
-    None,
-    "A run's folder, an export's, or a .keras or .tflite file of one; or town, the generator of the demo's scenes that "
-    "comes with the package.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
+command.define_model(FLAGS)
 flags.DEFINE_string(
     "examples",
     None,
@@ -56,12 +48,9 @@ flags.DEFINE_integer("port", 7860, "Port to listen on; 0 takes any that is free.
 def main(values: flags.FlagValues) -> None:
     """Shows the page until it is stopped."""
     given = {name: values[name].value for name in values if name not in ("help", "h", "version")}
-    if not given["model"]:
-        raise UserError("--model is needed, as --model=runs/a2s")
+    place = command.model_place(given["model"])
     if not 0 <= given["port"] < 2**16:
         raise UserError(f"--port must be from 0 to 65535. Received: {given['port']}")
-    if not locate(given["model"]).exists():
-        raise UserError(f"--model names a run, an export, or a file of one, or is town. There is no {given['model']}")
 
     def complain(line: str) -> None:
         print(line, file=sys.stderr)
@@ -72,7 +61,7 @@ def main(values: flags.FlagValues) -> None:
         with command.quiet_start():
             from p2p_keras.demo import examples, page
             from p2p_keras.export.open import open_model
-        model = open_model(locate(given["model"]), given["checkpoint"], complain)
+        model = open_model(place, given["checkpoint"], complain)
         if given["examples"]:
             patterns = given["examples"].split(",") if model.config.input_panels else [given["examples"]]
             offered = examples.from_folders([pattern.strip() for pattern in patterns], model.config, complain)

@@ -9,7 +9,6 @@ from p2p_keras.cli import command
 from p2p_keras.config import DIRECTIONS, TrainConfig
 from p2p_keras.data.pairs import select_panels
 from p2p_keras.errors import UserError
-from p2p_keras.pretrained import locate
 
 DOC = """
     p2p-translate translates images with a run, or with anything that p2p-export wrote.
@@ -29,14 +28,7 @@ DOC = """
 
 FLAGS = flags.FlagValues()
 
-flags.DEFINE_string(
-    "model",
-    None,
-    "A run's folder, an export's, or a .keras or .tflite file of one; or town, the generator of the demo's scenes that "
-    "comes with the package.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string("checkpoint", "latest", "latest, best, or a step, of a run.", flag_values=FLAGS)
+command.define_model(FLAGS)
 flags.DEFINE_string(
     "input",
     None,
@@ -90,8 +82,7 @@ def main(values: flags.FlagValues) -> int:
     for name, least in (("samples", 0), ("batch_size", 1)):
         if given[name] < least:
             raise UserError(f"--{name} must be at least {least}. Received: {given[name]}")
-    if not locate(given["model"]).exists():
-        raise UserError(f"--model names a run, an export, or a file of one, or is town. There is no {given['model']}")
+    place = command.model_place(given["model"])
 
     with command.quiet_start():
         from p2p_keras import translate
@@ -100,7 +91,7 @@ def main(values: flags.FlagValues) -> int:
     def complain(line: str) -> None:
         print(line, file=sys.stderr)
 
-    model = open_model(locate(given["model"]), given["checkpoint"])
+    model = open_model(place, given["checkpoint"])
     patterns = given["input"].split(",") if model.config.input_panels else [given["input"]]
     images = translate.find_sources([pattern.strip() for pattern in patterns], complain)
     job = translate.Job(

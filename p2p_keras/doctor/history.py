@@ -52,16 +52,21 @@ def ever_found(history: Sequence[dict]) -> set[str]:
 
 def _newest(history: Sequence[dict]) -> list[dict]:
     """The newest whole epochs that together have so many steps; none if there are fewer."""
-    whole = _whole(history)
-    if not whole:
-        return []
-    count = math.ceil(WINDOW_STEPS / (whole[-1]["step"] / whole[-1]["epoch"]))
-    return whole[-count:] if len(whole) >= count else []
+    return _whole(history, WINDOW_STEPS, 1)
 
 
-def _whole(history: Sequence[dict]) -> list[dict]:
-    """All but those of a last epoch that the run's length cut short."""
-    return [record for record in history if record["epoch"] % 1 == 0 and record["epoch"]]
+def _whole(history: Sequence[dict], steps: int, times: int) -> list[dict]:
+    """The newest epochs that the run's length did not cut short: so many times those that have so many steps, or none.
+
+    It looks at no more of the history, which may be long.
+    """
+    newest = (record for record in reversed(history) if record["epoch"] % 1 == 0 and record["epoch"])
+    found = list(itertools.islice(newest, 1))
+    if found:
+        count = times * math.ceil(steps / (found[0]["step"] / found[0]["epoch"]))
+        found += itertools.islice(newest, count - 1)
+        return found[::-1] if len(found) == count else []
+    return []
 
 
 def _check_won(window: Sequence[dict]) -> Outcome:
@@ -114,11 +119,10 @@ def _jumps(history: Sequence[dict]) -> tuple[float, float]:
 
     Nothing either where L1 is not what the generator learns by, with a low `lambda_l1`.
     """
-    whole = _whole(history)
-    size = math.ceil(BLOCK_STEPS / (whole[-1]["step"] / whole[-1]["epoch"]))
-    if len(whole) < BLOCKS * size or whole[-1].get("generator_loss", 0.0) < 2 * whole[-1]["gan_loss"]:
+    newest = _whole(history, BLOCK_STEPS, BLOCKS)
+    if not newest or newest[-1].get("generator_loss", 0.0) < 2 * newest[-1]["gan_loss"]:
         return 0.0, 0.0
-    newest = whole[-BLOCKS * size :]
+    size = len(newest) // BLOCKS
     means = [_mean(newest[first : first + size], "l1_loss") for first in range(0, len(newest), size)]
     changes = [after / before - 1 for before, after in itertools.pairwise(means)]
     return max(changes), -min(changes)
@@ -145,8 +149,7 @@ def _check_validation(history: Sequence[dict]) -> Outcome:
 
 
 def _check_fid(history: Sequence[dict]) -> Outcome:
-    scored = [record["evaluation"] for record in history if "evaluation" in record]
-    newest = scored[-1] if scored else {}
+    newest = next((record["evaluation"] for record in reversed(history) if "evaluation" in record), {})
     return fid.check_count(newest, newest["count"] if type(newest.get("count")) is int else 0)
 
 

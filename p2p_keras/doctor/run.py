@@ -1,9 +1,6 @@
 """A run's folder -> what is wrong with it: all checks, each with a finding, or with why it could not be made."""
 
-import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,14 +18,15 @@ from p2p_keras.doctor.history import TOO_YOUNG, WINDOW_STEPS, check_history
 from p2p_keras.doctor.outcomes import CHECKS, Finding, Outcome, Skipped
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
+from p2p_keras.evaluation.run import find_data, memory_of
 from p2p_keras.evaluation.split import Split, batches, take_split
 from p2p_keras.models import make_inference
 from p2p_keras.system.files import write_whole
-from p2p_keras.system.urls import Url, to_folder
+from p2p_keras.system.urls import Url
 from p2p_keras.workdir.folder import read_config
 from p2p_keras.workdir.generator import build_generator, restore_each
 from p2p_keras.workdir.history import read_history
-from p2p_keras.workdir.resolve import Data, resolve
+from p2p_keras.workdir.resolve import Data
 
 PAIRS = 32  # of each split, spread evenly, whose pictures are looked at
 BATCH_SIZE = 16  # at a time; no result depends on it
@@ -71,7 +69,12 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
     outcomes = dict(zip(CHECKS[:5], check_history(history), strict=True))
     outcomes["few pictures for FID"] = _either(outcomes["few pictures for FID"], _check_records(workdir))
     try:
-        config, data = _find_data(config, record, workdir, data_dir, report)
+        with memory_of(workdir, data_dir) as memory:
+            config, data = find_data(config, data_dir, (), "train", memory, report)
+        if fingerprint(data.pairs) != record.get("data", {}).get("fingerprint"):
+            raise UserError(
+                f"The training pairs in {data.pairs.root} are other ones than the run's. Say where: --data_dir=DATA"
+            )
     except UserError as error:
         outcomes |= {name: Skipped(name, str(error)) for name in CHECKS[5:]}
         return _diagnosis(step, outcomes)
@@ -120,21 +123,6 @@ def _diagnosis(step: int, outcomes: dict[str, Outcome]) -> Diagnosis:
     told = [outcomes[name] for name in CHECKS]
     findings = [outcome for outcome in told if isinstance(outcome, Finding)]
     return Diagnosis(step, findings, [outcome for outcome in told if isinstance(outcome, Skipped)])
-
-
-def _find_data(
-    config: TrainConfig, record: dict, workdir: Path, data_dir: Path | Url | None, report: Callable[[str], None]
-) -> tuple[TrainConfig, Data]:
-    if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=str(data_dir))
-    if config.data_dir is not None and not to_folder(config.data_dir).is_dir():
-        raise UserError(f"The run's data were in {config.data_dir}, which is not there. Say where: --data_dir=DATA")
-    with tempfile.TemporaryDirectory() as scratch:  # a run's own folder remembers its own data, if it can be written
-        own = data_dir is None and os.access(workdir, os.W_OK)
-        config, data = resolve(config, config, workdir if own else Path(scratch), report)
-    if fingerprint(data.pairs) != record.get("data", {}).get("fingerprint"):
-        raise UserError(f"The training pairs in {data.pairs.root} are other ones than the run's. Say where: --data_dir")
-    return config, data
 
 
 def _check_records(workdir: Path) -> Outcome:

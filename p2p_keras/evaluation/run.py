@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -268,6 +270,18 @@ def find_data(
     if not data.pairs.splits[split]:
         raise UserError(f"Not one file of {data.pairs.root / split} can be read. Mend them, or take another --split.")
     return config, data
+
+
+@contextlib.contextmanager
+def memory_of(workdir: Path, data_dir: Path | Url | None) -> Iterator[Path]:
+    """The folder that remembers which files were read, as `find_data` takes it: the run's own, of its own data, or
+    another one, that is gone afterwards, of other data and where the run's cannot be written.
+    """
+    if data_dir is None and os.access(workdir, os.W_OK):
+        yield workdir
+    else:
+        with tempfile.TemporaryDirectory(prefix="p2p-") as scratch:
+            yield Path(scratch)
 
 
 def _take_reference(data: Data, split: str) -> Split:

@@ -1,9 +1,6 @@
 """Pairs of a run's data set as its generator translates them, and how each scores."""
 
-import os
-import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +11,7 @@ from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation import scoring
 from p2p_keras.evaluation.lanes import Lane
-from p2p_keras.evaluation.run import find_data
+from p2p_keras.evaluation.run import find_data, memory_of
 from p2p_keras.evaluation.split import Split, batches, fingerprint, take_split
 from p2p_keras.images import codec
 from p2p_keras.models import make_inference
@@ -75,10 +72,7 @@ def translate_pairs(
         raise UserError("The generator was imported, without any pairs. Say where some are: --data_dir=DATA")
     checkpoints.choose(workdir / "checkpoints", which)  # before the data are read
     split = split or _first_split(record, data_dir)
-    with ExitStack() as stack:
-        memory = workdir  # which remembers that the run's own data were checked
-        if data_dir is not None or not os.access(workdir, os.W_OK):
-            memory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="p2p-report-")))
+    with memory_of(workdir, data_dir) as memory:
         config, data = find_data(config, data_dir, (), split, memory, report)
     chosen = take_split(data.pairs, data.reading, split, most)
     generator = build_generator(config)

@@ -57,7 +57,8 @@ class Recorder:
         self._epoch_started = self._started = time.monotonic()
         self._is_new, self._foretold = first_step == 0, False
         (workdir / "samples").mkdir(exist_ok=True)
-        self._said = ever_found(read_history(workdir))
+        self._history = read_history(workdir)
+        self._said = ever_found(self._history)
         self._has_samples = any((workdir / "samples").iterdir())
         self._writer = tf.summary.create_file_writer(str(workdir / "summaries"))
         summaries.write_settings(self._writer, first_step, _plain_settings(config))
@@ -112,10 +113,11 @@ class Recorder:
             tags = {f"{evaluation['split']}/{name}": value for name, value in scores.items()}
             summaries.write_scalars(self._writer, step, tags)
         append_history(self._workdir, record)
+        self._history.append(record)
         self._progress.clear()
         self._foretold = True  # by the line's own "left"
         self._report(self._line(record))
-        for finding in findings(read_history(self._workdir)):
+        for finding in findings(self._history):
             if finding.name not in self._said:
                 self._report(f"Doctor: {finding.in_one_line}")
                 self._said.add(finding.name)
@@ -127,7 +129,7 @@ class Recorder:
         """Writes a grid as `samples/epoch_0001.png` and to TensorBoard, and draws the curves anew."""
         epoch = math.ceil(step / self._steps_per_epoch)
         self._write_samples(step, f"epoch_{epoch:04d}.png", image)
-        charts.training_curves(read_history(self._workdir), self._workdir / "curves.png")
+        charts.training_curves(self._history, self._workdir / "curves.png")
 
     def wants_first_samples(self) -> bool:
         """Whether the run has gone on for a minute without any grid, so that it is time for a first one."""

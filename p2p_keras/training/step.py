@@ -59,11 +59,13 @@ def make_train_steps(
     def compute_gradients(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> tuple:
         with tf.GradientTape(persistent=True) as tape:
             generated_image = generator([input_image, noise_seed], training=True)
-            shown = (input_image, target_image, generated_image)
+            seen_input, seen_target, seen_generated = input_image, target_image, generated_image
             if augment:
-                shown = augment(noise_seed, *shown)
-            real_logits = discriminator([shown[0], shown[1]], training=True)
-            generated_logits = discriminator([shown[0], shown[2]], training=True)
+                seen_input, seen_target, seen_generated = augment(
+                    noise_seed, input_image, target_image, generated_image
+                )
+            real_logits = discriminator([seen_input, seen_target], training=True)
+            generated_logits = discriminator([seen_input, seen_generated], training=True)
             generator_loss, gan_loss, l1_loss = losses.generator_loss(
                 generated_logits, generated_image, target_image, lambda_l1
             )
