@@ -281,6 +281,7 @@ def small_config(data: Path, **settings) -> TrainConfig:
         "epochs": 2,
         "precision": "float32",
         "direction": "AtoB",
+        "samples_every_epochs": 2,
     }
     return TrainConfig(**{**small, "data_dir": str(data), **settings})
 

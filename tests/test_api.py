@@ -86,6 +86,7 @@ def test_a_batch_size_that_nobody_gave_is_raised_to_the_devices(finished, two_de
     assert p2p_keras.load(tmp_path / "run").config.batch_size == 2
 
 
+@pytest.mark.slow
 def test_training_works_in_a_thread_which_no_signal_reaches(finished, tmp_path):
     failures = []
 

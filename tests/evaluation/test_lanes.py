@@ -133,7 +133,7 @@ def test_two_hosts_give_the_numbers_of_one(finished_copy, tmp_path):
         assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["eval", "train"])
+@pytest.mark.parametrize("name", [pytest.param("eval", marks=pytest.mark.slow), "train"])
 def test_a_cluster_that_is_none_is_one_line(finished_copy, name):
     environment = {**os.environ, "TF_CONFIG": "{oops"}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user has it

@@ -186,6 +186,7 @@ def test_one_image_has_no_distribution(run_dir):
     assert record["absent"]["fid@12"] == record["absent"]["kid@12"] == "it needs at least 4 images, there are 1"
 
 
+@pytest.mark.slow
 def test_the_generated_images_are_compared_with_the_targets_of_another_split(run_dir):
     """As the report did it: by hand from what an extractor sees of the saved images and of the training targets."""
     eye = Eye()

@@ -115,7 +115,8 @@ def test_every_format_gives_the_trainers_pixels(trained, images, tmp_path, setti
     assert np.abs(eight_bit.astype(int) - expected).mean() < 4
 
 
-@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [False, True])
 def test_an_export_from_before_crops_is_used_at_the_scale_trained_at(trained, saved_model, tmp_path, noise):
     """Its own `translate` keeps an image of another size in its resolution, as that of native crops does."""
     old = signatures.make_functions(
@@ -201,7 +202,7 @@ def _operations(saved_model: Path, signature: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_graph_assigns_nothing_and_draws_nothing_of_its_own(saved_model, noisy_model, noise):
     model = noisy_model if noise else saved_model
     for signature in ("serving_default", "translate", "translate_float", "tiled"):

@@ -226,6 +226,7 @@ def test_a_shard(places, prepared, tmp_path):
             read_record(tf.constant(str(path)), tf.constant(offset, tf.int64), tf.constant(size, tf.int64))
 
 
+@pytest.mark.slow
 @in_shards
 def test_a_damaged_shard_is_named_by_p2p_train_and_p2p_eval(prepared, one_device, tmp_path):
     data, workdir = shutil.copytree(prepared, tmp_path / "data"), tmp_path / "run"

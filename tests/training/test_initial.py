@@ -152,7 +152,7 @@ def test_a_discriminator_of_another_form_begins_anew(finished, tmp_path, one_dev
     assert told[-1].endswith("begins anew, for --discriminator is patch70 there, patch16 here")
 
 
-@pytest.mark.parametrize("form", ["savedmodel", "keras"])
+@pytest.mark.parametrize("form", [pytest.param("savedmodel", marks=pytest.mark.slow), "keras"])
 def test_an_export_gives_the_generator_its_weights(finished, tmp_path, one_device, form):
     source, data, _ = finished
     trained = write.load_trained(source)

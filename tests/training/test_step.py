@@ -57,6 +57,12 @@ def _train(
     return before, {w.path: w.numpy() for w in weights}, values, int(step.numpy())
 
 
+@pytest.fixture(scope="module")
+def three_steps(one_device):
+    """By Adam, in one call."""
+    return _train(one_device)
+
+
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(one_device, two_devices, accumulate):
     """Gradients, batch norm statistics and dropout noise are those of the global batch.
@@ -86,6 +92,7 @@ def test_compiled_by_xla_it_is_the_same_step(one_device):
         assert np.abs(plain[name] - compiled[name]).max() < 5e-7 + 1e-4 * moved, name
 
 
+@pytest.mark.slow
 def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
     """Against the two parts, every second image each, taken as whole steps from the same weights.
 
@@ -114,7 +121,7 @@ def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
     assert averages == 2 * (3 + 4 + 3)  # mean and variance: 3 layers down, 4 up, 3 of the discriminator
 
 
-def test_what_is_augmented_is_what_the_discriminator_sees_and_no_more(one_device):
+def test_what_is_augmented_is_what_the_discriminator_sees_and_no_more(one_device, three_steps):
     """Shown zeros for all three, it cannot tell them apart: real and generated have the same logit, so that the
     discriminator's loss is (log(1 + e^-z) + log(1 + e^z)) / 2 where the GAN loss is log(1 + e^-z). L1 stays.
     """
@@ -123,7 +130,7 @@ def test_what_is_augmented_is_what_the_discriminator_sees_and_no_more(one_device
         assert seed.shape == (4, 2)
         return tuple(tf.zeros_like(image) for image in images)
 
-    *_, plain, _ = _train(one_device, calls=(1,))
+    *_, plain, _ = three_steps
     before, after, found, _ = _train(one_device, calls=(1,), augment=zeros)
     _, gan, l1, discriminator = found[0]
     z = -np.log(np.expm1(gan))
@@ -178,8 +185,8 @@ def test_the_average_is_the_recursion_over_the_weights_after_each_step(request, 
     assert min(moved) > 1e-4  # so that the weights themselves would fail
 
 
-def test_all_weights_move_and_the_step_is_counted(one_device):
-    before, after, values, step = _train(one_device)
+def test_all_weights_move_and_the_step_is_counted(three_steps):
+    before, after, values, step = three_steps
     assert step == 3
     assert values.shape == (3, len(LOSS_NAMES))
     for name, weights in before.items():
@@ -187,8 +194,8 @@ def test_all_weights_move_and_the_step_is_counted(one_device):
 
 
 @pytest.mark.slow
-def test_how_many_steps_a_call_takes_changes_nothing(one_device):
-    _, one, values_one, _ = _train(one_device, calls=(3,))
+def test_how_many_steps_a_call_takes_changes_nothing(one_device, three_steps):
+    _, one, values_one, _ = three_steps
     _, two, values_two, _ = _train(one_device, calls=(1, 2))
     np.testing.assert_array_equal(values_one, values_two)
     for name, weights in one.items():
