@@ -64,7 +64,7 @@ flags.DEFINE_string(
     "default",
     "The network behind FID, KID and Inception Score: default, which is the Inception of 2015-12-05 that "
     "tensorflow-gan uses, downloaded once; or a SavedModel with output pool_3 and perhaps logits, a frozen graph .pb, "
-    "an archive, or a URL.",
+    "an archive, or a URL. --inception= is without.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -169,6 +169,10 @@ def _load_extractors(
     none = dict.fromkeys(devices)
     if len(blind) == len(evaluations):
         return none, ""
+    if not given["inception"].strip():
+        if given["require_inception"]:
+            raise UserError("--require_inception is not for --inception=, which is without. Leave out one of them.")
+        return none, "there is no Inception network, by --inception="
     loaded = {}
     try:
         for device in devices:

@@ -163,6 +163,17 @@ def test_without_network_paired_metrics_are_scored_and_the_reason_stands_beside(
     }
 
 
+def test_an_empty_inception_is_none(finished_copy, capfd):
+    """As it is to p2p-train."""
+    flags = [f"--workdir={finished_copy}", "--split=val", "--inception="]
+    assert call_command(eval_command, *flags) == 0
+    assert (
+        "Absent: fid, kid, inception_score: there is no Inception network, by --inception=\n" in capfd.readouterr().out
+    )
+    with pytest.raises(UserError, match="--require_inception is not for --inception="):
+        call_command(eval_command, *flags, "--require_inception")
+
+
 def test_where_the_extractor_is_required_nothing_is_scored_without(finished_copy, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="Connection refused"):
         _evaluate(monkeypatch, tmp_path, f"--workdir={finished_copy}", "--split=val", "--require_inception")
