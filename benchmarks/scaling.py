@@ -97,6 +97,7 @@ def work(arguments: argparse.Namespace) -> None:
 
     strategy = make_strategy()
     config = make_config(
+        "paper",
         data_dir="none",  # or it would be the demo's settings
         direction="AtoB",
         image_size=arguments.image_size,

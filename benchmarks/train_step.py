@@ -188,7 +188,7 @@ def work_through_run(arguments: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as workdir, contextlib.suppress(KeyboardInterrupt):
         settings = {"direction": "BtoA", "image_size": arguments.image_size, "precision": arguments.precision}
-        config = make_config(data_dir=arguments.data_dir, batch_size=batch, epochs=10**6, **settings)
+        config = make_config("paper", data_dir=arguments.data_dir, batch_size=batch, epochs=10**6, **settings)
         train(config, Path(workdir), report=take_turns)
 
 

@@ -139,7 +139,7 @@ class TrainConfig:
     diffaugment: bool = setting(
         False,
         "Show the discriminator each pair with another brightness, saturation and contrast, moved, and with a square "
-        "cut out, all at random (DiffAugment): for few pairs.",
+        "cut out, all at random (DiffAugment), so that it cannot learn the pairs by heart.",
     )
     discriminator: str = setting(
         "patch70",

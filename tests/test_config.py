@@ -22,8 +22,9 @@ from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import check_resume, read_config, to_json
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_the_best_ones_and_otherwise_the_papers():
     config = make_config(data_dir="x")
+    assert config == make_config("best", data_dir="x")
     assert (config.batch_size, config.epochs, config.learning_rate, config.beta1) == (1, 200, 2e-4, 0.5)
     assert (config.lambda_l1, config.base_filters, config.discriminator) == (100, 64, "patch70")
 

@@ -8,7 +8,7 @@ from absl import flags
 from p2p_keras.cli import command
 from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.declare import setting_type
-from p2p_keras.presets import DEMO, PRESETS, make_config
+from p2p_keras.presets import BEST, DEMO, PRESETS, make_config
 from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import saved_run
 
@@ -36,9 +36,9 @@ flags.DEFINE_enum(
     "preset",
     None,
     tuple(PRESETS),
-    "paper, the paper's settings; best, what made better pictures in as many images: --upsampling=resize "
-    "--ema_decay=0.999 --diffaugment (docs/results.md); or one of the report's experiments: the paper's with their "
-    "direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
+    "best, which is the default: the paper's settings but for --upsampling=resize --ema_decay=0.999 --diffaugment, "
+    "which made better pictures in as many images (docs/results.md); paper, the paper's; or one of the report's "
+    "experiments: the paper's with their direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -72,6 +72,8 @@ def _help_of(field: dataclasses.Field) -> str:
     """What `--help` says: the setting's own help, its default, and the demo's where that is another."""
     shown = "" if field.default in (None, "", ()) else str(field.default).lower()
     default = ", ".join(text for text in (shown, field.metadata["meaning"]) if text)
+    if field.name in BEST:
+        default = f"{str(BEST[field.name]).lower()}; the paper's is {default}"
     demo = f"; the demo's is {DEMO[field.name]}" if field.name in DEMO else ""
     demo = "; the demo's is half of its epochs" if field.name == "decay_epochs" else demo  # see make_config
     return f"{field.metadata['help']} Default: {default}{demo}."
