@@ -163,11 +163,13 @@ def test_without_a_python_it_says_which_it_needs(clone):
 
 def test_quickstart_trains_the_demo_in_the_clone(clone, tmp_path):
     done = clone.run(str(clone.root / "bin" / "quickstart"), "--epochs=2", cwd=tmp_path)
-    assert done.stdout.splitlines() == [
-        f"p2p-train in {clone.root}",
-        "<--direction=a2s>",
-        "<--epochs=2>",
-    ]
+    *drawn, said, train, direction, flags = done.stdout.splitlines()
+    assert drawn == [f"python in {clone.root}", "<docs/town.py>", "<--output=runs/town.png>"]
+    assert said.startswith("runs/town.png: ")
+    assert [train, direction, flags] == [f"p2p-train in {clone.root}", "<--direction=a2s>", "<--epochs=2>"]
+    (clone.root / "runs").mkdir()
+    (clone.root / "runs" / "town.png").touch()
+    assert clone.run("bin/quickstart").stdout.splitlines()[0] == said  # it is drawn once
 
 
 def test_test_checks_style_and_runs_pytest_with_the_tests_own_packages(clone, tmp_path):
