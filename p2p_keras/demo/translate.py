@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from p2p_keras.data.picture import ImageError
+from p2p_keras.data.picture import ImageError, open_image
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
@@ -82,6 +82,20 @@ def translate(
     target = model.contract.target_kind
     file = codec.encode(generated, class_colours() if target.labels else None)
     return Result(to_look_at(stack[0][0], kinds[0]), to_look_at(generated, target), file, size)
+
+
+def read_painting(file: Path) -> np.ndarray:
+    """What a canvas sent, uint8 (H, W, 4).
+
+    Raises:
+        UserError: It is no picture, or too large a one; says so in a sentence for the page.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as of `_read`
+            return np.asarray(open_image(str(file)).convert("RGBA"))
+    except ImageError as problem:
+        raise UserError(f"This painting cannot be used: {problem}.") from problem
 
 
 def from_painting(painting: np.ndarray, kind: Kind, size: Size) -> np.ndarray:
