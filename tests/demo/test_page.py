@@ -277,6 +277,30 @@ def test_of_a_painting_only_what_is_seen_is_decoded(page):
     assert visitor.paint(text)["data"][1] == "**This painting cannot be used: it is not an image.**"
 
 
+def test_its_end_waits_for_no_translation():
+    """Which nothing can stop, and which takes minutes in tiles. Python by itself ends when all threads have."""
+    code = f"""
+import threading, time
+from p2p_keras.cli import demo
+demo.main = lambda values: threading.Thread(target=time.sleep, args=({DEADLINE_SECS},)).start()
+demo.entry_point()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=DEADLINE_SECS / 2, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+@needs_gradio
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_otherwise_it_leaves_nothing_behind_either(finished, tmp_path, number):
+    with _shown(finished[0], tmp_path) as shown:
+        Visitor(shown.address).upload(b"something of a visitor's")
+        shown.process.send_signal(number)
+        assert shown.process.communicate(timeout=DEADLINE_SECS) == ("", "")
+        assert shown.process.returncode == 128 + number
+        assert names(shown.scratch) == []
+
+
 @pytest.mark.slow
 @needs_gradio
 def test_a_folder_that_is_no_model_is_one_line_and_status_2(tmp_path):
