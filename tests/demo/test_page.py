@@ -165,6 +165,41 @@ def test_from_upload_to_picture(page, browser, finished, tmp_path):
     assert hosts == {urllib.parse.urlsplit(page).netloc}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+def test_a_stroke_is_in_the_picture_that_is_translated(page, browser, finished, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    def find(selector: str):
+        return browser.find_elements("css selector", selector)
+
+    def translate() -> list[np.ndarray]:
+        """What is then shown: the input and the generated picture, each pixel once."""
+        before = [image.get_attribute("src") for image in find("#result img")]
+        find("#translate")[0].click()
+        wait_for(lambda: len(find("#result img")) == 2 and find("#result img")[1].get_attribute("src") not in before)
+        shown = [urllib.request.urlopen(image.get_attribute("src")).read() for image in find("#result img")]
+        return [np.asarray(Image.open(io.BytesIO(content)))[8::16, 8::16] for content in shown]
+
+    browser.get(page)
+    wait_for(lambda: find("button[role=tab]"))
+    find("button[role=tab]")[1].click()
+    wait_for(lambda: find("#canvas-picture canvas") and find("#canvas-picture canvas")[0].is_displayed())
+    wait_for(lambda: find("#canvas-picture button[aria-label=Brush]"))
+    empty, _ = translate()
+    assert (empty == 255).all()
+    canvas = find("#canvas-picture canvas")[0]
+    stroke = ActionChains(browser).move_to_element_with_offset(canvas, -100, 0).click_and_hold()
+    stroke.move_by_offset(100, 0).move_by_offset(100, 0).release().perform()
+    painted, generated = translate()
+    assert painted.shape == (32, 32, 3)
+    marked = (painted != 255).any(axis=2)
+    assert marked[:, 12:20].any(axis=0).all()  # across the middle
+    assert not marked[:8].any()
+    assert not marked[-8:].any()
+    np.testing.assert_array_equal(generated, load(finished[0])(painted))
+
+
 def _whole(path: Path) -> bool:
     try:
         Image.open(io.BytesIO(path.read_bytes())).load()
