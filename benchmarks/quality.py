@@ -37,6 +37,7 @@ from p2p_keras.metrics.checkerboard import checkerboard  # noqa: E402, found by 
 os.environ["PYTHONPATH"] = str(ROOT)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+SPLITS = ("val", "test")  # that are scored, if they are there
 COLUMNS = {  # of the tables: name, factor, digits
     "fid": ("FID", 1, 3),
     "kid": ("KID x1000", 1000, 2),
@@ -68,6 +69,8 @@ def main() -> None:
     }
     if not cells and not arguments.torch_python:
         parser.error(f"no cell of {arguments.cells} begins with {arguments.only}")
+    if not any((Path(arguments.data_dir) / split).is_dir() for split in SPLITS):
+        parser.error(f"only val/ and test/ are scored, and {arguments.data_dir} has neither val/ nor test/")
     arguments.output.mkdir(parents=True, exist_ok=True)
     with (arguments.output / ".lock").open("w") as lock:
         try:
@@ -174,7 +177,7 @@ def run_cell(arguments: argparse.Namespace, results: Results, cell: str, flags: 
     lengths = [f"--steps={steps[-1]}", f"--checkpoint_every_steps={every}", "--keep_checkpoints=0"]
     _call("train", *common, *lengths, f"--seed={seed}", *flags)
     secs, records = _seconds(workdir), []
-    for split in ("val", "test"):
+    for split in SPLITS:
         if not (Path(arguments.data_dir) / split).is_dir():
             continue
         for step in steps:

@@ -69,6 +69,17 @@ def test_other_flags_or_another_direction_under_an_old_name_are_an_error(load, t
             quality.Results(tmp_path, "data", "BtoA").has("base", FLAGS, seed, images)
 
 
+def test_pairs_that_could_not_be_scored_are_not_trained_on(load, monkeypatch, tmp_path, capsys):
+    """As those of a folder for each side, A/val and B/val: there would be no table, and no checkpoints either."""
+    (tmp_path / "cells").write_text("base\n")
+    (tmp_path / "data" / "A" / "val").mkdir(parents=True)
+    flags = {"cells": "cells", "data_dir": "data", "output": "out", "inception": "none"}
+    monkeypatch.setattr(sys, "argv", ["quality.py", *(f"--{name}={tmp_path / flags[name]}" for name in flags)])
+    with pytest.raises(SystemExit):
+        load("quality").main()
+    assert f"{tmp_path / 'data'} has neither val/ nor test/" in capsys.readouterr().err
+
+
 def test_the_pytorch_generator_has_the_dropout_of_that_repository(with_torch):
     """Its `unet_128` has num_downs = 7, and num_downs - 5 blocks with dropout, all of them of 8 times the filters."""
     code = """
