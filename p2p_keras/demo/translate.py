@@ -68,7 +68,9 @@ def translate(
         if isinstance(given, Path):
             images[number] = _read(given, kind, names[number])
         elif max(given.shape[:2]) > _DENSEST * max(canvas_size(model.contract.image_size)):  # not from our page
-            raise UserError(f"A painting is of {canvas_size(model.contract.image_size)}. This is {given.shape[:2]}.")
+            raise UserError(
+                f"A painting is of {canvas_size(model.contract.image_size)}. This is {Size(*given.shape[:2])}."
+            )
     sizes = {Size(*image.shape[:2]) for image in images if image is not None}
     if len(sizes) > 1:
         raise UserError(f"The inputs must be of one size. These are {' and '.join(map(str, sorted(sizes)))}.")
