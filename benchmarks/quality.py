@@ -33,10 +33,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from p2p_keras.metrics.checkerboard import checkerboard  # noqa: E402, found by the lines above
+from p2p_keras.presets import PRESETS  # noqa: E402
 
 os.environ["PYTHONPATH"] = str(ROOT)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+SPLITS = ("val", "test")  # that are scored, if they are there
 COLUMNS = {  # of the tables: name, factor, digits
     "fid": ("FID", 1, 3),
     "kid": ("KID x1000", 1000, 2),
@@ -68,6 +70,8 @@ def main() -> None:
     }
     if not cells and not arguments.torch_python:
         parser.error(f"no cell of {arguments.cells} begins with {arguments.only}")
+    if not any((Path(arguments.data_dir) / split).is_dir() for split in SPLITS):
+        parser.error(f"only val/ and test/ are scored, and {arguments.data_dir} has neither val/ nor test/")
     arguments.output.mkdir(parents=True, exist_ok=True)
     with (arguments.output / ".lock").open("w") as lock:
         try:
@@ -167,14 +171,14 @@ def run_cell(arguments: argparse.Namespace, results: Results, cell: str, flags: 
         if not arguments.keep:  # of a cell that was scored, and stopped before they were removed
             shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
         return
-    batch = next((int(flag.split("=")[1]) for flag in reversed(flags) if flag.startswith("--batch_size=")), 1)
+    batch = batch_of(flags)
     steps = [mark // batch for mark in marks]
     every = math.gcd(*steps)
     common = [f"--data_dir={arguments.data_dir}", f"--direction={arguments.direction}", f"--workdir={workdir}"]
     lengths = [f"--steps={steps[-1]}", f"--checkpoint_every_steps={every}", "--keep_checkpoints=0"]
     _call("train", *common, *lengths, f"--seed={seed}", *flags)
     secs, records = _seconds(workdir), []
-    for split in ("val", "test"):
+    for split in SPLITS:
         if not (Path(arguments.data_dir) / split).is_dir():
             continue
         for step in steps:
@@ -198,6 +202,16 @@ def run_cell(arguments: argparse.Namespace, results: Results, cell: str, flags: 
     results.add(records)
     if not arguments.keep:
         shutil.rmtree(workdir / "checkpoints")
+
+
+def batch_of(flags: list[str]) -> int:
+    """Images of a step, by what p2p-train makes of the flags."""
+    for flag in flags:
+        if not flag.startswith("--"):
+            sys.exit(f"Flags of cells are written as --name=value. Received: {flag}")
+    given = dict(flag.removeprefix("--").partition("=")[::2] for flag in flags)
+    chosen = PRESETS.get(given.get("preset", ""), {})
+    return int(given.get("batch_size", chosen.get("batch_size", 1)))
 
 
 def _call(command: str, *flags: str) -> None:

@@ -53,17 +53,18 @@ class Source(NamedTuple):
     name: str  # of what becomes of it
 
 
-def find_sources(patterns: Sequence[str], report: Callable[[str], None] = print) -> list[Source]:
+def find_sources(patterns: Sequence[str], report: Callable[[str], None] = print, flag: str = "--input") -> list[Source]:
     """Images of a file, a folder (and those beneath it) or a glob; of several, those of the same name go together.
 
     Args:
         patterns: One for each input, or one.
         report: Called with one line for each image without partner.
+        flag: By which they were given, for what is said if there is none.
 
     Raises:
         UserError: There is none.
     """
-    listings = [_find_images(pattern) for pattern in patterns]
+    listings = [_find_images(pattern, flag) for pattern in patterns]
     if len(listings) == 1:
         return [Source((path,), name) for path, name in listings[0]]
     paths = [{name: path for path, name in listing} for listing in listings]
@@ -72,14 +73,14 @@ def find_sources(patterns: Sequence[str], report: Callable[[str], None] = print)
         report(f"Skipped {paths[number][name]}: {why}")
     if not matched:
         raise UserError(
-            f"The images of several --input folders go together by their names. {' and '.join(patterns)} have none "
+            f"The images of several {flag} folders go together by their names. {' and '.join(patterns)} have none "
             "in common."
         )
     rows = matched.values()
     return [Source(tuple(found[name] for found, name in zip(paths, row, strict=True)), row[0]) for row in rows]
 
 
-def _find_images(pattern: str) -> list[tuple[Path, str]]:
+def _find_images(pattern: str, flag: str) -> list[tuple[Path, str]]:
     """Images of a file, a folder (and those beneath it) or a glob: their paths, and names for what becomes of them.
 
     In folders, and by "*" and "**", hidden ones are skipped, see `data.listing`; a file that is named is taken.
@@ -99,7 +100,7 @@ def _find_images(pattern: str) -> list[tuple[Path, str]]:
         names = [p.relative_to(base).as_posix() for p in found]
     if not found:
         raise UserError(
-            f"--input is an image, a folder of images ({', '.join(EXTENSIONS)}) or a pattern in quotes, as "
+            f"{flag} is an image, a folder of images ({', '.join(EXTENSIONS)}) or a pattern in quotes, as "
             f"'photos/*.jpg'. Received: {pattern}, where there is none."
         )
     return list(zip(found, names, strict=True))

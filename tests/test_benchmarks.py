@@ -69,6 +69,31 @@ def test_other_flags_or_another_direction_under_an_old_name_are_an_error(load, t
             quality.Results(tmp_path, "data", "BtoA").has("base", FLAGS, seed, images)
 
 
+def test_pairs_that_could_not_be_scored_are_not_trained_on(load, monkeypatch, tmp_path, capsys):
+    """As those of a folder for each side, A/val and B/val: there would be no table, and no checkpoints either."""
+    (tmp_path / "cells").write_text("base\n")
+    (tmp_path / "data" / "A" / "val").mkdir(parents=True)
+    flags = {"cells": "cells", "data_dir": "data", "output": "out", "inception": "none"}
+    monkeypatch.setattr(sys, "argv", ["quality.py", *(f"--{name}={tmp_path / flags[name]}" for name in flags)])
+    with pytest.raises(SystemExit):
+        load("quality").main()
+    assert f"{tmp_path / 'data'} has neither val/ nor test/" in capsys.readouterr().err
+
+
+def test_images_are_counted_by_the_batch_that_is_trained_with(load):
+    quality = load("quality")
+    for flags, size in (
+        (["--image_size=64", "--nomirror"], 1),
+        (["--batch_size=4", "--batch_size=2"], 2),
+        (["--preset=experiment3"], 24),
+        (["--preset=experiment3", "--batch_size=8"], 8),
+        (["--preset=best"], 1),
+    ):
+        assert quality.batch_of(flags) == size
+    with pytest.raises(SystemExit, match=r"as --name=value\. Received: 4"):
+        quality.batch_of(["--batch_size", "4"])
+
+
 def test_the_pytorch_generator_has_the_dropout_of_that_repository(with_torch):
     """Its `unet_128` has num_downs = 7, and num_downs - 5 blocks with dropout, all of them of 8 times the filters."""
     code = """

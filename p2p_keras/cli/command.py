@@ -146,8 +146,8 @@ def counted(number: int, one: str, many: str) -> str:
 def quiet_start() -> Iterator[None]:
     """Keeps TensorFlow's start from writing on stderr, which TF_CPP_MIN_LOG_LEVEL does not (its issue 100442).
 
-    What it wrote is shown if the start fails, unless that is said in words (a `UserError`), or if TF_CPP_MIN_LOG_LEVEL
-    is set to less than 3.
+    What it wrote is shown if the start fails, unless that is said in words (a `UserError`) or it was stopped, or if
+    TF_CPP_MIN_LOG_LEVEL is set to less than 3.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -157,7 +157,7 @@ def quiet_start() -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            shown = shown or not isinstance(error, UserError)
+            shown = shown or not isinstance(error, UserError | KeyboardInterrupt | SystemExit)
             raise
         finally:
             os.dup2(terminal, 2)

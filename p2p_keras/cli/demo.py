@@ -55,7 +55,9 @@ def main(values: flags.FlagValues) -> None:
     def complain(line: str) -> None:
         print(line, file=sys.stderr)
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the folder is removed
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that the folder is removed
+        if signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with listen(given["host"], given["port"]) as listening, tempfile.TemporaryDirectory(prefix="p2p-demo-") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = scratch  # which gradio looks at when it is loaded
         with command.quiet_start():
@@ -73,7 +75,10 @@ def main(values: flags.FlagValues) -> None:
 
 def entry_point() -> None:
     """`p2p-demo`."""
-    command.run(main, FLAGS, DOC)
+    try:
+        command.run(main, FLAGS, DOC)
+    except SystemExit as end:
+        os._exit(end.code or 0)  # Python's own end would wait for a picture that is being translated
 
 
 if __name__ == "__main__":

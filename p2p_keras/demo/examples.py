@@ -40,7 +40,7 @@ def from_folders(patterns: Sequence[str], config: TrainConfig, report: Callable[
             f"--examples is a folder for each input, with commas between. This model takes {len(kinds)}. "
             f"Received: {','.join(patterns)}"
         )
-    for source in find_sources(patterns, report):
+    for source in find_sources(patterns, report, "--examples"):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower

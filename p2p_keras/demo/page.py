@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", HF_HUB_D
 try:
     import fastapi
     import gradio as gr
+    import safehttpx
     import uvicorn
     from gradio.processing_utils import save_bytes_to_cache
 except ImportError as error:
@@ -93,12 +94,14 @@ def make_page(model: Model, title: str, examples: Sequence[Example], tile: bool 
             """What the page shows next. Values are the pictures, the tabs chosen, and the canvases."""
             count = len(pictures)
             files, tabs, paintings = values[:count], values[count : 2 * count], iter(values[2 * count :])
-            inputs = []
-            for file, tab, canvas in zip(files, tabs, canvases, strict=True):
-                drawn = next(paintings) if canvas is not None and painting else None
-                use = painting and canvas is not None and tab == _PAINTING
-                inputs.append(drawn["composite"] if use and drawn else Path(file) if file else None)
+            inputs: list[Path | np.ndarray | None] = []
             try:
+                for file, tab, canvas in zip(files, tabs, canvases, strict=True):
+                    drawn = next(paintings) if canvas is not None and painting else None
+                    if painting and canvas is not None and tab == _PAINTING:
+                        inputs.append(translate.read_painting(Path(drawn)) if drawn else None)
+                    else:
+                        inputs.append(Path(file) if file else None)
                 result = translate.translate(model, inputs, int(seed or 0) if noisy else None, tiles)
             except UserError as problem:
                 return [None, f"**{problem}**", gr.DownloadButton(interactive=False)]
@@ -146,8 +149,6 @@ def _input(
             canvas = gr.ImageEditor(
                 translate.empty_canvas(kind, size),
                 label=label,
-                type="numpy",
-                image_mode="RGBA",
                 format="png",
                 sources=() if kind.labels else ("upload", "clipboard"),
                 transforms=(),
@@ -164,6 +165,8 @@ def _input(
                 ),
                 elem_id=f"canvas-{label}",
             )
+            # What is seen, as a file. gradio itself decodes each of the layers too, however many are sent.
+            canvas.preprocess = lambda payload: payload and payload.composite and payload.composite.path
     for tab, number in ((first, _PICTURE), (second, _PAINTING)):
         tab.select(partial(int, number), None, chosen, queue=False, api_visibility="private")
     return picture, canvas, chosen
@@ -243,6 +246,7 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
         report: Called with the address.
     """
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # whose double Pillow refuses, wherever gradio opens something itself
+    safehttpx.async_validate_url = _ask_nobody  # through which gradio goes for every URL that a visitor names
     app = gr.mount_gradio_app(
         fastapi.FastAPI(openapi_url=None),
         page,
@@ -256,9 +260,15 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
         max_file_size=MAX_UPLOAD_BYTES,
         css=_CSS,
     )
+    page.has_launched = True  # else gradio takes the paths that visitors name for its own, and reads any file for them
     report(f"{address(listening)}  (Ctrl-C ends it)")
     settings = uvicorn.Config(_sealed(app), log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run([listening])
+
+
+async def _ask_nobody(host: str) -> NoReturn:
+    """In the place of gradio's look-up of a host, which by itself asks a public server for names."""
+    raise ValueError(f"This page asks no other host for anything. Received: {host}")
 
 
 def _sealed(app: Callable) -> Callable:

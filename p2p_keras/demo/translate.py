@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from p2p_keras.data.picture import ImageError
+from p2p_keras.data.picture import ImageError, open_image
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
@@ -68,7 +68,9 @@ def translate(
         if isinstance(given, Path):
             images[number] = _read(given, kind, names[number])
         elif max(given.shape[:2]) > _DENSEST * max(canvas_size(model.contract.image_size)):  # not from our page
-            raise UserError(f"A painting is of {canvas_size(model.contract.image_size)}. This is {given.shape[:2]}.")
+            raise UserError(
+                f"A painting is of {canvas_size(model.contract.image_size)}. This is {Size(*given.shape[:2])}."
+            )
     sizes = {Size(*image.shape[:2]) for image in images if image is not None}
     if len(sizes) > 1:
         raise UserError(f"The inputs must be of one size. These are {' and '.join(map(str, sorted(sizes)))}.")
@@ -82,6 +84,20 @@ def translate(
     target = model.contract.target_kind
     file = codec.encode(generated, class_colours() if target.labels else None)
     return Result(to_look_at(stack[0][0], kinds[0]), to_look_at(generated, target), file, size)
+
+
+def read_painting(file: Path) -> np.ndarray:
+    """What a canvas sent, uint8 (H, W, 4).
+
+    Raises:
+        UserError: It is no picture, or too large a one; says so in a sentence for the page.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as of `_read`
+            return np.asarray(open_image(str(file)).convert("RGBA"))
+    except ImageError as problem:
+        raise UserError(f"This painting cannot be used: {problem}.") from problem
 
 
 def from_painting(painting: np.ndarray, kind: Kind, size: Size) -> np.ndarray:

@@ -76,6 +76,19 @@ def test_what_tensorflow_says_at_its_start_is_kept_for_a_failure(monkeypatch, ca
     assert "reason" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, SystemExit])
+def test_a_start_that_is_stopped_says_nothing(monkeypatch, capfd, stopped):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    def stop():
+        print("noise", file=sys.__stderr__, flush=True)
+        raise stopped
+
+    with pytest.raises(stopped), command.quiet_start():
+        stop()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_reader_that_has_gone_is_no_trouble():
     read, write = os.pipe()
     os.close(read)

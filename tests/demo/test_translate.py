@@ -87,7 +87,7 @@ def test_what_cannot_be_used_is_said_in_a_sentence(tmp_path):
 
 
 def test_a_painting_that_no_canvas_of_the_page_gave_is_refused():
-    with pytest.raises(UserError, match=r"A painting is of 512x512\. This is"):
+    with pytest.raises(UserError, match=r"A painting is of 512x512\. This is 2049x10\."):
         translate.translate(_model(), [np.zeros((2049, 10, 4), np.uint8)])
 
 
