@@ -120,10 +120,12 @@ def _jumps(history: Sequence[dict]) -> tuple[float, float]:
     Nothing either where L1 is not what the generator learns by, with a low `lambda_l1`.
     """
     newest = _whole(history, BLOCK_STEPS, BLOCKS)
-    if not newest or newest[-1].get("generator_loss", 0.0) < 2 * newest[-1]["gan_loss"]:
+    if not newest or (newest[-1].get("generator_loss") or 0.0) < 2 * newest[-1]["gan_loss"]:
         return 0.0, 0.0
     size = len(newest) // BLOCKS
     means = [_mean(newest[first : first + size], "l1_loss") for first in range(0, len(newest), size)]
+    if not all(means):  # of a share of nothing there is nothing to say
+        return 0.0, 0.0
     changes = [after / before - 1 for before, after in itertools.pairwise(means)]
     return max(changes), -min(changes)
 
