@@ -72,8 +72,9 @@ def _check(given: dict) -> list[Path]:
         raise UserError(f"--workdir names the folder of a run, or of two. Received: {','.join(names or []) or 'none'}")
     if not 0 <= given["pairs"] <= _MOST_PAIRS:
         raise UserError(f"--pairs is a number from 0 to {_MOST_PAIRS}. Received: {given['pairs']}")
-    if given["checkpoint"] == "all":
-        raise UserError("--checkpoint is latest, best, or a step: the page shows pairs of one. Received: all")
+    which = given["checkpoint"]
+    if which not in ("latest", "best") and not which.isdecimal():
+        raise UserError(f"--checkpoint is latest, best, or a step: the page shows pairs of one. Received: {which}")
     if not 0 <= given["port"] < 65536:
         raise UserError(f"--port is a number from 0 to 65535. Received: {given['port']}")
     if given["follow"] and given["output"]:

@@ -28,6 +28,7 @@ def test_a_mistake_is_one_line_and_status_2(flags, words):
         (["--workdir=/no/such/run"], "There is none in /no/such/run"),
         (["--pairs=501"], "--pairs is a number from 0 to 500"),
         (["--checkpoint=all"], "shows pairs of one"),
+        (["--checkpoint=newest"], "is latest, best, or a step: the page shows pairs of one. Received: newest"),
         (["--port=70000"], "0 to 65535"),
         (["--follow", "--output=a.html"], "Leave --output out"),
         (["--output=config.json"], "Received: config.json"),
