@@ -1,5 +1,6 @@
 """p2p-report: a run, or two side by side, as one page of HTML."""
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -85,6 +86,9 @@ def _check(given: dict) -> list[Path]:
         raise UserError(f"--output is the name of the page, as report.html. Received: {output}")
     if output and not Path(output).parent.is_dir():
         raise UserError(f"--output lies in a folder that is there. There is none named {Path(output).parent}")
+    folder = Path(output).parent if output else workdirs[0]
+    if not given["follow"] and not os.access(folder, os.W_OK):
+        raise UserError(f"The page is a file. {folder} cannot be written to. Say where, as --output=report.html")
     return workdirs
 
 

@@ -75,7 +75,7 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
             raise UserError(
                 f"The training pairs in {data.pairs.root} are other ones than the run's. Say where: --data_dir=DATA"
             )
-    except UserError as error:
+    except (UserError, OSError) as error:  # the system's: they may not be read, for one
         outcomes |= {name: Skipped(name, str(error)) for name in CHECKS[5:]}
         return _diagnosis(step, outcomes)
     outcomes["misaligned pairs"] = check_pairs(data)

@@ -41,6 +41,12 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(flags, words, finis
         call_command(report_command, *workdir, *flags)
 
 
+def test_a_run_that_cannot_be_written_to_is_said_before_anything_is_loaded(finished, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match=r"cannot be written to\. Say where, as --output=report\.html"):
+        call_command(report_command, f"--workdir={finished[0]}")
+
+
 def test_the_same_command_twice_writes_one_page(finished_copy, capsys):
     before = set(names(finished_copy))
     for _ in range(2):
