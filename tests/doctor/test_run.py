@@ -134,6 +134,11 @@ def test_fewer_pictures_than_features(quiet_machine, finished_copy, finished):
         findings = examine(finished_copy, report=quiet).findings
         assert [finding.name for finding in findings] == ["few pictures for FID"] * found
     assert "of 2 pictures and 3 features" in findings[0].evidence
+    # As the remedy says: the same checkpoint, of all training pairs.
+    more = take_split(data.pairs, data.reading, "train")
+    record = make_record(config, 6, 2.0, "w", more, Summary({"fid@3": 1.0, "l1": 0.1}, {}, []), extractor)
+    add_record(finished_copy / "eval" / "train", record, report=quiet)
+    assert examine(finished_copy, report=quiet).findings == []
 
 
 def _shapes(number: int, mirrored: bool) -> Image.Image:
