@@ -1,5 +1,6 @@
 """p2p-report: a run, or two side by side, as one page of HTML."""
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -72,8 +73,9 @@ def _check(given: dict) -> list[Path]:
         raise UserError(f"--workdir names the folder of a run, or of two. Received: {','.join(names or []) or 'none'}")
     if not 0 <= given["pairs"] <= _MOST_PAIRS:
         raise UserError(f"--pairs is a number from 0 to {_MOST_PAIRS}. Received: {given['pairs']}")
-    if given["checkpoint"] == "all":
-        raise UserError("--checkpoint is latest, best, or a step: the page shows pairs of one. Received: all")
+    which = given["checkpoint"]
+    if which not in ("latest", "best") and not which.isdecimal():
+        raise UserError(f"--checkpoint is latest, best, or a step: the page shows pairs of one. Received: {which}")
     if not 0 <= given["port"] < 65536:
         raise UserError(f"--port is a number from 0 to 65535. Received: {given['port']}")
     if given["follow"] and given["output"]:
@@ -84,6 +86,9 @@ def _check(given: dict) -> list[Path]:
         raise UserError(f"--output is the name of the page, as report.html. Received: {output}")
     if output and not Path(output).parent.is_dir():
         raise UserError(f"--output lies in a folder that is there. There is none named {Path(output).parent}")
+    folder = Path(output).parent if output else workdirs[0]
+    if not given["follow"] and not os.access(folder, os.W_OK):
+        raise UserError(f"The page is a file. {folder} cannot be written to. Say where, as --output=report.html")
     return workdirs
 
 

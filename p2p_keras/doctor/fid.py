@@ -1,9 +1,12 @@
 """Whether there are enough pictures behind an FID. No TensorFlow."""
 
+import re
+
 from p2p_keras.doctor.outcomes import Finding, Outcome, Skipped
 from p2p_keras.metrics.table import split_label
 
 NAME = "few pictures for FID"
+_WIDTH = re.compile("(@[0-9]{1,9})?")  # as a metric's name has the number of features
 _STANDARD_WIDTH = 2048  # features of the extractor whose number stands in no metric's name
 
 
@@ -14,7 +17,7 @@ def check_count(metrics: dict[str, object], count: int) -> Outcome:
         metrics: What was scored, under the names of `metrics.json`: `fid`, or `fid@768` of 768 features.
         count: Of the generated or of the reference pictures, the fewer.
     """
-    labels = [split_label(name)[1] for name in metrics if split_label(name)[0] == "fid"]
+    labels = [label for base, label in map(split_label, metrics) if base == "fid" and _WIDTH.fullmatch(label)]
     if not labels:
         return Skipped(NAME, "no evaluation has an FID: p2p-eval, or --eval_every_epochs with --inception")
     width = int(labels[0].removeprefix("@") or _STANDARD_WIDTH)

@@ -14,7 +14,8 @@ DRAW = math.log(2)  # the discriminator's loss, and GAN loss, where it cannot te
 WINDOW_STEPS = 1000  # what is judged: the newest whole epochs with so many; before, a run is too young
 TOO_YOUNG = f"the run is too young: it takes whole epochs with {WINDOW_STEPS:,} steps"
 
-# Means over the window. Healthy runs of facades and of the drawn town have .21 to .54 and 1.4 to 2.4.
+# Means over the window. Healthy runs of facades and of the drawn town have .21 to .54 and 1.4 to 2.4; but one of 12,000
+# scenes of it, whose pictures are good, came to .037 and 4.4 when its learning rate had nearly fallen to 0.
 WON = 0.05  # the discriminator's loss; eight pairs under --lambda_l1=10000 came to .039
 WON_GAN = 3.0  # GAN loss that goes with it: it is as sure of the generated ones (3.7)
 GIVEN_UP = 0.64  # the discriminator's loss; --discriminator=pixel with --diffaugment came to .66 to .67
@@ -120,10 +121,12 @@ def _jumps(history: Sequence[dict]) -> tuple[float, float]:
     Nothing either where L1 is not what the generator learns by, with a low `lambda_l1`.
     """
     newest = _whole(history, BLOCK_STEPS, BLOCKS)
-    if not newest or newest[-1].get("generator_loss", 0.0) < 2 * newest[-1]["gan_loss"]:
+    if not newest or (newest[-1].get("generator_loss") or 0.0) < 2 * newest[-1]["gan_loss"]:
         return 0.0, 0.0
     size = len(newest) // BLOCKS
     means = [_mean(newest[first : first + size], "l1_loss") for first in range(0, len(newest), size)]
+    if not all(means):  # of a share of nothing there is nothing to say
+        return 0.0, 0.0
     changes = [after / before - 1 for before, after in itertools.pairwise(means)]
     return max(changes), -min(changes)
 

@@ -75,7 +75,7 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
             raise UserError(
                 f"The training pairs in {data.pairs.root} are other ones than the run's. Say where: --data_dir=DATA"
             )
-    except UserError as error:
+    except (UserError, OSError) as error:  # the system's: they may not be read, for one
         outcomes |= {name: Skipped(name, str(error)) for name in CHECKS[5:]}
         return _diagnosis(step, outcomes)
     outcomes["misaligned pairs"] = check_pairs(data)
@@ -126,14 +126,18 @@ def _diagnosis(step: int, outcomes: dict[str, Outcome]) -> Diagnosis:
 
 
 def _check_records(workdir: Path) -> Outcome:
-    """The newest evaluation with an FID in `eval/`."""
+    """The newest evaluation with an FID in `eval/`; of several of one checkpoint that of the most pictures."""
     known = [record for split in ("val", "test", "train") for record in read_records(workdir / "eval" / split)]
     records = [record for record in known if any(name.partition("@")[0] == "fid" for name in record["metrics"])]
     if not records:
         return fid.check_count({}, 0)
-    newest = max(records, key=lambda record: record["step"])
-    references = newest["pictures"].get("reference", newest)["count"]
-    return fid.check_count(newest["metrics"], min(newest["count"], references))
+    newest = max(records, key=lambda record: (record["step"], _picture_count(record)))
+    return fid.check_count(newest["metrics"], _picture_count(newest))
+
+
+def _picture_count(record: dict) -> int:
+    """Generated or reference pictures of an evaluation, whichever are fewer."""
+    return min(record["count"], record["pictures"].get("reference", record)["count"])
 
 
 def check_pairs(data: Data) -> Outcome:

@@ -11,13 +11,13 @@ from p2p_keras.data.picture import ImageError, open_image
 from p2p_keras.doctor.run import REPORT as DOCTOR
 from p2p_keras.evaluation.records import comparable, read_records
 from p2p_keras.report.pairs import SPLITS
-from p2p_keras.report.pictures import embed_evenly
+from p2p_keras.report.pictures import LARGEST, embed_evenly
 from p2p_keras.system.files import read_json
 from p2p_keras.workdir.checkpoints import best_of, generator_steps, list_steps
 from p2p_keras.workdir.folder import read_config, steps_per_epoch
 from p2p_keras.workdir.history import read_history
 
-_WIDEST = 1200  # pixels of a sample sheet, which is made smaller beyond
+_WIDEST, _HIGHEST = 1200, LARGEST  # pixels of a sample sheet, which is made smaller beyond
 
 
 class Sample(NamedTuple):
@@ -138,8 +138,9 @@ def _samples(folder: Path, steps_per_epoch: int, budget: int) -> tuple[list[Samp
 def _sheet(path: Path) -> np.ndarray | None:
     try:
         with open_image(str(path), formats=("PNG",)) as image:
-            if image.width > _WIDEST:
-                image = image.resize((_WIDEST, max(1, image.height * _WIDEST // image.width)))
+            share = min(_WIDEST / image.width, _HIGHEST / image.height)
+            if share < 1:
+                image = image.resize([max(1, round(share * side)) for side in image.size])
             return np.asarray(image.convert("RGB"))
     except ImageError:
         return None

@@ -21,7 +21,8 @@ from p2p_keras.versions import VERSION
 if TYPE_CHECKING:
     import jinja2
 
-# Bytes of the pictures, as they stand in the file; with all else the page stays below 10 MB.
+MOST_BYTES = 9_900_000  # of the page, which stays below 10 MB
+# Of the pictures, as they stand in the file. Those of pairs get less where all else leaves less, as very many names do.
 SAMPLE_BYTES = 3_500_000
 PAIR_BYTES = 5_500_000
 
@@ -62,13 +63,25 @@ def render(
     Returns:
         HTML in UTF-8, with its style, its script and all pictures inside.
     """
-    groups = _groups(runs, translated)
+    else_bytes = len(_make(template, runs, translated, version, 0))
+    return _make(template, runs, translated, version, max(1, min(PAIR_BYTES, MOST_BYTES - else_bytes)))
+
+
+def _make(
+    template: "jinja2.Template",
+    runs: Sequence[Run],
+    translated: Sequence[Translated | str],
+    version: str,
+    pair_bytes: int,
+) -> bytes:
+    """The page whose pictures of pairs take so many bytes at most; 0 leaves them out."""
+    groups = _groups(runs, translated, pair_bytes)
     style, script = ((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     data = {
         "version": version,
         "runs": [run.name for run in runs],
         "charts": charts(runs),
-        "samples": [[sample._asdict() for sample in run.samples] for run in runs],
+        "samples": [_samples(run) for run in runs],
         "groups": [{"metrics": group["metrics"], "scores": group["scores"]} for group in groups],
     }
     html = template.render(
@@ -102,6 +115,12 @@ def _policy(style: str, script: str, follows: bool) -> str:
     )
 
 
+def _samples(run: Run) -> list[dict[str, Any]]:
+    """The sample sheets for the script; the last one's picture stands in the page itself, and not here once more."""
+    samples = [sample._asdict() for sample in run.samples]
+    return [*samples[:-1], *({**sample, "url": ""} for sample in samples[-1:])]
+
+
 def _repeat(run: Run) -> dict[str, Any]:
     """What it takes to do a run again."""
     record, imported = run.record, "imported" in run.record
@@ -116,12 +135,12 @@ def _repeat(run: Run) -> dict[str, Any]:
     }
 
 
-def _groups(runs: Sequence[Run], translated: Sequence[Translated | str]) -> list[dict[str, Any]]:
+def _groups(runs: Sequence[Run], translated: Sequence[Translated | str], budget: int) -> list[dict[str, Any]]:
     """The pairs as the page shows them: of two runs in one list if both were given the same, else a list each."""
     known = [(run, pairs) for run, pairs in zip(runs, translated, strict=True) if isinstance(pairs, Translated)]
     alike = len({_likeness(pairs) for _, pairs in known}) == 1
     lists = [known] if alike else [[each] for each in known]
-    return [_group(members, PAIR_BYTES // len(lists), len(runs) > 1) for members in lists]
+    return [_group(members, budget // len(lists), len(runs) > 1) for members in lists]
 
 
 def _likeness(translated: Translated) -> tuple:
@@ -132,9 +151,12 @@ def _group(members: list[tuple[Run, Translated]], budget: int, named: bool) -> d
     first = members[0][1]
     pictures, exact = [], []
     for number, pair in enumerate(first.pairs):
-        pictures += [*pair.inputs, pair.target, *(each.pairs[number].generated for _, each in members)]
-        exact += [*first.exact, *([first.exact[-1]] * len(members))]
-    urls = iter(embed(pictures, budget, exact))
+        pictures += pair.inputs
+        exact += first.exact[:-1]
+        for _, each in members:  # the target is beneath each generated picture, and takes its bytes each time
+            pictures += [pair.target, each.pairs[number].generated]
+            exact += [first.exact[-1]] * 2
+    urls = iter(embed(pictures, budget, exact) if budget else [""] * len(pictures))
     names = in_order({name for pair in first.pairs for name in pair.scores})
     metrics = [
         {
@@ -154,9 +176,8 @@ def _group(members: list[tuple[Run, Translated]], budget: int, named: bool) -> d
                 "number": number,
                 "name": pair.name,
                 "inputs": list(zip(first.input_titles, inputs, strict=True)),
-                "target": next(urls),
                 "generated": [
-                    (run.name, each.step, next(urls), _shown(each.pairs[number].scores, metrics))
+                    (run.name, each.step, next(urls), next(urls), _shown(each.pairs[number].scores, metrics))
                     for run, each in members
                 ],
             }

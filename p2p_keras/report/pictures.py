@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+LARGEST = 16383  # pixels of a side, of WebP
 QUALITIES = (85, 70, 50)  # of WebP, before the pictures are made smaller
 
 
@@ -17,7 +18,7 @@ def embed(pictures: Sequence[np.ndarray], budget: int, exact: Sequence[bool] = (
     All get the same quality: the highest of `QUALITIES` that fits, then half the size, a quarter, and so on.
 
     Args:
-        pictures: uint8 (H, W, 3) each, of any sizes.
+        pictures: uint8 (H, W, 3) each, of any sizes up to `LARGEST`.
         budget: Bytes of all URLs together.
         exact: For each picture whether it is encoded without loss, as label maps are; by default none is.
     """

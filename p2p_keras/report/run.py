@@ -47,7 +47,7 @@ def make_reporter(
         if workdir not in known or known[workdir][0] != state:
             try:
                 found = translate_pairs(workdir, which, split, most, data_dir, report)
-            except UserError as error:
+            except (UserError, OSError) as error:  # the system's: the data may not be read, for one
                 found = str(error)
                 report(f"The page shows no pairs of {workdir}: {found}")
             known[workdir] = state, found

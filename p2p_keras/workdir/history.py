@@ -53,9 +53,12 @@ def keep_history(workdir: Path, done_steps: int, epochs: int, report: Callable[[
 
 def _is_whole(record: dict[str, Any]) -> bool:
     losses, evaluation = ("gan_loss", "l1_loss", "discriminator_loss"), record.get("evaluation", {"split": ""})
+    others = [record.get(name) for name in ("generator_loss", "images_per_sec", "secs")]
     return (
         type(record.get("step")) is int
-        and all(is_number(record.get(name)) for name in ("epoch", *losses))
+        and all(is_number(record.get(name)) for name in ("step", "epoch", *losses))
+        and 0 < record["epoch"] <= record["step"]  # an epoch has a step at least
+        and all(value is None or is_number(value) for value in others)
         and isinstance(evaluation, dict)
         and isinstance(evaluation.get("split"), str)
         and all(is_number(evaluation[name]) for name in in_order(set(evaluation)))

@@ -28,6 +28,7 @@ def test_a_mistake_is_one_line_and_status_2(flags, words):
         (["--workdir=/no/such/run"], "There is none in /no/such/run"),
         (["--pairs=501"], "--pairs is a number from 0 to 500"),
         (["--checkpoint=all"], "shows pairs of one"),
+        (["--checkpoint=newest"], "is latest, best, or a step: the page shows pairs of one. Received: newest"),
         (["--port=70000"], "0 to 65535"),
         (["--follow", "--output=a.html"], "Leave --output out"),
         (["--output=config.json"], "Received: config.json"),
@@ -38,6 +39,12 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(flags, words, finis
     workdir = [] if any("--workdir" in flag for flag in flags) else [f"--workdir={finished[0]}"]
     with pytest.raises(UserError, match=words):
         call_command(report_command, *workdir, *flags)
+
+
+def test_a_run_that_cannot_be_written_to_is_said_before_anything_is_loaded(finished, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match=r"cannot be written to\. Say where, as --output=report\.html"):
+        call_command(report_command, f"--workdir={finished[0]}")
 
 
 def test_the_same_command_twice_writes_one_page(finished_copy, capsys):

@@ -99,6 +99,11 @@ def test_l1_that_nothing_learns_by_may_jump():
     assert findings(free) == []
 
 
+def test_l1_of_nothing_at_all_does_not_jump():
+    """Of a history that somebody has written; a training that failed over it would be the worse for the doctor."""
+    assert findings([{**record, "l1_loss": 0.0} for record in HEALTHY["facades, 64x64, 8 filters"]]) == []
+
+
 def test_there_is_an_outcome_for_each_of_the_first_checks():
     assert [outcome.name for outcome in check_history([])] == list(CHECKS[:5])
 
@@ -133,6 +138,7 @@ def test_over_fitting_by_the_evaluations():
         ({"fid": 50.0, "count": 2048}, False),
         ({"fid": 50.0, "count": 2047}, True),
         ({"fid@768": 2.0}, True),
+        ({"fid@features": 2.0}, False),
         ({}, False),
     ],
 )

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import assert_refused, call_command, quiet, run_command, small_config, write_pairs
+from conftest import assert_refused, call_command, quiet, raise_, run_command, small_config, write_pairs
 from PIL import Image, ImageDraw
 
 from p2p_keras.cli import doctor as doctor_command
@@ -57,6 +57,13 @@ def test_without_data_the_history_is_still_read(quiet_machine, finished_copy, fi
     assert "misaligned pairs" not in _reasons(examine(finished_copy, moved, quiet))
     write_pairs(moved / "train", 1, first_index=50)  # one that was another one
     assert "are other ones than the run's" in _reasons(examine(finished_copy, moved, quiet))["starved input"]
+
+
+def test_data_that_may_not_be_read_are_no_reason_to_say_nothing_of_the_history(finished_copy, monkeypatch):
+    monkeypatch.setattr(doctor, "find_data", lambda *_: raise_(PermissionError(13, "Permission denied", "pairs/train")))
+    reasons = _reasons(examine(finished_copy, report=quiet))
+    assert reasons["misaligned pairs"] == "[Errno 13] Permission denied: 'pairs/train'"
+    assert "too young" in reasons["discriminator won"]
 
 
 def test_without_a_checkpoint_the_rest_is_looked_at(quiet_machine, finished_copy):
@@ -127,6 +134,11 @@ def test_fewer_pictures_than_features(quiet_machine, finished_copy, finished):
         findings = examine(finished_copy, report=quiet).findings
         assert [finding.name for finding in findings] == ["few pictures for FID"] * found
     assert "of 2 pictures and 3 features" in findings[0].evidence
+    # As the remedy says: the same checkpoint, of all training pairs.
+    more = take_split(data.pairs, data.reading, "train")
+    record = make_record(config, 6, 2.0, "w", more, Summary({"fid@3": 1.0, "l1": 0.1}, {}, []), extractor)
+    add_record(finished_copy / "eval" / "train", record, report=quiet)
+    assert examine(finished_copy, report=quiet).findings == []
 
 
 def _shapes(number: int, mirrored: bool) -> Image.Image:

@@ -41,6 +41,16 @@ def test_samples_are_in_order_and_damaged_ones_left_out(finished_copy):
     assert run.sample_count == 4
 
 
+@pytest.mark.parametrize("size", [(4, 18_000), (18_000, 4), (1_000, 20)])
+def test_a_sheet_of_very_many_pairs_is_made_smaller(finished_copy, size):
+    """WebP has sides of up to 16,383 pixels, and --samples may name any number of pairs."""
+    path = finished_copy / "samples" / "epoch_0003.png"
+    Image.new("RGB", size).save(path)
+    (*_, sheet) = gather(finished_copy, "mine", 10**6).samples
+    height, width, _ = decoded(sheet.url).shape
+    assert (width, height) == {4: (4, 16_383), 18_000: (1_200, 1), 1_000: (1_000, 20)}[size[0]]
+
+
 def test_it_writes_nothing(finished_copy):
     before = names(finished_copy)
     gather(finished_copy, "mine", 10**6)

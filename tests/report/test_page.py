@@ -204,10 +204,39 @@ def test_without_jinja2_it_says_how_to_get_it(monkeypatch):
         load_template()
 
 
+def _noise(height: int, width: int) -> np.ndarray:
+    return np.random.RandomState(0).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def test_the_pictures_of_pairs_stay_within_their_bytes_also_where_two_runs_show_the_same_target(monkeypatch):
+    """The target stands beneath each run's generated picture, so that it is in the page twice."""
+    monkeypatch.setattr(page_module, "PAIR_BYTES", 100_000)
+    pairs = [Pair(f"{i}.png", [_noise(32, 32)], _noise(32, 32), _noise(32, 32), {"l1": 0.1}) for i in range(20)]
+    translated = [Translated(3, "val", 20, "same", ("input",), (False, False), pairs)] * 2
+    page = _page(draw_run("a", samples=[]), draw_run("b", samples=[]), translated=translated)
+    urls = [image["src"] for image in page.having("img")]
+    assert len(urls) == 20 * 5
+    assert 50_000 < sum(map(len, urls)) <= 100_000
+
+
+def test_names_and_scores_take_of_the_pictures_room(monkeypatch):
+    monkeypatch.setattr(page_module, "MOST_BYTES", 400_000)
+    pairs = [Pair(f"{i:<<240}.png", [_noise(64, 64)], _noise(64, 64), _noise(64, 64), {"l1": 0.1}) for i in range(30)]
+    translated = Translated(3, "val", 30, "same", ("input",), (False, False), pairs)
+    content = render(load_template(), [draw_run(samples=[])], [translated])
+    assert 300_000 < len(content) <= 400_000
+
+
+def test_each_sample_sheet_is_in_the_page_once():
+    content = render(load_template(), [draw_run()], ["There are none."]).decode()
+    assert [content.count(sample.url) for sample in draw_run().samples] == [1] * 4
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2])
-def test_it_stays_below_ten_megabytes_whatever_the_pictures(count):
+@pytest.mark.parametrize("pairs_are", ["of one run", "the same", "others"])
+def test_it_stays_below_ten_megabytes_whatever_the_pictures(pairs_are):
     """100 pairs and 40 sample sheets of noise, which no codec makes small."""
+    count = 1 if pairs_are == "of one run" else 2
     rng = np.random.RandomState(0)
 
     def noise(height: int, width: int) -> np.ndarray:
@@ -222,7 +251,8 @@ def test_it_stays_below_ten_megabytes_whatever_the_pictures(count):
             for i in range(100)
         ]
         runs.append(draw_run(str(number), epochs=200, samples=samples, sample_count=40))
-        translated.append(Translated(3, "val", 100, str(number), ("input",), (False, False), pairs))
+        fingerprint = "same" if pairs_are == "the same" else str(number)
+        translated.append(Translated(3, "val", 100, fingerprint, ("input",), (False, False), pairs))
     content = render(load_template(), runs, translated)
     assert len(content) < 10_000_000
     page = Page(content)

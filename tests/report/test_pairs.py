@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_pair, quiet
+from conftest import draw_pair, quiet, raise_
 
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.run import evaluate, open_evaluation
@@ -73,6 +73,16 @@ def test_pairs_are_translated_anew_when_there_is_another_checkpoint(finished_cop
     shutil.copytree(finished_copy / "checkpoints" / "step_00000006", finished_copy / "checkpoints" / "step_00000009")
     make("")
     assert len(calls) == 2
+
+
+def test_data_that_may_not_be_read_leave_the_rest_of_the_page(finished_copy, monkeypatch):
+    problem = PermissionError(13, "Permission denied", "pairs/train")
+    monkeypatch.setattr("p2p_keras.report.pairs.find_data", lambda *_: raise_(problem))
+    told = []
+    page = make_reporter([finished_copy], report=told.append)("")
+    assert b"Permission denied" in page
+    assert b"Adversarial losses" in page
+    assert told == [f"The page shows no pairs of {finished_copy}: {problem}"]
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "samples/epoch_0009.png", "doctor.json", "eval/val/metrics.json"])

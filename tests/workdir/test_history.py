@@ -1,4 +1,5 @@
 import json
+import math
 import os
 
 import pytest
@@ -46,13 +47,22 @@ def test_damage_costs_the_damaged_lines_alone(tmp_path):
         json.dumps(record(7, evaluation=None)),
         json.dumps(record(7, evaluation={"l1": 0.5})),  # of which split?
         json.dumps(record(7, evaluation={"split": "val", "l1": "0.5"})),
+        json.dumps(record(0)),
+        json.dumps(record(5, epoch=-1.0)),
+        json.dumps(record(5, epoch=1e300)),
+        json.dumps({**record(5), "step": 10**400}),
+        json.dumps(record(5, generator_loss="50")),
+        json.dumps(record(5, images_per_sec="9")),
+        json.dumps(record(5, images_per_sec=math.nan)),
+        json.dumps(record(5, secs=[])),
         "[" * 100_000,
     ],
-    ids=range(8),
+    ids=range(16),
 )
 def test_a_line_that_is_no_record_costs_that_line_alone(line, tmp_path):
     """Whatever reads the history, as the curves do, may rely on what is in a record."""
-    whole = record(10, evaluation={"split": "val", "count": 3, "fingerprint": "f", "extractor": None, "l1": 0.5})
+    scores = {"split": "val", "count": 3, "fingerprint": "f", "extractor": None, "l1": 0.5}
+    whole = record(10, images_per_sec=None, secs=9.0, evaluation=scores)
     (tmp_path / HISTORY).write_text(f"{line}\n{json.dumps(whole)}\n")
     assert read_history(tmp_path) == [whole]
 

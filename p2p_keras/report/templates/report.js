@@ -167,6 +167,9 @@ function drawChart(figure) {
 function startSamples() {
   const scrubber = document.getElementById("scrubber");
   if (!scrubber) return;
+  for (const image of document.querySelectorAll(".sheet")) {
+    data.samples[Number(image.dataset.run)].at(-1).url = image.src; // the page has the last one, the JSON has the others
+  }
   const epochs = [...new Set(data.samples.flat().map((sample) => sample.epoch))].sort((a, b) => a - b);
   const show = () => {
     const epoch = epochs[Number(scrubber.value)];
