@@ -23,15 +23,16 @@ def test_a_run_is_what_its_folder_says(finished):
     assert (run.steps_per_epoch, run.steps, run.best_step) == (3, [6], None)
     assert run.evaluations == {}
     assert read_records(finished[0] / "eval" / "val") == []
-    assert [(sample.epoch, sample.title) for sample in run.samples] == [(1.0, "epoch 1"), (2.0, "epoch 2")]
+    assert [(sample.epoch, sample.title) for sample in run.samples] == [(2.0, "epoch 2")]
     with Image.open(finished[0] / "samples" / "epoch_0002.png") as sheet:
-        assert decoded(run.samples[1].url).shape[:2] == (sheet.height, sheet.width)
+        assert decoded(run.samples[0].url).shape[:2] == (sheet.height, sheet.width)
     assert run.diagnosis is None
     assert "p2p-doctor --workdir=" in run.why_no_diagnosis
 
 
 def test_samples_are_in_order_and_damaged_ones_left_out(finished_copy):
     folder = finished_copy / "samples"
+    shutil.copy(folder / "epoch_0002.png", folder / "epoch_0001.png")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "step_00000001.png")
     (folder / "epoch_0003.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (folder / "epoch_9.png.png").write_bytes(b"")

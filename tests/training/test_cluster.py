@@ -21,7 +21,7 @@ from conftest import (
 )
 
 from p2p_keras.errors import UserError
-from p2p_keras.presets import make_config
+from p2p_keras.presets import BEST, make_config
 from p2p_keras.system.hosts import Hosts, cluster_resolver
 from p2p_keras.training.cluster import check_equal
 from p2p_keras.training.run import train
@@ -193,7 +193,7 @@ def test_two_hosts_equal_one_with_two_devices(data, tmp_path, two_devices, devic
     assert not (tmp_path / "other").exists()
     assert list(scratch.iterdir()) == []
 
-    small = {"discriminator": "pixel", "epochs": None, "steps": 2}
+    small = {"discriminator": "pixel", "epochs": None, "steps": 2, **BEST}
     assert train(small_config(data, **small), tmp_path / "one", two_devices, quiet) is None
     ours, theirs = (checkpoint_values(tmp_path / name, 2) for name in ("two", "one"))
     assert ours.keys() == theirs.keys()
