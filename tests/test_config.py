@@ -32,6 +32,8 @@ def test_defaults_are_the_best_ones_and_otherwise_the_papers():
 def test_without_data_dir_the_defaults_are_the_demos_and_flags_override_them():
     assert make_config().image_size == (64, 64)
     assert make_config().base_filters == 32
+    assert (make_config().upsampling, make_config().diffaugment) == ("resize", False)
+    assert make_config("best").diffaugment
     assert make_config(image_size=128, batch_size=8).image_size == (128, 128)
     assert make_config().decay_epochs == make_config().epochs // 2
     assert make_config(epochs=3).decay_epochs == 1

@@ -74,7 +74,7 @@ def _help_of(field: dataclasses.Field) -> str:
     default = ", ".join(text for text in (shown, field.metadata["meaning"]) if text)
     if field.name in BEST:
         default = f"{str(BEST[field.name]).lower()}; the paper's is {default}"
-    demo = f"; the demo's is {DEMO[field.name]}" if field.name in DEMO else ""
+    demo = f"; the demo's is {str(DEMO[field.name]).lower()}" if field.name in DEMO else ""
     demo = "; the demo's is half of its epochs" if field.name == "decay_epochs" else demo  # see make_config
     return f"{field.metadata['help']} Default: {default}{demo}."
 
