@@ -42,6 +42,7 @@ setup(
             "selenium>=4.30",
         ],
         "demo": ["gradio>=6.31,<7"],
+        "notebook": ["ipykernel>=7", "nbclient>=0.10"],  # to run docs/pix2pix_keras.ipynb
         "bench": ["torch>=2.4"],
         "report": ["jinja2>=3.1,<4"],
         "torch": ["torch>=2.6"],  # for p2p-import; before 2.6 its reader of weights could be made to run a file's code

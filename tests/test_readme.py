@@ -283,4 +283,5 @@ def test_it_opens_with_the_two_commands():
 def test_versions_are_pinned_within_the_ranges_of_setup_py():
     pinned = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     ranged = re.findall(r'^        (?:"(?:demo|report)": \[)?"([a-z0-9-]+)>=', SETUP, re.MULTILINE)
+    ranged += re.findall(r'"([a-z]+)>=', re.search(r'"notebook": .*', SETUP)[0])
     assert set(ranged) == set(pinned)
