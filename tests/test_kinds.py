@@ -208,6 +208,7 @@ def test_rgb_to_label_maps(tmp_path, monkeypatch, capfd):
     np.testing.assert_array_equal(palette, class_colours())
 
 
+@pytest.mark.slow
 def test_a_saved_model_from_label_maps_to_grey_of_16_bits(tmp_path, monkeypatch):
     workdir, _, _ = _untrained(tmp_path, _save_classes, _save_deep, labels=3, output_channels=1)
     folder = _published(workdir, tmp_path / "models", write.write_saved_model)

@@ -72,6 +72,7 @@ def test_the_run_says_where_it_came_from(imported):
     }
 
 
+@pytest.mark.slow
 def test_it_translates_and_exports_what_the_generator_makes(imported, tmp_path):
     _, expected = _network()
     Image.fromarray(_ramp()).save(tmp_path / "ramp.png")

@@ -73,7 +73,8 @@ def test_the_last_samples_are_what_the_last_checkpoint_generates(finished):
 
 def test_training_learns(finished, one_device, tmp_path):
     _, data, _ = finished
-    train(small_config(data, epochs=40, samples_every_epochs=40), tmp_path, one_device, quiet)
+    settings = {"epochs": 12, "samples_every_epochs": 12, "learning_rate": 2e-3}
+    train(small_config(data, **settings), tmp_path, one_device, quiet)
     l1 = [record["l1_loss"] for record in read_history(tmp_path)]
     assert l1[-1] < 0.5 * l1[0]
 
@@ -97,6 +98,7 @@ def test_in_bfloat16_it_trains_close_to_float32_and_keeps_float32_weights(finish
     assert {value.dtype.name for value in ours.values()} == {"float32", "float64", "int64"}  # losses' sums, counters
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_path):
     workdir, data, _ = finished
     for steps in (4, 6):  # within the second epoch, to the end
@@ -265,6 +267,7 @@ def test_xla_is_for_one_device(pairs_dir, two_devices, tmp_path):
         train(small_config(pairs_dir, jit_compile=True), tmp_path, two_devices, quiet)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")  # NumPy's, of the weight
 def test_losses_that_are_not_finite_stop_the_run_and_save_nothing(pairs_dir, one_device, tmp_path):
     with pytest.raises(UserError, match=r"At step 1: generator_loss inf"):

@@ -174,6 +174,7 @@ def test_a_run_killed_before_its_first_rotating_checkpoint_continues_from_its_be
     assert_same_end(workdir, tmp_path, 6)
 
 
+@pytest.mark.slow
 def test_another_best_metric_is_refused_while_a_best_is_kept(evaluated, one_device, tmp_path):
     workdir, data, _ = evaluated
     run = shutil.copytree(workdir, tmp_path / "run")
