@@ -136,6 +136,11 @@ class TrainConfig:
         at_least=0,
         below=1,
     )
+    adversarial_loss: str = setting("bce", "Candidate.", choices=("bce", "lsgan", "hinge"))
+    feature_matching: float = setting(0.0, "Candidate.", at_least=0)
+    discriminator_norm: str = setting("batch", "Candidate.", choices=("batch", "spectral", "both"))
+    noise: bool = setting(True, "Candidate.")
+    augment_policy: str = setting("ctk", "Candidate.")
     diffaugment: bool = setting(
         False,
         "Show the discriminator each pair with another brightness, saturation and contrast, moved, and with a square "

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def generator_loss(
-    generated_logits: tf.Tensor, generated_image: tf.Tensor, target_image: tf.Tensor, lambda_l1: float
+    generated_logits: tf.Tensor, generated_image: tf.Tensor, target_image: tf.Tensor, lambda_l1: float, kind: str = "bce"
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Adversarial loss plus weighted L1.
 
@@ -20,16 +20,26 @@ def generator_loss(
         generator_loss = gan_loss + lambda_l1 * l1_loss, then gan_loss (ln 2 = 0.693 when the discriminator cannot
         tell), then l1_loss (in [0, 2]).
     """
-    gan_loss = _cross_entropy(generated_logits, 1.0)
+    logits = tf.cast(generated_logits, tf.float32)
+    gan_loss = {
+        "bce": lambda: _cross_entropy(generated_logits, 1.0),
+        "lsgan": lambda: tf.reduce_mean(tf.square(logits - 1.0)),
+        "hinge": lambda: -tf.reduce_mean(logits),
+    }[kind]()
     l1_loss = tf.reduce_mean(tf.abs(tf.cast(target_image, tf.float32) - tf.cast(generated_image, tf.float32)))
     return gan_loss + lambda_l1 * l1_loss, gan_loss, l1_loss
 
 
-def discriminator_loss(real_logits: tf.Tensor, generated_logits: tf.Tensor) -> tf.Tensor:
+def discriminator_loss(real_logits: tf.Tensor, generated_logits: tf.Tensor, kind: str = "bce") -> tf.Tensor:
     """Average of the cross-entropies of real against 1 and generated against 0; ln 2 when it cannot tell.
 
     The average, where GANs usually take the sum, slows the discriminator by half (paper, section 3.3).
     """
+    real, generated = tf.cast(real_logits, tf.float32), tf.cast(generated_logits, tf.float32)
+    if kind == "lsgan":
+        return 0.5 * (tf.reduce_mean(tf.square(real - 1.0)) + tf.reduce_mean(tf.square(generated)))
+    if kind == "hinge":
+        return 0.5 * (tf.reduce_mean(tf.nn.relu(1.0 - real)) + tf.reduce_mean(tf.nn.relu(1.0 + generated)))
     return 0.5 * (_cross_entropy(real_logits, 1.0) + _cross_entropy(generated_logits, 0.0))
 
 

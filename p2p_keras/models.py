@@ -117,6 +117,7 @@ def build_discriminator(
     target_channels: int = 3,
     base_filters: int = 64,
     dtype: str = "float32",
+    normalisation: str = "batch",
 ) -> keras.Model:
     """PatchGAN: one logit for each overlapping patch, from input and target image together.
 
@@ -144,7 +145,8 @@ def build_discriminator(
         padding = "valid" if strides == 1 and kernel == 4 else "same"
         if padding == "valid":  # the original pads by one pixel, so every such layer shrinks the map by one
             x = keras.layers.ZeroPadding2D(1, dtype=dtype)(x)
-        x = _conv(channels, strides, padding, use_bias=not norm, dtype=dtype, kernel=kernel, name=name)(x)
+        norm = norm and normalisation != "spectral"
+        x = _spectral(_conv(channels, strides, padding, use_bias=not norm, dtype=dtype, kernel=kernel, name=name), normalisation)(x)
         if norm:
             x = BatchNorm(dtype=dtype, name=f"{name}_norm")(x)
         return LeakyReLU(LEAKY_SLOPE, dtype=dtype)(x)
@@ -162,9 +164,46 @@ def build_discriminator(
             x = block(x, base_filters * min(2**i, 8), 2, f"conv{i + 1}", norm=i > 0)
         x = block(x, base_filters * min(2**strided, 8), 1, f"conv{strided + 1}")
         x = keras.layers.ZeroPadding2D(1, dtype=dtype)(x)
-        x = _conv(1, 1, "valid", use_bias=True, dtype=dtype, name="patches")(x)
+        x = _spectral(_conv(1, 1, "valid", use_bias=True, dtype=dtype, name="patches"), normalisation)(x)
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(x)  # (B, h, w, 1)
     return keras.Model([input_image, target_image], logits, name="discriminator")
+
+
+def _spectral(layer, normalisation):
+    return layer if normalisation == "batch" else SpectralConv2D.from_config(layer.get_config())
+
+
+@keras.saving.register_keras_serializable("p2p_keras")
+class SpectralConv2D(Conv2D):
+    """One power iteration a call in training, as Miyato et al. 2018."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.u = self.add_weight(
+            name="u", shape=(1, self.filters), initializer="random_normal", trainable=False, dtype="float32", aggregation="mean",
+        )
+
+    def call(self, inputs, training=False):
+        raw = tf.convert_to_tensor(self._kernel)
+        w = tf.reshape(tf.cast(raw, tf.float32), (-1, self.filters))
+        u = tf.convert_to_tensor(self.u)
+        v = tf.math.l2_normalize(tf.matmul(u, w, transpose_b=True))
+        u = tf.math.l2_normalize(tf.matmul(v, w))
+        v, u = tf.stop_gradient(v), tf.stop_gradient(u)
+        if training:
+            self.u.assign(u)
+        sigma = tf.matmul(tf.matmul(v, w), u, transpose_b=True)
+        self._normalised = tf.cast(tf.reshape(w / sigma, raw.shape), inputs.dtype)
+        return self._apply(inputs, self._normalised)
+
+    def _apply(self, inputs, kernel):
+        from p2p_keras.layers import convolution as c
+
+        if self.strides == (2, 2):
+            outputs = c._convolve_by_two(inputs, kernel)
+        else:
+            outputs = c._convolve(inputs, kernel)
+        return c._add_bias(outputs, tf.cast(tf.convert_to_tensor(self.bias), inputs.dtype)) if self.use_bias else outputs
 
 
 def _conv(channels, strides, padding, use_bias, dtype, name, kernel=4):

@@ -22,6 +22,7 @@ def augment_pairs(
     target_image: tf.Tensor,
     generated_image: tf.Tensor,
     target_kind: Kind,
+    policy: str = "ctk",
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Changes each pair by draws of its own. Differentiable; what leaves [-1, 1] is not cut off.
 
@@ -36,9 +37,13 @@ def augment_pairs(
         The three images, of the same forms.
     """
     draws = _uniform(noise_seed, 7)
-    colours = 0 if target_kind.labels else 3 if target_kind.channels > 2 else 1
+    colours = 0 if target_kind.labels or "c" not in policy else 3 if target_kind.channels > 2 else 1
     changed = [input_image, *(change_colour(image, draws[:, :3], colours) for image in (target_image, generated_image))]
-    return tuple(cut_out(translate(image, draws[:, 3:5]), draws[:, 5:]) for image in changed)
+    if "t" in policy:
+        changed = [translate(image, draws[:, 3:5]) for image in changed]
+    if "k" in policy:
+        changed = [cut_out(image, draws[:, 5:]) for image in changed]
+    return tuple(changed)
 
 
 def change_colour(image: tf.Tensor, draws: tf.Tensor, colours: int) -> tf.Tensor:

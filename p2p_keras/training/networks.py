@@ -53,6 +53,7 @@ def build_networks(config: TrainConfig, strategy: tf.distribute.Strategy, last_s
             target_kind(config).channels,
             config.base_filters,
             dtype_policy(config),
+            config.discriminator_norm,
         )
         average = build_generator(config) if config.ema_decay else None
         rate = LinearDecay(config.learning_rate, last_step, decaying) if decaying else config.learning_rate

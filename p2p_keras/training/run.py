@@ -126,7 +126,11 @@ def _train(run: Run, stop: list[int]) -> int | None:
         config.accumulate,
         networks.average,
         config.ema_decay,
-        functools.partial(augment_pairs, target_kind=target_kind(config)) if config.diffaugment else None,
+        config.adversarial_loss,
+        config.feature_matching,
+        _features(networks.discriminator),
+        config.noise,
+        functools.partial(augment_pairs, target_kind=target_kind(config), policy=config.augment_policy) if config.diffaugment else None,
     )
     batches = _batches(run)
     recorder = Recorder(
@@ -185,6 +189,13 @@ def _train(run: Run, stop: list[int]) -> int | None:
         )
         return stopped_by or None
     return None
+
+
+def _features(discriminator):
+    import keras
+
+    names = [layer for layer in discriminator.layers if "leaky" in layer.name]
+    return keras.Model(discriminator.inputs, [layer.output for layer in names] + discriminator.outputs)
 
 
 def _agree(run: Run, wanted: int, exhausted: str, stop: list[int]) -> tuple[int, int, bool]:

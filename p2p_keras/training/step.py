@@ -22,6 +22,10 @@ def make_train_steps(
     accumulate: int = 1,
     average: keras.Model | None = None,
     ema_decay: float = 0.0,
+    adversarial_loss: str = "bce",
+    feature_matching: float = 0.0,
+    features: keras.Model | None = None,
+    noise: bool = True,
     augment: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None = None,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
@@ -58,18 +62,28 @@ def make_train_steps(
 
     def compute_gradients(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> tuple:
         with tf.GradientTape(persistent=True) as tape:
-            generated_image = generator([input_image, noise_seed], training=True)
-            seen_input, seen_target, seen_generated = input_image, target_image, generated_image
+            generated_image = generator([input_image, noise_seed if noise else None], training=True)
+            shown = (input_image, target_image, generated_image)
             if augment:
-                seen_input, seen_target, seen_generated = augment(
-                    noise_seed, input_image, target_image, generated_image
-                )
-            real_logits = discriminator([seen_input, seen_target], training=True)
-            generated_logits = discriminator([seen_input, seen_generated], training=True)
+                shown = augment(noise_seed, *shown)
+            if feature_matching:
+                real_features = features([shown[0], shown[1]], training=True)
+                generated_features = features([shown[0], shown[2]], training=True)
+                real_logits, generated_logits = real_features[-1], generated_features[-1]
+            else:
+                real_logits = discriminator([shown[0], shown[1]], training=True)
+                generated_logits = discriminator([shown[0], shown[2]], training=True)
             generator_loss, gan_loss, l1_loss = losses.generator_loss(
-                generated_logits, generated_image, target_image, lambda_l1
+                generated_logits, generated_image, target_image, lambda_l1, adversarial_loss
             )
-            discriminator_loss = losses.discriminator_loss(real_logits, generated_logits)
+            if feature_matching:
+                generator_loss += feature_matching * tf.add_n(
+                    [
+                        tf.reduce_mean(tf.abs(tf.stop_gradient(tf.cast(r, tf.float32)) - tf.cast(g, tf.float32)))
+                        for r, g in zip(real_features[:-1], generated_features[:-1], strict=True)
+                    ]
+                ) / (len(real_features) - 1)
+            discriminator_loss = losses.discriminator_loss(real_logits, generated_logits, adversarial_loss)
             # Losses are means over a part of this replica's share of the batch. The parts' gradients are added up below
             # and the replicas' by the optimizers: dividing by both numbers gives the gradient of the batch's mean.
             parts = replicas * accumulate
