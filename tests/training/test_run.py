@@ -300,7 +300,7 @@ def test_interrupted_while_it_accumulates_a_run_ends_bit_equal(pairs_dir, one_de
     told, config = [], small_config(pairs_dir, accumulate=2)
     train(config, tmp_path / "whole", one_device, told.append)
     assert any("batch 4 in 2 parts in float32" in line for line in told)
-    for steps in (2, 6):
+    for steps in (4, 6):
         train(dataclasses.replace(config, epochs=None, steps=steps), tmp_path / "parts", one_device, quiet)
     assert_same_end(tmp_path / "whole", tmp_path / "parts", 6)
     with pytest.raises(UserError, match="--accumulate was 2, is 1"):
@@ -339,7 +339,7 @@ def test_a_first_grid_comes_before_the_first_epoch_is_through(finished, one_devi
     """As on a slow machine. It changes nothing else, and comes once in a run."""
     whole, data, _ = finished
     monkeypatch.setattr(recorder, "FIRST_SAMPLES_AFTER_SECS", 0.0)
-    for steps in (2, 6):  # the end of a run draws a grid anyway
+    for steps in (4, 6):  # the end of a run draws a grid anyway
         train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
     first = tmp_path / "samples" / "step_00000001.png"
     assert [path.name for path in first.parent.glob("step_*")] == [first.name]
