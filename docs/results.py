@@ -62,10 +62,8 @@ def draw_few() -> None:
     """What comes of a long training on 50 pairs."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     runs = json.loads((RECORDS / "facades-50-epochs.json").read_text())
-    for name, colour in (("paper", ORANGE), ("best", BLUE)):
-        rows = runs.get(name, [])
-        if not rows:
-            continue
+    for name, rows in runs.items():
+        colour = BLUE if name == "best" else ORANGE
         label = "default" if name == "best" else "--preset=paper"
         plot(left, [(row["epoch"], row["val_l1"]) for row in rows], f"{label}, val", colour)
         plot(left, [(row["epoch"], row["train_l1"]) for row in rows], f"{label}, training", colour, dashed=True)
