@@ -71,10 +71,10 @@ def test_both_networks_begin_with_a_runs_weights_and_the_optimizers_anew(finishe
 @pytest.mark.slow
 def test_a_run_so_begun_continues_bit_equal_when_its_source_has_gone(finished_copy, tmp_path, one_device, monkeypatch):
     write_pairs(tmp_path / "other" / "train", 8, first_index=50)
-    settings = {"batch_size": 2, "epochs": 2, "init_from": str(finished_copy)}
+    settings = {"batch_size": 2, "epochs": 2, "samples_every_epochs": 1, "init_from": str(finished_copy)}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(small_config(tmp_path / "other", **settings), whole, one_device, quiet)
-    cut = {**settings, "epochs": None, "steps": 5}
+    cut = {**settings, "epochs": None, "steps": 3}
     train(small_config(tmp_path / "other", **cut), parts, one_device, quiet)
     begun = read_config(parts / "config.json")[1]["init_from"]
     assert begun == read_config(whole / "config.json")[1]["init_from"]

@@ -100,12 +100,13 @@ def test_in_bfloat16_it_trains_close_to_float32_and_keeps_float32_weights(finish
 
 @pytest.mark.slow
 def test_interrupted_anywhere_a_run_ends_bit_equal(finished, one_device, tmp_path):
-    workdir, data, _ = finished
-    for steps in (4, 6):  # within the second epoch, to the end
-        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
+    config, whole, parts = small_config(finished[1], samples_every_epochs=1), tmp_path / "whole", tmp_path / "parts"
+    train(config, whole, one_device, quiet)
+    for steps in (1, 4, 6):  # within the first epoch, within the second, to the end
+        train(dataclasses.replace(config, epochs=None, steps=steps), parts, one_device, quiet)
     # Stopping short of an epoch's end writes that part's record and image; the whole epoch's replace them.
-    assert_same_end(workdir, tmp_path, 6)
-    assert read_config(tmp_path / "config.json")[0].steps == 6
+    assert_same_end(whole, parts, 6)
+    assert read_config(parts / "config.json")[0].steps == 6
 
 
 @pytest.mark.slow
@@ -297,10 +298,10 @@ def test_files_that_are_left_out_do_not_count_as_pairs(pairs_dir, one_device, tm
 
 @pytest.mark.slow
 def test_interrupted_while_it_accumulates_a_run_ends_bit_equal(pairs_dir, one_device, tmp_path):
-    told, config = [], small_config(pairs_dir, accumulate=2)
+    told, config = [], small_config(pairs_dir, accumulate=2, samples_every_epochs=1)
     train(config, tmp_path / "whole", one_device, told.append)
     assert any("batch 4 in 2 parts in float32" in line for line in told)
-    for steps in (4, 6):
+    for steps in (2, 6):
         train(dataclasses.replace(config, epochs=None, steps=steps), tmp_path / "parts", one_device, quiet)
     assert_same_end(tmp_path / "whole", tmp_path / "parts", 6)
     with pytest.raises(UserError, match="--accumulate was 2, is 1"):
@@ -337,14 +338,15 @@ def test_memory_that_runs_out_is_said_in_words_and_costs_no_checkpoint(
 @pytest.mark.slow
 def test_a_first_grid_comes_before_the_first_epoch_is_through(finished, one_device, tmp_path, monkeypatch):
     """As on a slow machine. It changes nothing else, and comes once in a run."""
-    whole, data, _ = finished
+    config, whole, parts = small_config(finished[1], samples_every_epochs=1), tmp_path / "whole", tmp_path / "parts"
+    train(config, whole, one_device, quiet)
     monkeypatch.setattr(recorder, "FIRST_SAMPLES_AFTER_SECS", 0.0)
-    for steps in (4, 6):  # the end of a run draws a grid anyway
-        train(small_config(data, epochs=None, steps=steps), tmp_path, one_device, quiet)
-    first = tmp_path / "samples" / "step_00000001.png"
+    for steps in (2, 6):  # the end of a run draws a grid anyway
+        train(dataclasses.replace(config, epochs=None, steps=steps), parts, one_device, quiet)
+    first = parts / "samples" / "step_00000001.png"
     assert [path.name for path in first.parent.glob("step_*")] == [first.name]
     first.unlink()
-    assert_same_end(whole, tmp_path, 6)
+    assert_same_end(whole, parts, 6)
 
 
 @pytest.mark.slow
