@@ -27,8 +27,8 @@ DEMO = {
 # What the paper has, where BEST departs from it.
 PAPER = {"upsampling": "transposed", "ema_decay": 0.0, "diffaugment": False}
 
-# What made better pictures in as many images, of facades after 4,000 and 12,000, and by FID of the town after 24,000: so
-# it is the default. docs/results.md has the figures.
+# What made better pictures in as many images, of facades after 4,000 and 12,000, and by FID of the town after 24,000:
+# so it is the default. docs/results.md has the figures.
 BEST = {"upsampling": "resize", "ema_decay": 0.999, "diffaugment": True}
 
 # Section 3.5 of the report. It gives no length for experiments 3 and 4; they take the 200 epochs that it aimed for. Its
