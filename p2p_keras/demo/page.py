@@ -14,7 +14,7 @@ from PIL import Image
 from p2p_keras.config import task_name
 from p2p_keras.demo import translate
 from p2p_keras.demo.examples import COUNT, Example
-from p2p_keras.demo.listen import address
+from p2p_keras.demo.listen import address, for_this_machine, is_loopback
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
@@ -262,7 +262,8 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
     )
     page.has_launched = True  # else gradio takes the paths that visitors name for its own, and reads any file for them
     report(f"{address(listening)}  (Ctrl-C ends it)")
-    settings = uvicorn.Config(_sealed(app), log_level="critical", access_log=False, timeout_graceful_shutdown=1)
+    app = for_this_machine(_sealed(app)) if is_loopback(listening) else _sealed(app)
+    settings = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run([listening])
 
 

@@ -304,6 +304,14 @@ def test_a_visitor_cannot_have_the_page_ask_other_hosts(finished, tmp_path):
 
 @pytest.mark.slow
 @needs_gradio
+def test_other_sites_cannot_use_the_page(page):
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(urllib.request.Request(f"{page}config", headers=headers))
+
+
+@pytest.mark.slow
+@needs_gradio
 def test_of_a_painting_only_what_is_seen_is_decoded(page):
     """Each layer may be as large as any picture, and a visitor may send any number of them."""
     visitor = Visitor(page)
