@@ -91,6 +91,14 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         sys.exit(130)
 
 
+def run_server(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
+    """As `run`, for commands that may be stopped while a thread is at work on an answer: none is waited for."""
+    try:
+        run(main, values, doc)
+    except SystemExit as end:
+        os._exit(end.code or 0)
+
+
 def _refuse_urls(values: flags.FlagValues) -> None:
     for name in values:
         value = values[name].value

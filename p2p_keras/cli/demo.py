@@ -75,10 +75,7 @@ def main(values: flags.FlagValues) -> None:
 
 def entry_point() -> None:
     """`p2p-demo`."""
-    try:
-        command.run(main, FLAGS, DOC)
-    except SystemExit as end:
-        os._exit(end.code or 0)  # Python's own end would wait for a picture that is being translated
+    command.run_server(main, FLAGS, DOC)
 
 
 if __name__ == "__main__":

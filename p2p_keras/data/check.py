@@ -125,16 +125,21 @@ def checked(
     bad = {}
     if rows:
         key = _state(rows, reading)
-        bad = _recall(memory, key)
-        if bad is None:
+        known = _recall(memory, key)
+        if known is None:
             names = list(rows)
-            found = find_bad_pairs(rows.values(), reading, lambda done: on_progress(done, len(rows)))
+        elif len(known) > max_bad_files:  # what keeps a file from being read may have gone without changing it
+            names = [name for name in rows if name in known]
+        else:
+            names, bad = [], known
+        if names:
+            found = find_bad_pairs([rows[name] for name in names], reading, lambda done: on_progress(done, len(names)))
             bad = {names[number]: problem for number, problem in found.items()}
             write_whole(memory, json.dumps({"files": key, "bad": bad}, indent=2) + "\n", sync=False)
     if len(bad) > max_bad_files:
         first = "; ".join(f"{name}: {problem}" for name, problem in list(bad.items())[:3])
         total = sum(map(len, pairs.splits.values()))
-        leave_out = f", or leave them out with --max_bad_files={len(bad)}" if len(bad) < total else ""
+        leave_out = f", or leave them out with p2p-train --max_bad_files={len(bad)}" if len(bad) < total else ""
         form = "" if pairs.rows else f" of {pairs.panel_count} panels side by side"
         raise UserError(
             f"Every file must be a readable image{form}. "

@@ -43,9 +43,9 @@ def is_loopback(listening: socket.socket) -> bool:
 def for_this_machine(app: Callable) -> Callable:
     """The same ASGI application, for browsers that mean this machine: others are answered with status 403.
 
-    A site that somebody here visits can send requests to 127.0.0.1, too. Either it does so as itself, which the browser
-    says in `Origin`, or by a name of its own that leads to 127.0.0.1 (DNS rebinding), which is then the `Host`. Any port
-    will do, since the page may be forwarded (`ssh -L`).
+    A site that somebody here visits can send requests to 127.0.0.1, too: as itself, which the browser says in `Origin`,
+    or by a name of its own that leads to 127.0.0.1 (DNS rebinding), which is then the `Host`. Any port will do, since
+    the page may be forwarded (`ssh -L`).
     """
 
     async def answer(scope: dict, receive: Callable, send: Callable) -> None:

@@ -32,13 +32,19 @@ def make_reporter(
         split: Of the pairs; by default `val`, without it `test`, then `train`.
         most: So many pairs at most; 0 makes a page without.
         data_dir: Where the data lie, if not where the runs say.
-        report: Called with lines that a person should read.
+        report: Called with lines that a person should read, each of them once.
 
     Raises:
         UserError: jinja2 is not installed. The function: a folder holds no run.
     """
     template, names = load_template(), names_of(list(workdirs))
     known: dict[Path, tuple[str, Translated | str]] = {}
+    said: set[str] = set()
+
+    def say(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            report(line)
 
     def pairs_of(workdir: Path) -> Translated | str:
         if not most:
@@ -46,10 +52,10 @@ def make_reporter(
         state = _state(workdir, _CHECKPOINTS)
         if workdir not in known or known[workdir][0] != state:
             try:
-                found = translate_pairs(workdir, which, split, most, data_dir, report)
+                found = translate_pairs(workdir, which, split, most, data_dir, say)
             except (UserError, OSError) as error:  # the system's: the data may not be read, for one
                 found = str(error)
-                report(f"The page shows no pairs of {workdir}: {found}")
+                say(f"The page shows no pairs of {workdir}: {found}")
             known[workdir] = state, found
         return known[workdir][1]
 

@@ -320,13 +320,14 @@ def test_of_a_painting_only_what_is_seen_is_decoded(page):
     assert visitor.paint(text)["data"][1] == "**This painting cannot be used: it is not an image.**"
 
 
-def test_its_end_waits_for_no_translation():
+@pytest.mark.parametrize("name", ["demo", "report"])
+def test_its_end_waits_for_no_translation(name):
     """Which nothing can stop, and which takes minutes in tiles. Python by itself ends when all threads have."""
     code = f"""
 import threading, time
-from p2p_keras.cli import demo
-demo.main = lambda values: threading.Thread(target=time.sleep, args=({DEADLINE_SECS},)).start()
-demo.entry_point()
+from p2p_keras.cli import {name} as server
+server.main = lambda values: threading.Thread(target=time.sleep, args=({DEADLINE_SECS},)).start()
+server.entry_point()
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=DEADLINE_SECS / 2, check=False)
     assert done.returncode == 0

@@ -85,6 +85,22 @@ def test_data_that_may_not_be_read_leave_the_rest_of_the_page(finished_copy, mon
     assert told == [f"The page shows no pairs of {finished_copy}: {problem}"]
 
 
+def test_what_is_said_is_said_once_however_often_the_page_is_made(finished_copy, monkeypatch):
+    def translate(*arguments: object) -> None:
+        arguments[-1]("The data are here.")
+        raise UserError("not now")
+
+    monkeypatch.setattr("p2p_keras.report.run.translate_pairs", translate)
+    told = []
+    make = make_reporter([finished_copy], report=told.append)
+    for step in (7, 8):
+        make("")
+        shutil.copytree(
+            finished_copy / "checkpoints" / "step_00000006", finished_copy / f"checkpoints/step_0000000{step}"
+        )
+    assert told == ["The data are here.", f"The page shows no pairs of {finished_copy}: not now"]
+
+
 @pytest.mark.parametrize("name", ["history.jsonl", "samples/epoch_0009.png", "doctor.json", "eval/val/metrics.json"])
 def test_the_state_changes_with_what_the_page_shows(finished_copy, name):
     before = state_of([finished_copy])
