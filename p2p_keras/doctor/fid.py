@@ -28,6 +28,4 @@ def check_count(metrics: dict[str, object], count: int) -> Outcome:
         f"FID{labels[0]} is of {count:,} pictures and {width:,} features",
         "FID of so few is too high, and the more so the fewer: it compares runs on these very pictures, and with no "
         "published figure.",
-        f"Score at least {width:,} (p2p-eval without --limit, --split=train), or go by KID, which is unbiased: "
-        "--best_metric=kid.",
     )

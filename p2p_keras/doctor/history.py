@@ -44,7 +44,7 @@ def check_history(history: Sequence[dict]) -> list[Outcome]:
 
 
 def findings(history: Sequence[dict]) -> list[Finding]:
-    """What is wrong by the history."""
+    """What is wrong by the history, without remedies."""
     return [outcome for outcome in check_history(history) if isinstance(outcome, Finding)]
 
 
@@ -82,7 +82,6 @@ def _check_won(window: Sequence[dict]) -> Outcome:
         "draw of both",
         "It is sure of every pair, most often because it knows the few there are by heart, and so tells the generator "
         "nothing that helps.",
-        "A new --workdir with more pairs, --diffaugment or --discriminator=patch16; and --lambda_l1 not above 100.",
     )
 
 
@@ -94,8 +93,6 @@ def _check_gave_up(window: Sequence[dict]) -> Outcome:
         "discriminator gave up",
         f"its loss is {loss:.3f}, the mean over the last {_length(window)}; guessing has {DRAW:.3f}",
         "It cannot tell real from generated, so that L1 alone teaches, and pictures are blurred.",
-        "A new --workdir with larger patches (--discriminator=patch70), with --nodiffaugment where pairs are many, or "
-        "with another --learning_rate (the paper's is 2e-4).",
     )
 
 
@@ -113,7 +110,6 @@ def _check_rate(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
         "learning rate too high",
         evidence,
         "Steps overshoot: what one has learnt the next ones undo.",
-        "A new --workdir with a lower --learning_rate: 2e-4 is the paper's.",
     )
 
 

@@ -23,7 +23,7 @@ class Finding(NamedTuple):
     name: str  # one of `CHECKS`
     evidence: str  # the numbers
     meaning: str
-    remedy: str  # the flags
+    remedy: str = ""  # the flags, by the settings of the run: `remedies.with_remedy` says them
 
     @property
     def in_one_line(self) -> str:

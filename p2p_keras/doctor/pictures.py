@@ -37,8 +37,6 @@ def check_alike(generated: np.ndarray, target: np.ndarray) -> Outcome:
         f"pictures of {len(generated)} inputs deviate from their mean by {ours:.3f}, their targets by {theirs:.3f}",
         "The generator gives nearly the same picture whatever its input, as where inputs and targets do not belong "
         "together, or its weights have died.",
-        "Look at the pairs (p2p-prepare's preview.png) and at --direction; then a new --workdir with a lower "
-        "--learning_rate, and --lambda_l1=100.",
     )
 
 
@@ -56,8 +54,7 @@ def check_checkerboard(generated: np.ndarray, target: np.ndarray) -> Outcome:
         name,
         f"at periods of 2, 4 or 8 pixels the spectrum of generated pictures stands out by {ours:.1f} dB, of targets by "
         f"{theirs:.1f} dB",
-        "Transposed convolutions have left a fine grid, which shows in dark and even areas.",
-        "A new --workdir with --upsampling=resize and --ema_decay=0.999.",
+        "The layers that enlarge have left a fine grid, which shows in dark and even areas.",
     )
 
 
@@ -80,8 +77,6 @@ def check_statistics(inference: np.ndarray, training: np.ndarray) -> Outcome:
         f"{contrasts[1]:.3f} by a batch's own statistics",
         "What inference shows, in samples, evaluations and exports, is not what was trained: the averages of batch "
         "normalisation do not fit the batches.",
-        "Begin a new --workdir from this one with --init_from, and --statistics=per_image at --batch_size=1; of larger "
-        "batches a lower --learning_rate, or --decay_epochs.",
     )
 
 
@@ -109,8 +104,6 @@ def over_fitting(evidence: str) -> Finding:
         "over-fitting",
         evidence,
         "The generator knows the training pairs by heart, and what it has learnt since then does not help with others.",
-        "Take the best checkpoint (--eval_every_epochs keeps it, --patience ends in time); a new --workdir with more "
-        "pairs, --diffaugment, or a lower --base_filters.",
     )
 
 

@@ -16,6 +16,7 @@ from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.doctor import fid, pictures, speed
 from p2p_keras.doctor.history import TOO_YOUNG, WINDOW_STEPS, check_history
 from p2p_keras.doctor.outcomes import CHECKS, Finding, Outcome, Skipped
+from p2p_keras.doctor.remedies import with_remedy
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import read_records
 from p2p_keras.evaluation.run import find_data, memory_of
@@ -77,7 +78,7 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
             )
     except (UserError, OSError) as error:  # the system's: they may not be read, for one
         outcomes |= {name: Skipped(name, str(error)) for name in CHECKS[5:]}
-        return _diagnosis(step, outcomes)
+        return _diagnosis(step, outcomes, config)
     outcomes["misaligned pairs"] = check_pairs(data)
     splits = [take_split(data.pairs, data.reading, split, PAIRS) for split in ("train", "val", "test")]
     with unreadable_in_words([split.files for split in splits] + [data.pairs.files("train")], data.reading):
@@ -96,7 +97,7 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
                 found = [Skipped(name, str(error)) for name in _OF_PICTURES]
     found[0] = _either(found[0], outcomes["over-fitting"])
     outcomes |= zip(_OF_PICTURES, found, strict=True)
-    return _diagnosis(step, outcomes)
+    return _diagnosis(step, outcomes, config)
 
 
 def write_report(workdir: Path, diagnosis: Diagnosis) -> Path:
@@ -119,8 +120,8 @@ def _either(one: Outcome, other: Outcome) -> Outcome:
     return min(one, other, key=lambda outcome: 1 if outcome is None else 0 if isinstance(outcome, Finding) else 2)
 
 
-def _diagnosis(step: int, outcomes: dict[str, Outcome]) -> Diagnosis:
-    told = [outcomes[name] for name in CHECKS]
+def _diagnosis(step: int, outcomes: dict[str, Outcome], config: TrainConfig) -> Diagnosis:
+    told = [with_remedy(outcomes[name], config) for name in CHECKS]
     findings = [outcome for outcome in told if isinstance(outcome, Finding)]
     return Diagnosis(step, findings, [outcome for outcome in told if isinstance(outcome, Skipped)])
 
@@ -153,8 +154,6 @@ def check_pairs(data: Data) -> Outcome:
                 name,
                 shifted.in_one_line(looked_at, found, ("input", "target")),
                 "What belongs together does not lie at the same place, which L1 punishes as blur.",
-                "Mend the files, or make the pairs anew with p2p-prepare, which names such pairs, too; then a new "
-                "--workdir.",
             )
     return None
 

@@ -40,8 +40,6 @@ def check_speed(alone: float, history: Sequence[dict]) -> Outcome:
         NAME,
         f"the input pipeline alone reads {alone:.3g} pairs/s here and now, the run trained on {rate:.3g}",
         "The step waits for files that are read, decoded and resized: a faster device would change nothing.",
-        "Bring the images to --image_size beforehand (p2p-prepare --image_size), as JPEG rather than PNG; --shards "
-        "where files come over a network.",
     )
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from p2p_keras.config import TrainConfig
 from p2p_keras.doctor.history import ever_found, findings
+from p2p_keras.doctor.remedies import with_remedy
 from p2p_keras.images import charts
 from p2p_keras.images.files import write_png
 from p2p_keras.metrics.table import BY_NAME, in_order, split_label
@@ -51,7 +52,7 @@ class Recorder:
         report: Callable[[str], None],
     ) -> None:
         self.loss_sums = np.array(loss_sums, np.float64)
-        self._workdir, self._batch_size, self._steps_per_epoch = workdir, config.batch_size, steps_per_epoch
+        self._workdir, self._config, self._steps_per_epoch = workdir, config, steps_per_epoch
         self._epochs, self._report = last_step / steps_per_epoch, report
         self._timed_steps, self._timed_secs, self._calls = 0, 0.0, 0
         self._epoch_started = self._started = time.monotonic()
@@ -84,9 +85,9 @@ class Recorder:
         self._timed_secs += secs
         _, gan, l1, discriminator = losses[-1]
         self._progress.update(
-            step * self._batch_size,
+            step * self._config.batch_size,
             f"GAN {gan:.3f}  L1 {l1:.4f}  D {discriminator:.3f}",
-            rate=len(losses) * self._batch_size / secs,
+            rate=len(losses) * self._config.batch_size / secs,
         )
         if not self._foretold and self._timed_secs >= FORECAST_AFTER_SECS:
             self._foretold = True
@@ -104,7 +105,7 @@ class Recorder:
             "step": step,
             "epoch": step / self._steps_per_epoch,
             **dict(zip(LOSS_NAMES, (self.loss_sums / done).tolist(), strict=True)),
-            "images_per_sec": self._timed_steps * self._batch_size / self._timed_secs if self._timed_steps else None,
+            "images_per_sec": self._pace() if self._timed_steps else None,
             "secs": now - self._epoch_started,
         }
         if evaluation:
@@ -119,7 +120,7 @@ class Recorder:
         self._report(self._line(record))
         for finding in findings(self._history):
             if finding.name not in self._said:
-                self._report(f"Doctor: {finding.in_one_line}")
+                self._report(f"Doctor: {with_remedy(finding, self._config).in_one_line}")
                 self._said.add(finding.name)
         self._timed_steps, self._timed_secs, self._epoch_started = 0, 0.0, now
         if is_due(step, self._steps_per_epoch):
@@ -147,13 +148,17 @@ class Recorder:
         self._has_samples = True
         return path
 
+    def _pace(self) -> float:
+        """Images a second, of the steps that were timed in this epoch."""
+        return self._timed_steps * self._config.batch_size / self._timed_secs
+
     def _forecast(self, step: int) -> str:
         """How long the rest takes, by the steps that were timed so far."""
-        rate = self._timed_steps / self._timed_secs
+        rate = self._pace()
         left, whole = self._epochs - step / self._steps_per_epoch, round(self._epochs, 2)
         epochs = f"{whole:g} epochs" if self._is_new else f"The {left:.3g} epochs left of {whole:g}"
-        secs = left * self._steps_per_epoch / rate
-        return f"{epochs}: about {rough_duration(secs)} here, at {rate * self._batch_size:.3g} images/s"
+        secs = left * self._steps_per_epoch * self._config.batch_size / rate
+        return f"{epochs}: about {rough_duration(secs)} here, at {rate:.3g} images/s"
 
     def _line(self, record: dict) -> str:
         rate = f"{record['images_per_sec']:.1f} images/s" if record["images_per_sec"] else ""

@@ -14,6 +14,7 @@ from p2p_keras.data import pipeline, shifted
 from p2p_keras.data.pairs import SPLITS
 from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.doctor.history import findings
+from p2p_keras.doctor.remedies import with_remedy
 from p2p_keras.errors import UserError
 from p2p_keras.evaluation.records import forget_later
 from p2p_keras.system.devices import describe_devices, make_strategy
@@ -287,6 +288,6 @@ def _report_outcome(run: Run) -> None:
         run.report(f"Snapshots:  {count} in {snapshots}")
     found = findings(read_history(run.workdir))
     for finding in found:
-        run.report(f"Doctor:     {finding.in_one_line}")
+        run.report(f"Doctor:     {with_remedy(finding, run.config).in_one_line}")
     if found:
         run.report(f"Doctor:     p2p-doctor --workdir={run.workdir} looks at the pictures as well")

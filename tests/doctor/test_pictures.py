@@ -49,7 +49,6 @@ def test_a_checkerboard_is_found_and_one_of_the_targets_own_is_not(period, ampli
     grid = grid + amplitude * np.cos(2 * np.pi * columns / period)[..., None]
     outcome = check_checkerboard(photos + grid, photos)
     assert isinstance(outcome, Finding)
-    assert "--upsampling=resize" in outcome.remedy
     assert check_checkerboard(photos, photos) is None
     assert check_checkerboard(photos + grid / 50, photos) is None  # 34 dB less
     assert check_checkerboard(photos + grid, photos + grid) is None
