@@ -136,6 +136,11 @@ class TrainConfig:
         at_least=0,
         below=1,
     )
+    dropout: bool = setting(
+        True,
+        "Drop half of the values in the three innermost layers of the generator's decoder while training, at random: "
+        "the paper's noise, from which p2p-translate --samples draws.",
+    )
     diffaugment: bool = setting(
         False,
         "Show the discriminator each pair with another brightness, saturation and contrast, moved, and with a square "

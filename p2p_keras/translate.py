@@ -126,7 +126,10 @@ def translate_images(
             be written over its own source.
     """
     if job.samples and not model.noise:
-        raise UserError("--samples needs a model with noise: a run, or an export made with --noise. This one has none.")
+        raise UserError(
+            "--samples needs a model with noise: a run with --dropout, or an export of one made with --noise. This one "
+            "has none."
+        )
     contract = model.contract
     todo, kind = [], contract.target_kind
     for source, name in zip(images, _names([source.name for source in images], kind, job, report), strict=True):

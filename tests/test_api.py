@@ -1,14 +1,16 @@
+import json
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
-from conftest import draw_pair, quiet, small_config
+from conftest import call_command, draw_pair, quiet, small_config
 from PIL import Image
 
 import p2p_keras
 from p2p_keras import UserError
+from p2p_keras.cli import export as export_command
 from p2p_keras.export.open import open_model
 from p2p_keras.system import devices
 from p2p_keras.workdir.history import read_history
@@ -45,6 +47,20 @@ def test_a_pil_image_of_16_bits_is_taken_as_its_file_is(finished, tmp_path):
 def test_a_seed_of_more_than_32_bits_is_refused_in_words(finished, seed):
     with pytest.raises(UserError, match=f"A seed is a number of 32 bits, .* Received: {seed}"):
         p2p_keras.load(finished[0])(draw_pair(7)[0], seed=seed)
+
+
+def test_a_run_without_dropout_has_no_noise(finished_copy, tmp_path):
+    path = finished_copy / "config.json"
+    record = json.loads(path.read_text())
+    record["config"]["dropout"] = False
+    path.write_text(json.dumps(record))
+    model, picture = p2p_keras.load(finished_copy), draw_pair(7)[0]
+    assert model(picture).shape == picture.shape
+    with pytest.raises(UserError, match="A seed needs a model with noise"):
+        model(picture, seed=1)
+    with pytest.raises(UserError, match="--noise is of runs with --dropout"):
+        call_command(export_command, f"--workdir={finished_copy}", f"--output={tmp_path / 'models'}", "--noise")
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize(

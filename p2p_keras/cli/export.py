@@ -65,6 +65,8 @@ def main(values: flags.FlagValues) -> int:
     has_best = bool(list_steps(best_of(workdir / "checkpoints")))
     which = given["checkpoint"] or ("best" if has_best else "latest")
     trained = write.load_trained(workdir, which, given["precision"])
+    if given["noise"] and not trained.config.dropout:
+        raise UserError(f"--noise is of runs with --dropout. The run in {workdir} was trained without.")
     if given["format"] == "savedmodel":
         fill = partial(write.write_saved_model, trained, noise=given["noise"])
     elif given["format"] == "keras":

@@ -46,6 +46,12 @@ flags.DEFINE_enum(
     "moving averages, which is test.py --eval.",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "dropout",
+    True,
+    "Whether it was trained with dropout: not so with the PyTorch version's no_dropout.",
+    flag_values=FLAGS,
+)
 
 
 def main(values: flags.FlagValues) -> int:
@@ -82,6 +88,7 @@ def main(values: flags.FlagValues) -> int:
         base_filters=network.base_filters,
         precision="float32",
         statistics=given["statistics"],
+        dropout=given["dropout"],
     )
 
     with command.quiet_start():

@@ -58,7 +58,7 @@ def open_model(path: Path, which: str = "latest", report: Callable[[str], None] 
     """
     if (path / "config.json").is_file():
         trained = write.load_trained(path, which, report=report)
-        return _of_generate(write.as_generate(write.compact_generator(trained)), trained.config, noise=True)
+        return _of_generate(write.as_generate(write.compact_generator(trained)), trained.config, trained.config.dropout)
     file = find_export(path)
     if file is None:
         raise UserError(

@@ -128,6 +128,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
         networks.average,
         config.ema_decay,
         functools.partial(augment_pairs, target_kind=target_kind(config)) if config.diffaugment else None,
+        config.dropout,
     )
     batches = _batches(run)
     recorder = Recorder(

@@ -23,6 +23,7 @@ def make_train_steps(
     average: keras.Model | None = None,
     ema_decay: float = 0.0,
     augment: Callable[..., tuple[tf.Tensor, tf.Tensor, tf.Tensor]] | None = None,
+    dropout: bool = True,
 ) -> Callable[[tf.data.Iterator, tf.Tensor], tf.Tensor]:
     """Returns `train_steps(iterator, count)`, a `tf.function` that takes `count` steps and returns their losses.
 
@@ -49,6 +50,7 @@ def make_train_steps(
         ema_decay: See there.
         augment: A function of (noise_seed, input_image, target_image, generated_image) to what the discriminator is
             shown of the three images instead. The L1 loss is of the images themselves.
+        dropout: Whether the generator draws its noise.
 
     Returns:
         A function of a (distributed) iterator over (input_image, target_image, noise_seed) and an int32 scalar; its
@@ -58,7 +60,7 @@ def make_train_steps(
 
     def compute_gradients(input_image: tf.Tensor, target_image: tf.Tensor, noise_seed: tf.Tensor) -> tuple:
         with tf.GradientTape(persistent=True) as tape:
-            generated_image = generator([input_image, noise_seed], training=True)
+            generated_image = generator([input_image, noise_seed if dropout else None], training=True)
             seen_input, seen_target, seen_generated = input_image, target_image, generated_image
             if augment:
                 seen_input, seen_target, seen_generated = augment(

@@ -38,6 +38,7 @@ def _train(
     accumulate=1,
     batches=None,
     augment=None,
+    dropout=True,
 ):
     keras.utils.set_random_seed(5)
     with strategy.scope():
@@ -50,7 +51,16 @@ def _train(
     weights = [*generator.weights, *discriminator.weights]
     before = {w.path: w.numpy().copy() for w in weights}
     train_steps = make_train_steps(
-        strategy, generator, discriminator, *optimizers, 100.0, step, jit_compile, accumulate, augment=augment
+        strategy,
+        generator,
+        discriminator,
+        *optimizers,
+        100.0,
+        step,
+        jit_compile,
+        accumulate,
+        augment=augment,
+        dropout=dropout,
     )
     iterator = iter(strategy.experimental_distribute_dataset(batches or _batches(count, batch_size)))
     values = np.concatenate([train_steps(iterator, tf.constant(n)).numpy() for n in calls])
@@ -119,6 +129,19 @@ def test_in_parts_the_update_is_by_the_mean_of_their_gradients(one_device):
             assert np.abs(first[name] - second[name]).max() > 1e-5, name  # so the parts can be told apart
         np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=2e-7, err_msg=name)
     assert averages == 2 * (3 + 4 + 3)  # mean and variance: 3 layers down, 4 up, 3 of the discriminator
+
+
+def test_without_dropout_no_seed_changes_a_step(one_device):
+    (images_and_seed,) = _batches(1, 4)
+    *images, seed = images_and_seed
+    batches = [tf.data.Dataset.from_tensors((*images, each)) for each in (seed, seed + 1)]
+    same, with_noise = (
+        [_train(one_device, calls=(1,), batches=each, dropout=dropout)[2] for each in batches]
+        for dropout in (False, True)
+    )
+    np.testing.assert_array_equal(same[0], same[1])
+    assert np.abs(with_noise[0] - with_noise[1]).max() > 1e-4
+    assert np.abs(with_noise[0] - same[0]).max() > 1e-4
 
 
 def test_what_is_augmented_is_what_the_discriminator_sees_and_no_more(one_device, three_steps):
