@@ -166,7 +166,7 @@ def _input(
                 elem_id=f"canvas-{label}",
             )
             # What is seen, as a file. gradio itself decodes each of the layers too, however many are sent.
-            canvas.preprocess = lambda payload: payload and payload.composite and payload.composite.path
+            canvas.preprocess = lambda payload: payload and _uploaded(payload.composite, canvas)
     for tab, number in ((first, _PICTURE), (second, _PAINTING)):
         tab.select(partial(int, number), None, chosen, queue=False, api_visibility="private")
     return picture, canvas, chosen
@@ -183,8 +183,21 @@ def _picture(label: str, kind: Kind) -> gr.Image:
         elem_id=f"picture-{label}",
     )
     # The file as it was sent. gradio's own reading raises where a file is no image, and we want to say so in words.
-    picture.preprocess = lambda payload: payload and payload.path
+    picture.preprocess = lambda payload: _uploaded(payload, picture)
     return picture
+
+
+def _uploaded(file: Any, component: gr.components.Component) -> str | None:
+    """The path of a file that this page keeps for a visitor. gradio looks where it is only if the visitor calls it one.
+
+    Raises:
+        gr.Error: It is another file of this machine.
+    """
+    if not (file and file.path):
+        return None
+    if not Path(file.path).resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve()):
+        raise gr.Error("This file cannot be used: it was not uploaded by a user.", print_exception=False)
+    return file.path
 
 
 def _offer(

@@ -228,14 +228,14 @@ class Visitor:
         body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n%s\r\n--x--\r\n' % content
         return json.loads(self._ask(f"{self._api}upload", body, "multipart/form-data; boundary=x"))[0]
 
-    def translate(self, path: str) -> dict:
+    def translate(self, path: str, **meta) -> dict:
         """What comes of a picture, whose file is said to be there: gradio's `output`."""
-        return self._run(("image", "change"), {"image": _file(path)})
+        return self._run(("image", "change"), {"image": _file(path, **meta)})
 
-    def paint(self, path: str, *layers: str) -> dict:
+    def paint(self, path: str, *layers: str, **meta) -> dict:
         """What comes of a painting likewise."""
         self._run(("tabitem", "select"), {})  # of the second tab, which is the last to have such an event
-        painting = {"background": None, "layers": [_file(layer) for layer in layers], "composite": _file(path)}
+        painting = {"background": None, "layers": [_file(layer) for layer in layers], "composite": _file(path, **meta)}
         return self._run(("button", "click"), {"imageeditor": painting})
 
     def _run(self, trigger: tuple[str, str], given: dict) -> dict:
@@ -256,12 +256,15 @@ class Visitor:
 
     def _ask(self, url: str, body: bytes | None = None, form: str = "") -> bytes:
         request = urllib.request.Request(url, body, {"Content-Type": form} if form else {})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=DEADLINE_SECS
+        ) as answer:
             return answer.read()
 
 
-def _file(path: str) -> dict:
-    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+def _file(path: str, **meta) -> dict:
+    """As a browser names a file; gradio looks where it lies only if `meta` is as it sends it."""
+    return {"path": path, **(meta or {"meta": {"_type": "gradio.FileData"}})}
 
 
 needs_gradio = pytest.mark.skipif("gradio" in MISSING, reason="not installed: gradio")
@@ -280,6 +283,9 @@ def test_a_visitor_is_given_no_file_of_this_machine(finished, tmp_path):
             for answer in (visitor.translate(str(path)), visitor.paint(str(path))):
                 assert "data" not in answer
                 assert "it was not uploaded by a user" in answer["error"]
+            for meta in ({"meta": {}}, {"meta": None}, {"url": None}):  # the last is without
+                for answer in (visitor.translate(str(path), **meta), visitor.paint(str(path), **meta)):
+                    assert "data" not in answer
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 visitor.get(f"file={path}")
         assert not list(shown.scratch.rglob("secret.*"))
