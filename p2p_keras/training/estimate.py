@@ -80,7 +80,8 @@ def estimate_memory(config: TrainConfig, workdir: Path, report: Callable[[str], 
                 shutil.copy(checked, folder)
             measured[batch_size] = _measure(_short(config, batch_size), folder)
             count = read_config(folder / "config.json")[1].get("data", {}).get("counts", {}).get("train", count)
-            checked = (folder / "data_check.json").replace(Path(place) / "data_check.json")
+            if (folder / "data_check.json").exists():  # of prepared data there is none
+                checked = (folder / "data_check.json").replace(Path(place) / "data_check.json")
             shutil.rmtree(folder)  # with its checkpoint
     for line in table(measured, _limit(), unit, count):
         report(line)

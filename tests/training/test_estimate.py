@@ -58,14 +58,19 @@ def test_without_a_limit_it_says_so():
     assert "not known: nvidia-smi does not say" in lines[-1]
 
 
-def test_what_is_measured_is_a_short_run_with_the_users_settings(pairs_dir, tmp_path, monkeypatch):
-    """Batches of as many pairs as all devices and parts need; no larger ones than there are pairs."""
+@pytest.mark.parametrize("prepared", [False, True])
+def test_what_is_measured_is_a_short_run_with_the_users_settings(pairs_dir, tmp_path, monkeypatch, prepared):
+    """Batches of as many pairs as all devices and parts need; no larger ones than there are pairs.
+
+    A run on prepared data has nothing to remember of its check.
+    """
     asked, told = [], []
 
     def measure(config, folder):
         asked.append((config, (folder / "data_check.json").is_file()))
         (folder / "config.json").write_text(estimate.to_json(config, data={"counts": {"train": 20}}))
-        (folder / "data_check.json").write_text("{}")
+        if not prepared:
+            (folder / "data_check.json").write_text("{}")
         return (config.batch_size + 1) * GIB
 
     monkeypatch.setattr(estimate, "_measure", measure)
@@ -73,7 +78,7 @@ def test_what_is_measured_is_a_short_run_with_the_users_settings(pairs_dir, tmp_
     monkeypatch.setattr(estimate, "_limit", lambda: 100 * GIB)
     config = small_config(pairs_dir, accumulate=1, decay_epochs=2, eval_every_epochs=1, patience=1, lambda_l1=7)
     estimate_memory(config, tmp_path / "run", told.append)
-    assert [(config.batch_size, checked) for config, checked in asked] == [(2, False), (16, True)]
+    assert [(config.batch_size, checked) for config, checked in asked] == [(2, False), (16, not prepared)]
     for config, _ in asked:
         assert (config.steps, config.epochs, config.eval_every_epochs, config.lambda_l1) == (3, None, 0, 7)
     assert [line.split()[0] for line in told] == ["Measuring", "batch", "2", "4", "8", "16", "The"]
