@@ -8,6 +8,7 @@ from absl import flags
 from p2p_keras.cli import command
 from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.declare import setting_type
+from p2p_keras.errors import UserError
 from p2p_keras.presets import BEST, DEMO, PRESETS, make_config
 from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import saved_run
@@ -36,7 +37,8 @@ flags.DEFINE_enum(
     "preset",
     None,
     tuple(PRESETS),
-    "best, which is the default: the paper's settings but for --upsampling=resize --ema_decay=0.999 --diffaugment, "
+    "best, which is the default of your own pairs: the paper's settings but for --upsampling=resize "
+    "--ema_decay=0.999 --diffaugment, "
     "which made better pictures in as many images (docs/results.md); paper, the paper's; or one of the report's "
     "experiments: the paper's with their direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
     flag_values=FLAGS,
@@ -93,6 +95,11 @@ def main(values: flags.FlagValues) -> int:
     given["panels"] = given["panels"] or None
     if workdir is None:
         workdir = f"runs/{task_name(make_config(preset, **given))}"
+    elif preset is None and not saved_run(Path(workdir)) and all(value is None for value in given.values()):
+        raise UserError(
+            f"--workdir alone continues a run, and there is none in {workdir}. A new run needs --data_dir=DATA, or "
+            "--direction=a2s for the demo."
+        )
     saved, _ = saved_run(Path(workdir)) or (None, None)
     config = make_config(preset, saved, **given)
 

@@ -87,8 +87,8 @@ def open_run(
     own_step = checkpoints.step_of(newest) if newest else 0
     first_step = int(hosts.agree([own_step])[0, 0])  # the chief's, for only there are checkpoints
     if saved and newest:  # before the first checkpoint nothing is bound yet
+        check_resume(saved, config, first_step, steps_per_epoch)  # first: in another run's folder the data differ, too
         _check_data(record, found, data.pairs.root)
-        check_resume(saved, config, first_step, steps_per_epoch)
         _check_best(saved, config, workdir)
     if source:
         check_form(source.config, config)
