@@ -26,6 +26,9 @@ _PLACEHOLDERS = {
     "inception": "default|FILE|URL",
     "pairs": "FILE",
     "part": "K/N",
+    "load_size": "SIZE",
+    "target_panel": "NAME",
+    "checkpoint": "latest|best|STEP",
 }
 _MAY_BE_URLS = ("data_dir", "inception")
 
@@ -73,8 +76,10 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         sys.stdout.flush()
         sys.exit(status)
     except (UserError, flags.Error) as error:
-        hint = f" See {name} --help." if isinstance(error, flags.Error) else ""
-        print(f"{name}: {' '.join(str(error).split())}{hint}", file=sys.stderr, flush=True)
+        text = " ".join(str(error).split())
+        if isinstance(error, flags.Error):
+            text = f"{text}{'' if text.endswith(('.', '?')) else '.'} See {name} --help."
+        print(f"{name}: {text}", file=sys.stderr, flush=True)
         if isinstance(error, HostLostError):
             sys.stdout.flush()
             os._exit(error.status)  # TensorFlow's own end would wait for the host that has gone
@@ -181,7 +186,8 @@ def help_text(values: flags.FlagValues, doc: str) -> str:
     for flag in values.flags_by_module_dict().values():
         for each in flag:
             value = "" if each.flag_type() == "bool" else "=" + _placeholder(each)
-            lines.append(f"  --{each.name}{value}")
+            negative = "[no]" if each.flag_type() == "bool" and each.default is not False else ""
+            lines.append(f"  --{negative}{each.name}{value}")
             text = each.help.split(">: ", 1)[-1] if isinstance(each, flags.EnumFlag) else each.help
             if each.default is not None and each.default is not False:  # 0 is one, and equals False
                 text += f" Default: {each.default}."

@@ -31,7 +31,15 @@ SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filter
 def test_help_is_documentation():
     done = run_command("train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("--data_dir", "--direction=a2s|s2a|AtoB|BtoA", "--max_bad_files", "the demo", "Default: 0.0002"):
+    for word in (
+        "--data_dir",
+        "--direction=a2s|s2a|AtoB|BtoA",
+        "--max_bad_files",
+        "the demo",
+        "--[no]mirror",
+        "--load_size=SIZE",
+        "Default: 0.0002",
+    ):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
 
@@ -40,6 +48,8 @@ def test_help_is_documentation():
     ("flags", "words"),
     [
         (["--batchsize=3"], ["batchsize", "Did you mean: batch_size"]),
+        (["--bogus=3"], ["Unknown command line flag 'bogus'. See"]),
+        ([], ["--workdir alone continues a run, and there is none in", "--direction=a2s for the demo"]),
         (["--direction=up"], ["--direction=up", "a2s|s2a|AtoB|BtoA"]),
         (["--batch_size=many"], ["--batch_size=many"]),
         (["--epochs=1", "--steps=1"], ["--epochs or --steps"]),
