@@ -21,6 +21,10 @@ has_gpu() {
     [[ "$(timeout 20 nvidia-smi -L 2>/dev/null)" == GPU* ]]
 }
 
+has_tensorflow() {
+    compgen -G "$venv/lib/python3*/site-packages/tensorflow" >/dev/null
+}
+
 # ensure_environment [EXTRA]: installs this clone, with an extra if one is named, unless just that is installed already;
 # where nvidia-smi lists a GPU, with what TensorFlow needs for it.
 ensure_environment() {
@@ -40,7 +44,7 @@ ensure_environment() {
         echo "Making a virtual environment in $venv" >&2
         "$python" -m venv "$venv"
     fi
-    echo "Installing p2p_keras${extra:+[$extra]}; TensorFlow is large, so this takes a minute or more the first time" >&2
+    echo "Installing p2p_keras${extra:+[$extra]}$(has_tensorflow || echo "; TensorFlow is large, so this takes a minute or more")" >&2
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         -c "$root/requirements.txt" -e "$root${extra:+[$extra]}"
     echo "$state" >"$stamp"

@@ -70,6 +70,16 @@ def test_the_commands_are_one_script_by_their_names(clone):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.parametrize("name", ["p2p-report", "p2p-demo"])
+def test_help_installs_no_extra(clone, name):
+    for stamp in clone.venv.glob(".p2p_keras-*"):
+        stamp.unlink()
+    for flag in ("--help", "-h", "--version"):
+        done = clone.run(f"bin/{name}", flag)
+        assert (done.stdout.splitlines(), done.stderr) == ([f"{name} in {clone.root}", f"<{flag}>"], "")
+    assert "Installing" in clone.run(f"bin/{name}", "--port=0").stderr
+
+
 @pytest.mark.parametrize("name", ["p2p-eval", "p2p-translate"])
 def test_from_wherever_it_is_called(clone, name, tmp_path):
     elsewhere, own = tmp_path / "else where", tmp_path / "own bin"
@@ -162,14 +172,21 @@ def test_without_a_python_it_says_which_it_needs(clone):
 
 
 def test_quickstart_trains_the_demo_in_the_clone(clone, tmp_path):
-    done = clone.run(str(clone.root / "bin" / "quickstart"), "--epochs=2", cwd=tmp_path)
-    *drawn, said, train, direction, flags = done.stdout.splitlines()
+    done = clone.run(str(clone.root / "bin" / "quickstart"), cwd=tmp_path)
+    *drawn, said, train, direction = done.stdout.splitlines()
     assert drawn == [f"python in {clone.root}", "<docs/town.py>", "<--output=runs/town.png>"]
     assert said.startswith("runs/town.png: ")
-    assert [train, direction, flags] == [f"p2p-train in {clone.root}", "<--direction=a2s>", "<--epochs=2>"]
+    assert [train, direction] == [f"p2p-train in {clone.root}", "<--direction=a2s>"]
     (clone.root / "runs").mkdir()
     (clone.root / "runs" / "town.png").touch()
-    assert clone.run("bin/quickstart").stdout.splitlines()[0] == said  # it is drawn once
+    assert clone.run("bin/quickstart").stdout.splitlines() == [said, train, direction]  # it is drawn once
+    assert clone.run("bin/quickstart", "--epochs=2").stdout.splitlines() == [train, direction, "<--epochs=2>"]
+
+
+def test_quickstart_trains_even_if_it_cannot_draw(clone):
+    (clone.venv / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    done = clone.run("bin/quickstart")
+    assert done.stdout.splitlines() == [f"p2p-train in {clone.root}", "<--direction=a2s>"]
 
 
 def test_test_checks_style_and_runs_pytest_with_the_tests_own_packages(clone, tmp_path):
