@@ -1,6 +1,6 @@
 """Which settings make better pictures: a grid of trainings, each scored, in one table.
 
-    python benchmarks/quality.py --cells=benchmarks/quality_cells.txt --data_dir=DATA --output=QUALITY \\
+    python benchmarks/quality.py --cells=CELLS --data_dir=DATA --output=QUALITY \\
         --inception=INCEPTION --images=4000 --seeds=0,1,2
 
 A file of cells has a line for each: its name, and the flags of p2p-train that make it another one. Each cell trains
@@ -210,8 +210,13 @@ def batch_of(flags: list[str]) -> int:
         if not flag.startswith("--"):
             sys.exit(f"Flags of cells are written as --name=value. Received: {flag}")
     given = dict(flag.removeprefix("--").partition("=")[::2] for flag in flags)
-    chosen = PRESETS.get(given.get("preset", ""), {})
-    return int(given.get("batch_size", chosen.get("batch_size", 1)))
+    if (preset := given.get("preset", "best")) not in PRESETS:
+        sys.exit(f"--preset of a cell is one of {', '.join(PRESETS)}. Received: {preset}")
+    chosen = PRESETS[preset]
+    size = given.get("batch_size", chosen.get("batch_size", 1))
+    if not str(size).isdecimal() or int(size) < 1:
+        sys.exit(f"--batch_size of a cell is a number from 1 on. Received: {size}")
+    return int(size)
 
 
 def _call(command: str, *flags: str) -> None:
