@@ -1,4 +1,4 @@
-"""Small trainings that are made ill, one for each illness that p2p-doctor knows, and healthy ones: what it says of them.
+"""Small trainings that are made ill, one for each illness that p2p-doctor knows, and healthy ones, and what it says.
 
     python benchmarks/illnesses.py --data_dir=FACADES --output=ILL --inception=INCEPTION
 
