@@ -62,9 +62,7 @@ def draw_few() -> None:
     """What comes of a long training on 50 pairs."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     runs = json.loads((RECORDS / "facades-50-epochs.json").read_text())
-    for name, rows in runs.items():
-        colour = BLUE if name == "best" else ORANGE
-        label = "default" if name == "best" else "--preset=paper"
+    for (label, rows), colour in zip(runs.items(), (ORANGE, BLUE), strict=False):
         plot(left, [(row["epoch"], row["val_l1"]) for row in rows], f"{label}, val", colour)
         plot(left, [(row["epoch"], row["train_l1"]) for row in rows], f"{label}, training", colour, dashed=True)
         plot(right, [(row["epoch"], row["val_fid"]) for row in rows], label, colour)

@@ -176,7 +176,7 @@ class TrainConfig:
     keep_checkpoints: int = setting(3, "Newest checkpoints kept; 0 keeps all.", at_least=0, free=True)
     snapshot_every_epochs: int = setting(
         0,
-        "Epochs between snapshots: the generator alone, in snapshots/, all of them kept (218 MB each at 256x256), for "
+        "Epochs between snapshots: the generator alone, in snapshots/, all of them kept (157 MB each at 256x256), for "
         "p2p-eval --checkpoint=all.",
         meaning="never",
         at_least=0,

@@ -12,7 +12,7 @@ from p2p_keras.errors import UserError
 
 # The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its 3000 steps call
 # for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half, and its small images
-# for smaller patches, which DiffAugment makes hazy (docs/results.md).
+# for smaller patches. DiffAugment makes hazy pictures of it (docs/results.md).
 DEMO = {
     "image_size": 64,
     "epochs": 120,

@@ -101,7 +101,7 @@ def _find_images(pattern: str, flag: str) -> list[tuple[Path, str]]:
     if not found:
         raise UserError(
             f"{flag} is an image, a folder of images ({', '.join(EXTENSIONS)}) or a pattern in quotes, as "
-            f"'photos/*.jpg'. Received: {pattern}, where there is none."
+            f"'photos/*.jpg'. There is none in {pattern}."
         )
     return list(zip(found, names, strict=True))
 

@@ -74,7 +74,7 @@ def _check(given: dict) -> list[Path]:
     if not 0 <= given["pairs"] <= _MOST_PAIRS:
         raise UserError(f"--pairs is a number from 0 to {_MOST_PAIRS}. Received: {given['pairs']}")
     which = given["checkpoint"]
-    if which not in ("latest", "best") and not which.isdecimal():
+    if which not in ("latest", "best") and not (which.isascii() and which.isdecimal()):
         raise UserError(f"--checkpoint is latest, best, or a step: the page shows pairs of one. Received: {which}")
     if not 0 <= given["port"] < 65536:
         raise UserError(f"--port is a number from 0 to 65535. Received: {given['port']}")
@@ -88,7 +88,7 @@ def _check(given: dict) -> list[Path]:
         raise UserError(f"--output lies in a folder that is there. There is none named {Path(output).parent}")
     folder = Path(output).parent if output else workdirs[0]
     if not given["follow"] and not os.access(folder, os.W_OK):
-        raise UserError(f"The page is a file. {folder} cannot be written to. Say where, as --output=report.html")
+        raise UserError(f"The page is a file, and {folder} cannot be written to. Say where else: --output=report.html")
     return workdirs
 
 

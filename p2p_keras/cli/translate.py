@@ -105,9 +105,7 @@ def main(values: flags.FlagValues) -> int:
     outcome = translate.translate_images(model, images, Path(given["output"]), job, complain)
     print(f"{command.counted(outcome.written, 'image', 'images')} translated to {given['output']}")
     if outcome.kept:
-        kept = command.counted(
-            outcome.kept, "was there already and is as it was", "were there already and are as they were"
-        )
+        kept = command.counted(outcome.kept, "existed and was kept", "existed and were kept")
         print(f"{kept}; --overwrite replaces {'it' if outcome.kept == 1 else 'them'}")
     if outcome.other_sizes:
         others = command.counted(outcome.other_sizes, "was resized", "were resized")

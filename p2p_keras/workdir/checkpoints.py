@@ -83,7 +83,10 @@ def choose(directory: Path, which: str) -> list[int]:
             )
         return best[-1:]
     if not which.isdecimal() or int(which) not in steps:
-        raise UserError(f"--checkpoint is latest, best, all or a step. Received: {which}. This run has {_list(steps)}.")
+        raise UserError(
+            f"--checkpoint is latest, best or a step, of p2p-eval also all. Received: {which}. "
+            f"This run has {_list(steps)}."
+        )
     return [int(which)]
 
 

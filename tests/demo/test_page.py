@@ -256,9 +256,8 @@ class Visitor:
 
     def _ask(self, url: str, body: bytes | None = None, form: str = "") -> bytes:
         request = urllib.request.Request(url, body, {"Content-Type": form} if form else {})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            request, timeout=DEADLINE_SECS
-        ) as answer:
+        without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with without_proxy.open(request, timeout=DEADLINE_SECS) as answer:
             return answer.read()
 
 

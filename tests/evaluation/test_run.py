@@ -140,7 +140,7 @@ def test_each_of_several_runs_has_its_curve_though_their_folders_have_one_name(r
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):
     with pytest.raises(UserError, match=r"must hold a folder test/ .* holds train, val"):
         open_evaluation(run_dir, report=quiet)
-    with pytest.raises(UserError, match=r"--checkpoint is latest, best, all or a step. Received: 5. This run has 3, 6"):
+    with pytest.raises(UserError, match=r"--checkpoint is latest, best or a step, .* Received: 5. This run has 3, 6"):
         open_evaluation(run_dir, split="val", which="5", report=quiet)
     config = json.loads((run_dir / "config.json").read_text())
     config["config"]["data_dir"] = str(tmp_path / "gone")

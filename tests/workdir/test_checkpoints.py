@@ -294,7 +294,7 @@ def test_a_choice_that_cannot_be_met_says_what_there_is(tmp_path):
     with pytest.raises(UserError, match=r"p2p-train --eval_every_epochs=N keeps.*the steps 500"):
         checkpoints.choose(tmp_path, "best")
     for which in ("7", "newest", "-500", ""):
-        with pytest.raises(UserError, match=rf"latest, best, all or a step. Received: {which}. This run has 500"):
+        with pytest.raises(UserError, match=rf"latest, best or a step, .* Received: {which}. This run has 500"):
             checkpoints.choose(tmp_path, which)
 
 
