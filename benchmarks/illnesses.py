@@ -44,6 +44,14 @@ def _large(pairs: list[Pair]) -> list[Pair]:
     return [(photo.resize((2500, 2500)), labels.resize((2500, 2500))) for photo, labels in pairs[:16]]
 
 
+def _night(pairs: list[Pair]) -> list[Pair]:
+    """Three of four pairs in the dark."""
+    dark = [i % 4 > 0 for i in range(len(pairs))]
+    return [
+        tuple(one.point(lambda v: v // 8) if d else one for one in pair) for d, pair in zip(dark, pairs, strict=True)
+    ]
+
+
 def _few(pairs: list[Pair]) -> list[Pair]:
     return pairs[:8] if len(pairs) > HELD_BACK else pairs
 
@@ -61,7 +69,7 @@ CASES = {
     "few-pictures": Case("few pictures for FID", f"{PAPER} --eval_every_epochs=2 --inception={{inception}}"),
     "alike": Case("outputs alike", PAPER, _of_others),
     "checkerboard": Case("checkerboard", f"{PAPER} --lambda_l1=0 --learning_rate=2e-3"),
-    "statistics": Case("statistics shift", f"{PAPER} --statistics=moving --learning_rate=0.02"),
+    "statistics": Case("statistics shift", f"{PAPER} --statistics=moving", _night),
     "misaligned": Case("misaligned pairs", PAPER, _mirrored),
     "starved": Case("starved input", "--image_size=32 --base_filters=4 --steps=1000 --discriminator=patch16", _large),
 }
@@ -86,8 +94,9 @@ def main() -> None:
         call("doctor", f"--workdir={folder / 'run'}", expected=(0, 1))
         found = json.loads((folder / "run" / "doctor.json").read_text())["findings"]
         said = "; ".join(f"{finding['name']}: {finding['evidence']}" for finding in found) or "nothing"
-        right = {finding["name"] for finding in found} == {case.expected} - {""}
-        rows.append(f"| {name} | {case.expected or 'nothing'} | {said} | {'' if right else 'other than expected'} |")
+        names_found = [finding["name"] for finding in found]
+        right = case.expected in names_found if case.expected else not found
+        rows.append(f"| {name} | {case.expected or 'nothing'} | {said} | {'' if right else 'not as expected'} |")
         print(rows[-1], flush=True)
     head = ["| run | made to have | said | |", "|---|---|---|---|"]
     (arguments.output / "illnesses.md").write_text("\n".join([*head, *rows]) + "\n")
