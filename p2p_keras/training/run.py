@@ -112,6 +112,8 @@ def train(
         with unreadable_in_words(read, run.data.reading):
             stopped_by = _train(run, stop)
         _report_outcome(run)
+        if stopped_by is None:
+            run.report(f"Next:       p2p-report --workdir={workdir} for a page, p2p-demo --model={workdir} to try it")
         return stopped_by
 
 

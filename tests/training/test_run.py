@@ -54,7 +54,7 @@ def test_a_run_leaves_what_the_readme_promises(finished):
     assert config == small_config(data, input_channels=3, output_channels=3, input_bits=8, output_bits=8)
     assert record["inference"] == {"statistics": "moving", "noise": False}
     assert record["data"]["counts"] == {"train": 12, "val": 3, "test": 0}
-    assert [line.split(":")[0] for line in told[-3:]] == ["Samples", "Curves", "Checkpoint"]
+    assert [line.split(":")[0] for line in told[-4:]] == ["Samples", "Curves", "Checkpoint", "Next"]
     assert any(line.startswith("epoch 2/2") for line in told)
 
 
@@ -406,7 +406,7 @@ def with_snapshots(finished, one_device, tmp_path_factory) -> tuple[Path, list[s
 
 def test_snapshots_are_the_generator_after_each_epoch_and_change_nothing(finished, with_snapshots):
     workdir, told = with_snapshots
-    assert told[-1] == f"Snapshots:  2 in {workdir / 'snapshots'}"
+    assert told[-2] == f"Snapshots:  2 in {workdir / 'snapshots'}"
     assert checkpoints.list_steps(workdir / "snapshots") == [3, 6]
     assert_same_end(finished[0], workdir, 6)
     generator, checksums = build_generator(small_config(finished[1])), []
