@@ -70,7 +70,10 @@ def main(values: flags.FlagValues) -> None:
         else:
             offered = examples.from_run(model.config)
         title = page.describe(model, given["model"])
-        page.serve(page.make_page(model, title, offered, given["tile"]), listening)
+        try:
+            page.serve(page.make_page(model, title, offered, given["tile"]), listening)
+        except KeyboardInterrupt:  # as it says, this ends it
+            print()
 
 
 def entry_point() -> None:

@@ -91,13 +91,12 @@ def _shown(model: Path, tmp_path: Path, **environment: str) -> Iterator[Shown]:
 
 @pytest.fixture
 def page(finished, tmp_path):
-    """The command with a run, and its page's address. Ctrl-C ends it in one line, and leaves nothing behind."""
+    """The command with a run, and its page's address. Ctrl-C ends it, and leaves nothing behind."""
     with _shown(finished[0], tmp_path) as shown:
         yield shown.address
         shown.process.send_signal(signal.SIGINT)
         out, err = shown.process.communicate(timeout=DEADLINE_SECS)
-        assert (shown.process.returncode, out) == (130, "")
-        assert err == "\ndemo.py: stopped; what was saved before is kept\n"
+        assert (shown.process.returncode, out, err) == (0, "\n", "")
         assert names(shown.scratch) == []
 
 
