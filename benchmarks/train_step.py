@@ -10,6 +10,9 @@ at 256x256; first of all, what a matrix product reaches on this machine), peak m
 project's step is, with the spread. PyTorch's step is the standard one, which applies the discriminator three times: 8
 passes of it where this project's and Keras' take 7, 8 % of all the arithmetic.
 
+`ours` and `run` are by the paper's settings, as all others are; `defaults` is this project's step by those of a plain
+p2p-train, which does more: DiffAugment, a moving average of the weights, a decoder that resizes and convolves.
+
 `run` is p2p-train on pairs of images, with all that it does beside the steps: a turn of it is an epoch, however long,
 with its input, summaries, samples, curves and checkpoints. --inference compares the generators instead, by the contract
 of p2p-translate and in PyTorch's eval mode.
@@ -25,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 GFLOP_PER_IMAGE = 81.0  # 3 passes of the generator (6.05 GMAC) and 7 of the discriminator (3.20)
@@ -39,7 +43,9 @@ def main() -> None:
     parser.add_argument("--secs", type=float, default=4.0, help="Length of a turn.")
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--precision", default="bfloat16", help="Of this project's and of Keras' step.")
-    parser.add_argument("--contenders", default="", help="Of ours, run, keras, torch; without, all but run.")
+    parser.add_argument(
+        "--contenders", default="", help="Of ours, defaults, run, keras, torch. All but defaults and run."
+    )
     parser.add_argument("--data_dir", default="", help="Pairs for run.")
     parser.add_argument("--other", default="", help="Another checkout of this project, as one more contender.")
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
@@ -220,13 +226,19 @@ def prepare_keras(arguments: argparse.Namespace):
         with tf.device(device):
             return prepare_tutorial(keras, tf, data, arguments.precision, size), lambda: None
     from p2p_keras.config import TrainConfig
+    from p2p_keras.images.kinds import RGB
     from p2p_keras.models import make_inference
+    from p2p_keras.presets import BEST
+    from p2p_keras.training.augment import augment_pairs
     from p2p_keras.training.networks import build_networks
     from p2p_keras.training.step import make_train_steps
     from p2p_keras.workdir.generator import build_generator
 
     strategy = tf.distribute.MirroredStrategy([device])
-    config = TrainConfig(image_size=size, batch_size=batch, precision=arguments.precision, statistics="moving")
+    settings = BEST if arguments.worker == "defaults" else {}  # the paper's are those of TrainConfig
+    config = TrainConfig(
+        image_size=size, batch_size=batch, precision=arguments.precision, statistics="moving", **settings
+    )
     if arguments.inference:
         generate, image = make_inference(build_generator(config, compact_weights=True)), tf.constant(images[0])
         return (lambda: generate(image).numpy()), lambda: None
@@ -236,6 +248,9 @@ def prepare_keras(arguments: argparse.Namespace):
         *networks.trained,
         config.lambda_l1,
         networks.step,
+        average=networks.average,
+        ema_decay=config.ema_decay,
+        augment=partial(augment_pairs, target_kind=RGB) if config.diffaugment else None,
     )
     iterator = iter(strategy.experimental_distribute_dataset(data))
     return (lambda: train_steps(iterator, tf.constant(1)).numpy()), lambda: None
