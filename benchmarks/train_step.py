@@ -43,9 +43,7 @@ def main() -> None:
     parser.add_argument("--secs", type=float, default=4.0, help="Length of a turn.")
     parser.add_argument("--image_size", type=int, default=256)
     parser.add_argument("--precision", default="bfloat16", help="Of this project's and of Keras' step.")
-    parser.add_argument(
-        "--contenders", default="", help="Of ours, defaults, run, keras, torch."
-    )
+    parser.add_argument("--contenders", default="", help="Of ours, defaults, run, keras, torch.")
     parser.add_argument("--data_dir", default="", help="Pairs for run.")
     parser.add_argument("--other", default="", help="Another checkout of this project, as one more contender.")
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from p2p_keras.config import TrainConfig
-from p2p_keras.doctor.outcomes import CHECKS, Finding, Outcome
+from p2p_keras.doctor.outcomes import Finding, Outcome
 
 _PAPER_RATE = 2e-4
 
@@ -38,8 +38,11 @@ def _over_fitting(config: TrainConfig) -> str:
         best = "Take the best checkpoint (--checkpoint=best)" + ("" if config.patience else "; --patience ends in time")
     else:
         best = "With --eval_every_epochs the best checkpoint is kept, and --patience ends in time"
-    ways = ["more pairs", *([] if config.diffaugment else ["--diffaugment"])]
-    return f"{best}. A new --workdir with {_either([*ways, f'--base_filters below {config.base_filters}'])}."
+    ways = ["more pairs"]
+    ways += [] if config.diffaugment else ["--diffaugment"]
+    ways += [] if config.dropout else ["--dropout"]
+    ways += [f"--base_filters below {config.base_filters}"]
+    return f"{best}. A new --workdir with {_either(ways)}."
 
 
 def _few_pictures(config: TrainConfig) -> str:
@@ -52,6 +55,7 @@ def _few_pictures(config: TrainConfig) -> str:
 def _alike(config: TrainConfig) -> str:
     ways = [f"a --learning_rate below {config.learning_rate:g}{_paper_rate(config)}"]
     ways += ["--lambda_l1=100"] if config.lambda_l1 < 100 else []
+    ways += ["--nodropout (where inputs and targets are different views)"] if config.dropout else []
     return (
         "Look at the pairs (p2p-prepare's preview.png) and at --direction; if they are right, a new --workdir with "
         f"{_either(ways)}."
@@ -85,24 +89,18 @@ def _starved(config: TrainConfig) -> str:
     return f"Prepare the data: {', '.join(ways)}."
 
 
-_REMEDIES: dict[str, Callable[[TrainConfig], str]] = dict(
-    zip(
-        CHECKS,
-        (
-            _won,
-            _gave_up,
-            _rate,
-            _over_fitting,
-            _few_pictures,
-            _alike,
-            _checkerboard,
-            _statistics,
-            _misaligned,
-            _starved,
-        ),
-        strict=True,
-    )
-)
+_REMEDIES: dict[str, Callable[[TrainConfig], str]] = {
+    "discriminator won": _won,
+    "discriminator gave up": _gave_up,
+    "learning rate too high": _rate,
+    "over-fitting": _over_fitting,
+    "few pictures for FID": _few_pictures,
+    "outputs alike": _alike,
+    "checkerboard": _checkerboard,
+    "statistics shift": _statistics,
+    "misaligned pairs": _misaligned,
+    "starved input": _starved,
+}
 
 
 def _either(ways: list[str]) -> str:
