@@ -77,6 +77,19 @@ ILL = {
     # The last 125 of its 250 epochs by their means; those before are drawn.
     "discriminator won": _history(8, *[(0.7, 0.3, 0.6)] * 25, *[(3.67, 0.185, 0.039)] * 125),
 }
+TOWN = _history(  # 36,000 scenes at 128x128, 16 filters, without DiffAugment and dropout
+    4500,
+    (2.11, 0.1581, 0.306),
+    (2.70, 0.1408, 0.236),
+    (3.13, 0.1399, 0.195),
+    (3.48, 0.1414, 0.162),
+    (3.68, 0.1425, 0.144),
+    (3.90, 0.1437, 0.140),
+    (4.10, 0.1466, 0.116),
+    (4.24, 0.1475, 0.095),
+    (4.72, 0.1493, 0.050),
+    (5.36, 0.1502, 0.018),
+)
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -89,6 +102,12 @@ def test_healthy_runs_have_nothing(name):
 @pytest.mark.parametrize("name", ILL)
 def test_ill_runs_have_their_illness_and_no_other(name):
     assert [finding.name for finding in findings(ILL[name])] == [name]
+
+
+def test_a_discriminator_that_spoils_what_l1_has_reached_has_won_early():
+    said = [[finding.name for finding in findings(TOWN[:end])] for end in range(1, 11)]
+    assert said == [[]] * 6 + [["discriminator won"]] * 4
+    assert "L1 of training pairs has risen from 0.1399 to 0.1466" in findings(TOWN[:7])[0].evidence
 
 
 def test_a_run_is_too_young_until_its_whole_epochs_have_a_thousand_steps():
