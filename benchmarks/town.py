@@ -22,10 +22,10 @@ from p2p_keras.system.devices import describe_devices  # noqa: E402
 from p2p_keras.system.sealed import seal, unseal  # noqa: E402
 
 LARGEST = 8 * 2**20  # bytes of what comes with the package
-SIZE, SCENES, EPOCHS = 128, 36000, 10
+SIZE, SCENES, EPOCHS = 128, 36000, 7
 FLAGS = (
     "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --upsampling=resize "
-    "--ema_decay=0.999 --nodiffaugment --nodropout"
+    "--ema_decay=0.999 --nodiffaugment --nodropout --discriminator=patch16"
 )
 
 
