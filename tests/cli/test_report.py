@@ -43,7 +43,7 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(flags, words, finis
 
 def test_a_run_that_cannot_be_written_to_is_said_before_anything_is_loaded(finished, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(UserError, match=r"cannot be written to\. Say where, as --output=report\.html"):
+    with pytest.raises(UserError, match=r"cannot be written to\. Say where else: --output=report\.html"):
         call_command(report_command, f"--workdir={finished[0]}")
 
 

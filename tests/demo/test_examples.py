@@ -68,7 +68,7 @@ def test_of_several_inputs_the_pictures_go_together_by_name(tmp_path):
 
 
 def test_what_is_not_there_is_said_of_the_flag_that_was_given(tmp_path):
-    with pytest.raises(UserError, match=r"^--examples is an image, a folder of images .* Received: /gone, where"):
+    with pytest.raises(UserError, match=r"^--examples is an image, a folder of images .* There is none in /gone"):
         examples.from_folders(["/gone"], small_config(tmp_path), quiet)
     folders = [str(_saved(tmp_path / name, {f"{name}.png": draw_pair(1)[0]})) for name in ("a", "b")]
     config = small_config(tmp_path, panels=("a", "b", "c"), input_panels=("a", "b"), target_panel="c")

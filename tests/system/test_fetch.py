@@ -101,7 +101,7 @@ def test_where_no_place_helps_each_reason_is_named_once(server, waits, tmp_path)
     ):
         assert text.count(reason) == 1, text
     assert "(third.example:x)" in text
-    assert "none of 6 places" in text
+    assert "from any of 6 addresses" in text
     assert text.endswith("give it with --thing=FILE.")
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -42,7 +42,7 @@ def test_each_evaluation_is_on_record_and_the_best_checkpoint_is_kept_apart(eval
     assert checkpoints.list_steps(workdir / "checkpoints") == [6]
     assert checkpoints.list_steps(workdir / "checkpoints" / "best") == [best["step"]]
     assert checkpoints.choose(workdir / "checkpoints", "best") == [best["step"]]
-    assert told[-1].startswith("Best:")
+    assert told[-2].startswith("Best:")
     records = read_records(workdir / "eval" / "val")
     assert len({record["weights"] for record in records}) == 2
     assert [(r["step"], r["metrics"]["l1"]) for r in records] == [(r["step"], r["evaluation"]["l1"]) for r in history]
