@@ -203,7 +203,7 @@ def test_a_discriminator_that_wins_is_said_once_and_at_the_end(tmp_path, one_dev
     listed = [line for line in told if line.startswith("Doctor:     discriminator won")]
     assert (len(said), len(listed)) == (1, 1)
     assert told[said[0] - 1].startswith("epoch ")
-    assert told[-1] == f"Doctor:     p2p-doctor --workdir={tmp_path / 'run'} looks at the pictures as well"
+    assert told[-2] == f"Doctor:     p2p-doctor --workdir={tmp_path / 'run'} looks at the pictures as well"
     more, longer = [], dataclasses.replace(config, epochs=162)
     assert train(longer, tmp_path / "run", one_device, more.append) is None
     assert len(read_history(tmp_path / "run")) == 162
