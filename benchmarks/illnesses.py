@@ -63,7 +63,7 @@ CASES = {
     "healthy-moving": Case("", f"{PAPER} --statistics=moving"),
     "healthy-batch4": Case("", f"{PAPER} --batch_size=4"),
     "won": Case("discriminator won", f"{PAPER} --lambda_l1=10000", _few),
-    "gave-up": Case("discriminator gave up", f"{PAPER} --discriminator=pixel --diffaugment"),
+    "gave-up": Case("discriminator gave up", f"{PAPER} --discriminator=pixel --diffaugment --steps=1440"),
     "rate": Case("learning rate too high", f"{PAPER} --learning_rate=0.05"),
     "over-fitting": Case("over-fitting", f"{PAPER} --base_filters=16", _few),
     "few-pictures": Case("few pictures for FID", f"{PAPER} --eval_every_epochs=2 --inception={{inception}}"),

@@ -78,10 +78,11 @@ def _whole(history: Sequence[dict], steps: int, times: int) -> list[dict]:
 
 def _check_won(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
     loss, gan_loss = _mean(window, "discriminator_loss"), _mean(window, "gan_loss")
-    least, newest = min(record["l1_loss"] for record in history), _mean(window, "l1_loss")
-    by_heart = loss <= WON and window[-1]["epoch"] >= BY_HEART
-    spoils = loss <= WINNING and newest >= L1_LOST * least > 0
-    if gan_loss < WON_GAN or not (by_heart or spoils):
+    if loss > WINNING or gan_loss < WON_GAN:
+        return None
+    least, newest = _least_l1(history, len(window)), _mean(window, "l1_loss")
+    spoils = newest >= L1_LOST * least > 0
+    if not spoils and (loss > WON or window[-1]["epoch"] < BY_HEART):
         return None
     risen = f"; L1 of training pairs has risen from {least:.4f} to {newest:.4f}" if spoils else ""
     return Finding(
@@ -91,6 +92,12 @@ def _check_won(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
         "It is sure of every pair, as where it knows the few there are by heart, and so tells the generator nothing "
         "that helps.",
     )
+
+
+def _least_l1(history: Sequence[dict], epochs: int) -> float:
+    """The least mean over so many epochs in a row: of short ones a single one may be low by chance."""
+    sums = [0.0, *itertools.accumulate(record["l1_loss"] for record in history)]
+    return min(after - before for before, after in zip(sums, sums[epochs:], strict=False)) / epochs
 
 
 def _check_gave_up(window: Sequence[dict]) -> Outcome:

@@ -1,5 +1,6 @@
 """A run's checkpoints x a split -> `eval/<split>/`: metrics, curves, a sheet of images."""
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -222,10 +223,11 @@ def draw_curves(evaluations: Sequence[Evaluation], newest: Sequence[dict]) -> li
     Returns:
         The files.
     """
-    curves = {}
+    curves, tasks = {}, collections.Counter(task_name(evaluation.config) for evaluation in evaluations)
     for evaluation, record in zip(evaluations, newest, strict=True):
         task = task_name(evaluation.config)
-        names = (task, f"{task} ({evaluation.workdir.name})", f"{task} ({evaluation.workdir})")
+        names = [f"{task} ({evaluation.workdir.name})", f"{task} ({evaluation.workdir})"]
+        names = [task, *names] if tasks[task] == 1 else names  # several of one task are told apart
         name = next((name for name in names if name not in curves), names[-1])
         curves[name] = comparable(read_records(evaluation.folder), record)
     paths = [evaluation.curves for evaluation in evaluations]

@@ -1,5 +1,6 @@
 """Images of numbers, by matplotlib."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -106,8 +107,12 @@ def metric_figure(curves: dict[str, list[dict]]) -> Figure:
         panel.set_xlim(0, 1.05 * max(epochs) or 1)  # an imported generator is of epoch 0 alone
     for panel in panels[len(names) :]:
         panel.remove()
-    newest = {curve: records[-1] for curve, records in curves.items()}
-    figure.suptitle(", ".join(f"{curve}: {_images_of(one)}" for curve, one in newest.items()))
+    seen = {curve: _images_of(records[-1]) for curve, records in curves.items()}
+    if len(set(seen.values())) == 1 < len(seen):
+        title = seen.popitem()[1]
+    else:
+        title = ", ".join(f"{curve}: {images}" for curve, images in seen.items())
+    figure.suptitle(textwrap.fill(title, 36 * columns))
     if len(curves) > 1:
         panels[0].legend(frameon=False)
     return figure

@@ -110,6 +110,13 @@ def test_a_discriminator_that_spoils_what_l1_has_reached_has_won_early():
     assert "L1 of training pairs has risen from 0.1399 to 0.1466" in findings(TOWN[:7])[0].evidence
 
 
+def test_one_epoch_that_was_low_by_chance_is_no_measure():
+    losses = [(3.5, 0.3 + 0.03 * (-1) ** i, 0.1) for i in range(150)]  # by 10 % up and down
+    assert findings(_history(8, *losses)) == []
+    risen = [(3.5, 0.32, 0.1)] * 125
+    assert [finding.name for finding in findings(_history(8, *losses, *risen))] == ["discriminator won"]
+
+
 def test_a_run_is_too_young_until_its_whole_epochs_have_a_thousand_steps():
     """Of the same losses, however long an epoch is; a last epoch that was cut short does not count."""
     for steps_per_epoch, epochs in ((1, 1000), (360, 3), (1000, 1), (55_000, 1)):

@@ -123,7 +123,7 @@ def test_two_runs_share_a_chart(run_dir, tmp_path, monkeypatch):
     records = [evaluate(run, None, "none") for run in runs]
     paths = draw_curves(runs, [records[0][0], records[1][1]])  # which record of a run is given does not matter
     assert paths == [folder / "eval" / "val" / "curves.png" for folder in (run_dir, other)]
-    curves = json.loads(json.dumps({"AtoB": records[0], "AtoB (other_run)": records[1]}))
+    curves = json.loads(json.dumps({f"AtoB ({run_dir.name})": records[0], "AtoB (other_run)": records[1]}))
     assert drawn == [(curves, path) for path in paths]
 
 
@@ -134,7 +134,7 @@ def test_each_of_several_runs_has_its_curve_though_their_folders_have_one_name(r
     drawn = []
     monkeypatch.setattr(charts, "metric_curves", lambda curves, path: drawn.append(list(curves)))
     draw_curves(runs, newest)
-    assert drawn == [["AtoB", "AtoB (same)", f"AtoB ({others[1]})"]] * 3
+    assert drawn == [[f"AtoB ({run_dir.name})", "AtoB (same)", f"AtoB ({others[1]})"]] * 3
 
 
 def test_what_is_amiss_is_said_before_anything_is_computed(run_dir, tmp_path):

@@ -93,7 +93,9 @@ def test_another_reference_is_named():
     record = _record(1, l1=0.5)
     record["pictures"]["reference"] = {"split": "train", "count": 55_000, "fingerprint": "f"}
     figure = charts.metric_figure({"a2s": [record]})
-    assert figure.get_suptitle() == "a2s: 1,234 images of test (FID, KID against train)"
+    assert figure.get_suptitle().replace("\n", " ") == "a2s: 1,234 images of test (FID, KID against train)"
+    both = charts.metric_figure({"a2s": [record], "s2a": [record]})  # what is the same of all is said once
+    assert both.get_suptitle().replace("\n", " ") == "1,234 images of test (FID, KID against train)"
 
 
 def test_epoch_0_alone_is_drawn_too():
