@@ -41,7 +41,7 @@ def _mirrored(pairs: list[Pair]) -> list[Pair]:
 
 
 def _large(pairs: list[Pair]) -> list[Pair]:
-    return [(photo.resize((2500, 2500)), labels.resize((2500, 2500))) for photo, labels in pairs[:16]]
+    return [(photo.resize((2500, 2500)), labels.resize((2500, 2500))) for photo, labels in pairs[:64]]
 
 
 def _night(pairs: list[Pair]) -> list[Pair]:
@@ -71,7 +71,7 @@ CASES = {
     "checkerboard": Case("checkerboard", f"{PAPER} --lambda_l1=0 --learning_rate=2e-3"),
     "statistics": Case("statistics shift", f"{PAPER} --statistics=moving", _night),
     "misaligned": Case("misaligned pairs", PAPER, _mirrored),
-    "starved": Case("starved input", "--image_size=32 --base_filters=4 --steps=1000 --discriminator=patch16", _large),
+    "starved": Case("starved input", "--image_size=32 --base_filters=4 --steps=320 --discriminator=patch16", _large),
 }
 
 

@@ -34,6 +34,16 @@ def test_outputs_alike(share, found):
         assert f"by {share * deviation:.3f}, their targets by {deviation:.3f}" in outcome.evidence
 
 
+def test_pictures_of_other_targets_are_found_though_they_differ():
+    photos = _photos()
+    strangers = np.roll(photos, 9, axis=0)
+    mixed = 0.5 * strangers + 0.5 * photos.mean(axis=0)
+    found = check_alike(mixed, photos)
+    assert isinstance(found, Finding)
+    assert "no more like their own targets" in found.evidence
+    assert check_alike(0.2 * photos + 0.8 * mixed, photos) is None
+
+
 def test_outputs_alike_where_the_targets_are_or_there_are_few_says_nothing():
     photos = _photos()
     assert isinstance(check_alike(photos, _around_mean(photos, 0.0)), Skipped)
