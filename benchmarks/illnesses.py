@@ -62,7 +62,7 @@ CASES = {
     "healthy-paper": Case("", PAPER),
     "healthy-moving": Case("", f"{PAPER} --statistics=moving"),
     "healthy-batch4": Case("", f"{PAPER} --batch_size=4"),
-    "won": Case("discriminator won", f"{PAPER} --lambda_l1=10000", _few),
+    "won": Case("discriminator won", f"{PAPER} --lambda_l1=10000 --steps=2800", _few),
     "gave-up": Case("discriminator gave up", f"{PAPER} --discriminator=pixel --diffaugment --steps=1440"),
     "rate": Case("learning rate too high", f"{PAPER} --learning_rate=0.05"),
     "over-fitting": Case("over-fitting", f"{PAPER} --base_filters=16", _few),
