@@ -91,9 +91,7 @@ class Translator:
         if len(pictures) != len(kinds):
             raise UserError(f"This model takes {', '.join(self.inputs)}. Received {len(pictures)} pictures.")
         if seed is not None and not self._model.noise:
-            raise UserError(
-                "A seed needs a model with noise: a run with --dropout, or an export of one made with --noise."
-            )
+            raise UserError("A seed needs a model with noise: a run with --dropout, or its export with --noise.")
         if seed is not None and not -(2**31) <= seed < 2**31:
             raise UserError(f"A seed is a number of 32 bits, from -2**31 to 2**31 - 1. Received: {seed}")
         arrays = [_to_array(picture, kind) for picture, kind in zip(pictures, kinds, strict=True)]

@@ -127,8 +127,7 @@ def translate_images(
     """
     if job.samples and not model.noise:
         raise UserError(
-            "--samples needs a model with noise: a run with --dropout, or an export of one made with --noise. This one "
-            "has none."
+            "--samples needs a model with noise: a run with --dropout, or its export with --noise. This one has none."
         )
     contract = model.contract
     todo, kind = [], contract.target_kind

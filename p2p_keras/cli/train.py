@@ -38,9 +38,9 @@ flags.DEFINE_enum(
     None,
     tuple(PRESETS),
     "best, which is the default of your own pairs: the paper's settings but for --upsampling=resize "
-    "--ema_decay=0.999 --diffaugment, "
-    "which made better pictures in as many images (docs/results.md); paper, the paper's; or one of the report's "
-    "experiments: the paper's with their direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
+    "--ema_decay=0.999 --diffaugment, which made better pictures in as many images (docs/results.md); paper, the "
+    "paper's; or one of the report's experiments: the paper's with their direction, batch size, learning rate 2e-3, "
+    "epochs. Other flags override it.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -93,14 +93,15 @@ def main(values: flags.FlagValues) -> int:
         if isinstance(value, list):
             given[name] = tuple(each.strip() for each in value)
     given["panels"] = given["panels"] or None
+    alone = workdir and preset is None and all(value is None for value in given.values())
     if workdir is None:
         workdir = f"runs/{task_name(make_config(preset, **given))}"
-    elif preset is None and not saved_run(Path(workdir)) and all(value is None for value in given.values()):
+    saved, _ = saved_run(Path(workdir)) or (None, None)
+    if alone and not saved:
         raise UserError(
             f"--workdir alone continues a run, and there is none in {workdir}. A new run needs --data_dir=DATA, or "
             "--direction=a2s for the demo."
         )
-    saved, _ = saved_run(Path(workdir)) or (None, None)
     config = make_config(preset, saved, **given)
 
     if only_estimate:

@@ -73,7 +73,7 @@ def _checkerboard(config: TrainConfig) -> str:
 def _statistics(config: TrainConfig) -> str:
     ways = []
     if config.batch_size == config.accumulate and config.statistics != "per_image":
-        ways += ["--statistics=per_image, as these batches are of one pair"]
+        ways += ["--statistics=per_image (these batches are of one pair)"]
     ways += [f"a --learning_rate below {config.learning_rate:g}"]
     ways += [] if config.decay_epochs else ["--decay_epochs"]
     return f"Begin a new --workdir from this one (--init_from) with {_either(ways)}."

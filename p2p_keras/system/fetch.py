@@ -99,7 +99,7 @@ def fetch(
         kept = any(can_continue(url, archive) for url, archive in archives.items())
     listed = "; ".join(f"{problem} ({', '.join(dict.fromkeys(hosts))})" for problem, hosts in problems.items())
     raise UserError(
-        f"{words.subject} is downloaded once, and could not be from any of {len(urls)} addresses: {listed}. "
+        f"{words.subject} is downloaded once, and that failed (addresses tried: {len(urls)}): {listed}. "
         f"Try again with a connection{' (what has come so far is kept)' if kept else ''}, or {words.way_out}."
     )
 

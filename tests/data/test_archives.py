@@ -98,7 +98,7 @@ def test_without_a_connection_the_way_out_is_a_folder(cache, told, monkeypatch):
     with pytest.raises(UserError) as raised:
         fetch_archive("facades", told.append)
     assert re.fullmatch(
-        r"The data set facades is downloaded once, and could not be from any of 2 addresses: .*Connection refused "
+        r"The data set facades is downloaded once, and that failed \(addresses tried: 2\): .*Connection refused "
         r"\(127.0.0.1:1\). Try again with a connection, or download http://127.0.0.1:1/facades.tar.gz elsewhere, "
         r"unpack it and give the folder with p2p-prepare --composites=FOLDER --source_panels=photo,labels\.",
         str(raised.value),
@@ -130,7 +130,7 @@ def test_nothing_is_written_through_a_link(publish, cache, told, tmp_path):
 
 def test_a_truncated_archive_is_an_error(publish, cache, told):
     publish(files_of(COUNTS), end=-20)
-    with pytest.raises(UserError, match=r"The data set facades .* could not be from any of 1 addresses"):
+    with pytest.raises(UserError, match=r"The data set facades .* and that failed \(addresses tried: 1\)"):
         fetch_archive("facades", told.append)
     assert list(cache.iterdir()) == []
 

@@ -341,7 +341,7 @@ def test_without_a_connection_the_way_out_is_a_file(url, tmp_path, monkeypatch):
     with pytest.raises(UserError) as raised:
         load_extractor("default", pytest.fail, tmp_path / "cache")
     assert str(raised.value) == (
-        f"It is downloaded once, and could not be from any of 2 addresses: 404 Not Found ({url[7:]}). Try again with a "
+        f"It is downloaded once, and that failed (addresses tried: 2): 404 Not Found ({url[7:]}). Try again with a "
         f"connection, or download {url}/away.tgz elsewhere and give it with --inception=FILE."
     )
 
