@@ -40,7 +40,10 @@ except ImportError as error:
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 _COLOURS = ["#ffffff", "#000000", "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0"]
 _KEEP_SECS, _CLEAN_SECS = 3600, 600  # files of visitors, and how often old ones are removed
-_CSS = ".swatch {display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: -0.15em}"
+_CSS = """
+.swatch {display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: -0.15em}
+#examples, #examples .grid-wrap {min-height: 0}
+"""
 _PICTURE, _PAINTING = 0, 1  # the tabs of an input
 
 
@@ -178,7 +181,7 @@ def _picture(label: str, kind: Kind) -> gr.Image:
         type="filepath",
         image_mode=None,
         sources=["upload", "clipboard"] if kind.labels else ["upload", "webcam", "clipboard"],
-        height=400,
+        height=320,
         buttons=["fullscreen"],
         elem_id=f"picture-{label}",
     )
@@ -205,9 +208,11 @@ def _offer(
 ) -> None:
     """A row of examples. The one that is clicked is put into every input, to be translated or painted on."""
     kinds, size = model.contract.input_kinds, model.contract.image_size
+    gr.Markdown("**Examples** to click on", elem_id="examples-title")
     gallery = gr.Gallery(
         [translate.to_look_at(example[0], kinds[0]) for example in examples],
         label="Examples",
+        show_label=False,  # it would lie over the first one
         columns=COUNT,
         height="auto",
         format="png",
