@@ -7,6 +7,7 @@
   without noise.
 - per_image: each image's own.
 - batch: of so many pairs of the split at once as in training, which no export can do; how it looked while training.
+- with noise: the run's own statistics, and dropout as in training.
 
 Beside the metrics: mean and standard deviation of the generated images less those of the targets, in levels of 255, for
 a shift of colour or contrast.
@@ -15,6 +16,7 @@ a shift of colour or contrast.
 import argparse
 import dataclasses
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -47,16 +49,18 @@ def main() -> None:
     rows = []
     if pairs.reading.target_kind.labels:
         parser.error("the run's targets are label maps, of which there is no brightness")
-    for name in ("moving", "re-estimated", "per_image", "batch"):
-        generator = build_generator(
-            dataclasses.replace(config, statistics="per_image" if name == "per_image" else "moving")
-        )
+    noisy = ["with noise"] if config.dropout else []
+    for name in ("moving", "re-estimated", "per_image", "batch", *noisy):
+        kinds = {"per_image": "per_image", "with noise": config.statistics}
+        generator = build_generator(dataclasses.replace(config, statistics=kinds.get(name, "moving")))
         step = next(restore_each(generator, arguments.workdir / "checkpoints", "latest"))
         if name == "re-estimated":
             reestimate(generator, data, config.batch_size)
         generate = make_inference(generator)
         if name == "batch":
             generate = tf.function(lambda image, generator=generator: generator([image, None], training=True))
+        if name == "with noise":
+            generate = with_noise(generator)
         lanes, seen = [Lane(generate, extractor)], []
         size = config.batch_size if name == "batch" else 16
         scores = scoring.score_images(lanes, pairs, size, lambda _, generated, seen=seen: seen.append(generated))
@@ -81,6 +85,13 @@ def main() -> None:
             f"{metrics['psnr']:.2f} | {metrics['l1'] * 127.5:.1f} | {brightness - mean:+.1f} | "
             f"{contrast - deviation:+.1f} |"
         )
+
+
+def with_noise(generator: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Draws other noise for each image that it is given."""
+    call = tf.function(lambda image, seed: generator([image, seed], training=False))
+    drawn = np.random.default_rng(0)
+    return lambda image: call(image, tf.constant(drawn.integers(2**31, size=(len(image), 2)), tf.int32))
 
 
 def reestimate(generator: keras.Model, data: Data, batch_size: int, images: int = 400) -> None:
