@@ -85,6 +85,11 @@ class TrainConfig:
         "Size that training images are resized to before a random crop of --image_size.",
         meaning="the paper's ratio, 286 for 256",
     )
+    jitter: bool = setting(
+        True,
+        "Resize training pairs to --load_size, and crop them at random. Where input and target are different views, "
+        "--nojitter makes far better pictures: of a scene the same crop leaves out other things in each.",
+    )
     mirror: bool = setting(True, "Mirror every second training pair, at random.")
     crops: str = setting(
         "resized",

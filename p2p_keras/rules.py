@@ -66,6 +66,10 @@ def _check_sizes(config: Any) -> None:
         )
     if load is not None and config.crops == "native":
         raise UserError("--crops=native does not resize, so leave --load_size out.")
+    if not config.jitter and config.crops == "native":
+        raise UserError("--crops=native crops at random, so leave --nojitter out.")
+    if not config.jitter and load is not None:
+        raise UserError("--nojitter enlarges nothing, so leave --load_size out.")
     if load is not None and not (size.height <= load.height <= 4096 and size.width <= load.width <= 4096):
         raise UserError(f"--load_size must be at least --image_size={size}, and up to 4096. Received: {load}")
 

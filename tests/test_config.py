@@ -92,7 +92,7 @@ def test_a_batch_size_that_nobody_gave_is_raised_to_what_the_devices_share():
     assert make_config(data_dir="x", devices=4).batch_size == 4
     assert make_config(data_dir="x", devices=4).statistics == "moving"
     assert make_config(data_dir="x", devices=4, statistics="per_image").statistics == "per_image"
-    assert make_config(devices=5).batch_size == 25  # the demo's 24
+    assert make_config(devices=5).batch_size == 10  # the demo's 8
     assert make_config("experiment1", data_dir="x", devices=3).batch_size == 129
     assert make_config("experiment1", data_dir="x", devices=4).batch_size == 128
     assert make_config(data_dir="x", devices=4, batch_size=6).batch_size == 6  # refused later, where it was given
@@ -277,6 +277,8 @@ def test_settings_come_back_from_json_as_they_were(tmp_path):
         ({"image_size": "big"}, "--image_size is one number, or height and width as 256x512. Received: big"),
         ({"image_size": 64, "load_size": "60x70"}, "--load_size must be at least --image_size=64x64.*Received: 60x70"),
         ({"image_size": 64, "load_size": 70, "crops": "native"}, "--crops=native does not resize"),
+        ({"image_size": 64, "jitter": False, "crops": "native"}, "--crops=native crops at random"),
+        ({"image_size": 64, "jitter": False, "load_size": 70}, "--nojitter enlarges nothing"),
         ({"input_panels": ("a",)}, "--input_panels and --target_panel go together"),
         ({"target_panel": "a"}, "--input_panels and --target_panel go together"),
         ({"input_panels": ("a", "a"), "target_panel": "b"}, "Each panel is an input, or the target, once"),

@@ -41,6 +41,7 @@ def _over_fitting(config: TrainConfig) -> str:
     ways = ["more pairs"]
     ways += [] if config.diffaugment else ["--diffaugment"]
     ways += [] if config.dropout else ["--dropout"]
+    ways += [] if config.jitter else ["--jitter (where both are of one view)"]
     ways += [f"--base_filters below {config.base_filters}"]
     return f"{best}. A new --workdir with {_either(ways)}."
 
@@ -55,7 +56,8 @@ def _few_pictures(config: TrainConfig) -> str:
 def _alike(config: TrainConfig) -> str:
     ways = [f"a --learning_rate below {config.learning_rate:g}{_paper_rate(config)}"]
     ways += ["--lambda_l1=100"] if config.lambda_l1 < 100 else []
-    ways += ["--nodropout (where inputs and targets are different views)"] if config.dropout else []
+    views = " ".join(f"--no{name}" for name in ("jitter", "dropout") if getattr(config, name))
+    ways += [f"{views} (where inputs and targets are different views)"] if views and config.crops == "resized" else []
     return (
         "Look at the pairs (p2p-prepare's preview.png) and at --direction; if they are right, a new --workdir with "
         f"{_either(ways)}."

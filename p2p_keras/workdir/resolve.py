@@ -84,7 +84,7 @@ def resolve(
         config.image_size,
         input_kinds(config),
         target_kind(config),
-        config.load_size or default_load_size(config.image_size),
+        config.load_size or (default_load_size(config.image_size) if config.jitter else config.image_size),
         config.crops == "native",
         config.mirror,
     )

@@ -25,6 +25,8 @@ def _remedy(name: str, **settings) -> str:
         {"data_dir": "pairs", "preset": "paper", "lambda_l1": 10000.0, "batch_size": 4},
         {"data_dir": "pairs", "discriminator": "patch16", "learning_rate": 0.05, "lambda_l1": 10.0, "decay_epochs": 9},
         {"data_dir": "pairs", "dropout": False},
+        {"data_dir": "pairs", "jitter": False},
+        {"data_dir": "pairs", "dropout": False, "jitter": False},
         {"data_dir": "pairs", "eval_every_epochs": 1, "statistics": "moving", "crops": "native", "base_filters": 8},
     ],
 )
@@ -39,7 +41,7 @@ def test_no_remedy_names_what_the_run_has_or_what_is_not_there(settings):
             assert plain in known, remedy
             if value and hasattr(config, plain):
                 assert show(config, plain) != value, remedy
-            if plain in ("diffaugment", "dropout"):
+            if plain in ("diffaugment", "dropout", "jitter"):
                 assert getattr(config, plain) == no, remedy
 
 

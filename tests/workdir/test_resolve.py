@@ -29,6 +29,7 @@ def test_what_is_asked_of_crops_and_mirroring_reaches_the_reading(pairs_dir, tmp
     default = reading()
     assert (default.load_size, default.native, default.mirror) == ((72, 72), False, True)
     assert reading(load_size="80x96") == default._replace(load_size=Size(80, 96))
+    assert reading(jitter=False) == default._replace(load_size=Size(64, 64))
     assert reading(mirror=False) == default._replace(mirror=False)
     assert reading(crops="native") == default._replace(native=True)
 
