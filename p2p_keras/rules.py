@@ -67,9 +67,9 @@ def _check_sizes(config: Any) -> None:
     if load is not None and config.crops == "native":
         raise UserError("--crops=native does not resize, so leave --load_size out.")
     if not config.jitter and config.crops == "native":
-        raise UserError("--crops=native crops at random, so leave --nojitter out.")
+        raise UserError("--crops=native crops at random: it goes with --jitter.")
     if not config.jitter and load is not None:
-        raise UserError("--nojitter enlarges nothing, so leave --load_size out.")
+        raise UserError("--load_size is what is cropped at random: it goes with --jitter.")
     if load is not None and not (size.height <= load.height <= 4096 and size.width <= load.width <= 4096):
         raise UserError(f"--load_size must be at least --image_size={size}, and up to 4096. Received: {load}")
 

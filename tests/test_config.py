@@ -52,6 +52,16 @@ def test_the_paper_and_the_best_differ_in_three_settings():
     assert make_config("best").decay_epochs == make_config().decay_epochs  # of the demo
 
 
+def test_the_demo_and_the_preset_for_different_views_have_the_same_settings_against_them():
+    views, demo, best = make_config("crossview", data_dir="x"), make_config(), make_config(data_dir="x")
+    against = ("jitter", "dropout", "diffaugment", "discriminator")
+    for config in (views, demo):
+        assert [getattr(config, name) for name in against] == [False, False, False, "patch16"]
+    assert dataclasses.replace(views, **{name: getattr(best, name) for name in against}) == best
+    paper = make_config("paper")  # of the demo's pairs: its size and length
+    assert (paper.jitter, paper.dropout, paper.upsampling, paper.image_size) == (True, True, "transposed", (64, 64))
+
+
 def test_presets_are_the_reports_experiments():
     found = {name: make_config(name, data_dir="x") for name in PRESETS if name.startswith("experiment")}
     assert {config.upsampling for config in found.values()} == {"transposed"}
@@ -277,8 +287,11 @@ def test_settings_come_back_from_json_as_they_were(tmp_path):
         ({"image_size": "big"}, "--image_size is one number, or height and width as 256x512. Received: big"),
         ({"image_size": 64, "load_size": "60x70"}, "--load_size must be at least --image_size=64x64.*Received: 60x70"),
         ({"image_size": 64, "load_size": 70, "crops": "native"}, "--crops=native does not resize"),
-        ({"image_size": 64, "jitter": False, "crops": "native"}, "--crops=native crops at random"),
-        ({"image_size": 64, "jitter": False, "load_size": 70}, "--nojitter enlarges nothing"),
+        (
+            {"image_size": 64, "jitter": False, "crops": "native"},
+            "--crops=native crops at random: it goes with --jitter",
+        ),
+        ({"image_size": 64, "jitter": False, "load_size": 70}, "--load_size is what is cropped at random"),
         ({"input_panels": ("a",)}, "--input_panels and --target_panel go together"),
         ({"target_panel": "a"}, "--input_panels and --target_panel go together"),
         ({"input_panels": ("a", "a"), "target_panel": "b"}, "Each panel is an input, or the target, once"),

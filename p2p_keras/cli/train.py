@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -9,7 +10,7 @@ from p2p_keras.cli import command
 from p2p_keras.config import TrainConfig, task_name
 from p2p_keras.declare import setting_type
 from p2p_keras.errors import UserError
-from p2p_keras.presets import BEST, DEMO, PRESETS, make_config
+from p2p_keras.presets import BEST, CROSSVIEW, DEMO, PAPER, PRESETS, make_config
 from p2p_keras.sizes import Size
 from p2p_keras.workdir.folder import saved_run
 
@@ -38,9 +39,10 @@ flags.DEFINE_enum(
     None,
     tuple(PRESETS),
     "best, which is the default of your own pairs: the paper's settings but for --upsampling=resize "
-    "--ema_decay=0.999 --diffaugment, which made better pictures in as many images (docs/results.md); paper, the "
-    "paper's; or one of the report's experiments: the paper's with their direction, batch size, learning rate 2e-3, "
-    "epochs. Other flags override it.",
+    "--ema_decay=0.999 --diffaugment, which made better pictures in as many images (docs/results.md); crossview, for "
+    "inputs and targets that are different views, as from the air and from the street: best, but for --nojitter "
+    "--nodropout --nodiffaugment --discriminator=patch16; paper, the paper's; or one of the report's experiments: the "
+    "paper's with their direction, batch size, learning rate 2e-3, epochs. Other flags override it.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -71,14 +73,20 @@ def _define_settings() -> None:
 
 
 def _help_of(field: dataclasses.Field) -> str:
-    """What `--help` says: the setting's own help, its default, and the demo's where that is another."""
-    shown = "" if field.default in (None, "", ()) else str(field.default).lower()
-    default = ", ".join(text for text in (shown, field.metadata["meaning"]) if text)
-    if field.name in BEST:
-        default = f"{str(BEST[field.name]).lower()}; the paper's is {default}"
-    demo = f"; the demo's is {str(DEMO[field.name]).lower()}" if field.name in DEMO else ""
-    demo = "; the demo's is half of its epochs" if field.name == "decay_epochs" else demo  # see make_config
-    return f"{field.metadata['help']} Default: {default}{demo}."
+    """What `--help` says: the setting's own help, its default, and those of the presets and the demo that differ."""
+
+    def show(value: Any) -> str:
+        meaning = field.metadata["meaning"] if value == field.default else ""
+        return ", ".join(text for text in ("" if value in (None, "", ()) else str(value).lower(), meaning) if text)
+
+    default, others = BEST.get(field.name, field.default), {}
+    for name, preset in (("paper", PAPER), ("crossview", CROSSVIEW), ("demo", DEMO)):
+        if (value := preset.get(field.name, field.default)) != default:
+            others.setdefault(show(value), []).append(name)
+    if field.name == "decay_epochs":  # see make_config
+        others["half of its epochs"] = ["demo"]
+    texts = [f"Default: {show(default)}", *(f"{', '.join(names)}: {value}" for value, names in others.items())]
+    return f"{field.metadata['help']} {'; '.join(texts)}."
 
 
 _define_settings()
