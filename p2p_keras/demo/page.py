@@ -1,6 +1,7 @@
 """The page, made with gradio, and the server that shows it. The one door to gradio."""
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +39,12 @@ except ImportError as error:
 
 # What a browser may load for the page: nothing of other hosts. gradio builds its page by scripts within it.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+# What a browser asks for the page. gradio answers much more: it converts videos by ffmpeg, which reads what files they
+# name, keeps what is sent to a component in memory, and writes the app anew where it was told to.
+_PATHS = re.compile(
+    r"/(config|theme\.css|favicon\.ico|manifest\.json|(assets|static)/.*|gradio_api/(app_id|startup-events|upload|"
+    r"upload_progress|queue/(join|data)|run/predict|heartbeat/[^/]*|file=.*))?"
+)
 _COLOURS = ["#ffffff", "#000000", "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0"]
 _KEEP_SECS, _CLEAN_SECS = 3600, 600  # files of visitors, and how often old ones are removed
 _CSS = """
@@ -76,9 +83,7 @@ def make_page(model: Model, title: str, examples: Sequence[Example], tile: bool 
                         elem_id="tiles",
                     )
                     noisy = gr.Checkbox(False, label="Noise", info="draws dropout noise", visible=model.noise)
-                    seed = gr.Number(
-                        1, label="Seed", precision=0, minimum=-(2**31), maximum=2**31 - 1, visible=model.noise
-                    )
+                    seed = gr.Number(1, label="Seed", precision=0, visible=model.noise)
                 button = gr.Button("Translate", variant="primary", elem_id="translate")
             with gr.Column():
                 slider = gr.ImageSlider(
@@ -99,6 +104,8 @@ def make_page(model: Model, title: str, examples: Sequence[Example], tile: bool 
             files, tabs, paintings = values[:count], values[count : 2 * count], iter(values[2 * count :])
             inputs: list[Path | np.ndarray | None] = []
             try:
+                if not -(2**31) <= (seed or 0) < 2**31:
+                    raise UserError(f"A seed is a whole number of 32 bits, up to {2**31 - 1}. Received: {seed}")
                 for file, tab, canvas in zip(files, tabs, canvases, strict=True):
                     drawn = next(paintings) if canvas is not None and painting else None
                     if painting and canvas is not None and tab == _PAINTING:
@@ -198,7 +205,11 @@ def _uploaded(file: Any, component: gr.components.Component) -> str | None:
     """
     if not (file and file.path):
         return None
-    if not Path(file.path).resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve()):
+    try:
+        kept = Path(file.path).resolve().is_relative_to(Path(component.GRADIO_CACHE).resolve())
+    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+        kept = False
+    if not kept:
         raise gr.Error("This file cannot be used: it was not uploaded by a user.", print_exception=False)
     return file.path
 
@@ -280,7 +291,8 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
     )
     page.has_launched = True  # else gradio takes the paths that visitors name for its own, and reads any file for them
     report(f"{address(listening)}  (Ctrl-C ends it)")
-    app = for_this_machine(_sealed(app)) if is_loopback(listening) else _sealed(app)
+    app = _sealed(_no_more(app))
+    app = for_this_machine(app) if is_loopback(listening) else app
     settings = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run([listening])
 
@@ -288,6 +300,20 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
 async def _ask_nobody(host: str) -> NoReturn:
     """In the place of gradio's look-up of a host, which by itself asks a public server for names."""
     raise ValueError(f"This page asks no other host for anything. Received: {host}")
+
+
+def _no_more(app: Callable) -> Callable:
+    """The same ASGI application, which does not know any path but `_PATHS`."""
+
+    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
+        if scope["type"] == "http" and not _PATHS.fullmatch(scope["path"]):
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 404, "headers": headers})
+            await send({"type": "http.response.body", "body": b"There is nothing here.\n"})
+            return
+        await app(scope, receive, send)
+
+    return answer
 
 
 def _sealed(app: Callable) -> Callable:

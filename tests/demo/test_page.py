@@ -222,6 +222,10 @@ class Visitor:
         """What `gradio_api/path` answers; urllib.error.HTTPError if it refuses."""
         return self._ask(self._api + path)
 
+    def post(self, path: str, content: bytes) -> bytes:
+        """What is answered to JSON."""
+        return self._ask(self._api + path, content, "application/json")
+
     def upload(self, content: bytes) -> str:
         """Where the page puts a file."""
         body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n%s\r\n--x--\r\n' % content
@@ -286,6 +290,14 @@ def test_a_visitor_is_given_no_file_of_this_machine(finished, tmp_path):
                     assert "data" not in answer
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 visitor.get(f"file={path}")
+        for path in ("a\0b", "a" * 5000):  # which no file can be called
+            assert "it was not uploaded by a user" in visitor.translate(path, meta={})["error"]
+        for path in ("process_recording", "component_server", "vibe-code", "call/predict", "stream/x", "login"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                visitor.post(path, b"{}")
+        for path in ("proxy=http://localhost/a.png", "monitoring", "info", "queue/status", "../proxy=x", "%2e%2e/runs"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                visitor.get(path)
         assert not list(shown.scratch.rglob("secret.*"))
 
 
