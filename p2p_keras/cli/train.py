@@ -101,11 +101,13 @@ def main(values: flags.FlagValues) -> int:
         if isinstance(value, list):
             given[name] = tuple(each.strip() for each in value)
     given["panels"] = given["panels"] or None
-    alone = workdir and preset is None and all(value is None for value in given.values())
+    alone = workdir is not None and preset is None and all(value is None for value in given.values())
+    if workdir == "":
+        raise UserError("--workdir is a folder's name. Received none; --workdir=. is this folder.")
     if workdir is None:
         workdir = f"runs/{task_name(make_config(preset, **given))}"
     saved, _ = saved_run(Path(workdir)) or (None, None)
-    if alone and not saved:
+    if alone and not saved and not only_estimate:
         raise UserError(
             f"--workdir alone continues a run, and there is none in {workdir}. A new run needs --data_dir=DATA, or "
             "--direction=a2s for the demo."

@@ -220,6 +220,6 @@ def _state(rows: dict[str, tuple[str, ...]], reading: Reading) -> str:
 def _recall(memory: Path, key: str) -> dict[str, str] | None:
     try:
         known = read_json(memory)
-        return known["bad"] if known["files"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return {str(name): str(problem) for name, problem in known["bad"].items()} if known["files"] == key else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # as of a file that somebody edited
         return None

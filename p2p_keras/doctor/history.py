@@ -81,7 +81,7 @@ def _check_won(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
     if loss > WINNING or gan_loss < WON_GAN:
         return None
     least, newest = _least_l1(history, len(window)), _mean(window, "l1_loss")
-    spoils = newest >= L1_LOST * least > 0
+    spoils = newest >= L1_LOST * least > 0 and _learns_by_l1(window[-1])
     if not spoils and (loss > WON or window[-1]["epoch"] < BY_HEART):
         return None
     risen = f"; L1 of training pairs has risen from {least:.4f} to {newest:.4f}" if spoils else ""
@@ -96,7 +96,8 @@ def _check_won(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
 
 def _least_l1(history: Sequence[dict], epochs: int) -> float:
     """The least mean over so many epochs in a row: of short ones a single one may be low by chance."""
-    sums = [0.0, *itertools.accumulate(record["l1_loss"] for record in history)]
+    whole = (record for record in history if record["epoch"] % 1 == 0)
+    sums = [0.0, *itertools.accumulate(record["l1_loss"] for record in whole)]
     return min(after - before for before, after in zip(sums, sums[epochs:], strict=False)) / epochs
 
 
@@ -128,13 +129,18 @@ def _check_rate(window: Sequence[dict], history: Sequence[dict]) -> Outcome:
     )
 
 
+def _learns_by_l1(record: dict) -> bool:
+    """Whether L1 has as much of the generator's loss as the discriminator, or more: not so with a low `lambda_l1`."""
+    return (record.get("generator_loss") or 0.0) >= 2 * record["gan_loss"]
+
+
 def _jumps(history: Sequence[dict]) -> tuple[float, float]:
     """By what share L1 rose and fell at most between blocks of epochs, of the newest blocks; nothing of few blocks.
 
-    Nothing either where L1 is not what the generator learns by, with a low `lambda_l1`.
+    Nothing either where L1 is not what the generator learns by.
     """
     newest = _whole(history, BLOCK_STEPS, BLOCKS)
-    if not newest or (newest[-1].get("generator_loss") or 0.0) < 2 * newest[-1]["gan_loss"]:
+    if not newest or not _learns_by_l1(newest[-1]):
         return 0.0, 0.0
     size = len(newest) // BLOCKS
     means = [_mean(newest[first : first + size], "l1_loss") for first in range(0, len(newest), size)]

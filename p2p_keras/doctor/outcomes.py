@@ -10,6 +10,7 @@ CHECKS = (
     "over-fitting",
     "few pictures for FID",
     "outputs alike",
+    "unrelated pairs",
     "checkerboard",
     "statistics shift",
     "misaligned pairs",

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from p2p_keras.config import TrainConfig
+from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.doctor.outcomes import Finding, Outcome
 
 _PAPER_RATE = 2e-4
+_FEWEST_FILTERS = 8  # fewer draw nothing
 
 
 def with_remedy(outcome: Outcome, config: TrainConfig) -> Outcome:
@@ -35,29 +36,30 @@ def _rate(config: TrainConfig) -> str:
 
 def _over_fitting(config: TrainConfig) -> str:
     if config.eval_every_epochs:
-        best = "Take the best checkpoint (--checkpoint=best)" + ("" if config.patience else "; --patience ends in time")
+        best = "Take the best checkpoint, --checkpoint=best, if there is one by now"
+        best += "" if config.patience else "; --patience ends in time"
     else:
         best = "With --eval_every_epochs the best checkpoint is kept, and --patience ends in time"
     ways = ["more pairs"]
     ways += [] if config.diffaugment else ["--diffaugment"]
     ways += [] if config.dropout else ["--dropout"]
     ways += [] if config.jitter else ["--jitter (where both are of one view)"]
-    ways += [f"--base_filters below {config.base_filters}"]
+    ways += [f"--base_filters below {config.base_filters}"] if config.base_filters > _FEWEST_FILTERS else []
     return f"{best}. A new --workdir with {_either(ways)}."
 
 
 def _few_pictures(config: TrainConfig) -> str:
-    return (
-        "Score at least as many as there are features (p2p-eval without --limit, --split=train), or go by KID, which "
-        "is unbiased: --best_metric=kid."
-    )
+    kid = "KID, which is unbiased"
+    if not (config.eval_every_epochs and best_metric(config) == "kid"):
+        kid += " (--best_metric=kid)"
+    return f"Score as many as there are features (p2p-eval without --limit, or --split=train), or go by {kid}."
 
 
-def _alike(config: TrainConfig) -> str:
+def _unrelated(config: TrainConfig) -> str:
     ways = [f"a --learning_rate below {config.learning_rate:g}{_paper_rate(config)}"]
     ways += ["--lambda_l1=100"] if config.lambda_l1 < 100 else []
-    views = " ".join(f"--no{name}" for name in ("jitter", "dropout") if getattr(config, name))
-    ways += [f"{views} (where inputs and targets are different views)"] if views and config.crops == "resized" else []
+    if (config.jitter or config.dropout) and config.crops == "resized":
+        ways += ["--preset=crossview (where inputs and targets are different views)"]
     return (
         "Look at the pairs (p2p-prepare's preview.png) and at --direction; if they are right, a new --workdir with "
         f"{_either(ways)}."
@@ -77,7 +79,7 @@ def _statistics(config: TrainConfig) -> str:
     if config.batch_size == config.accumulate and config.statistics != "per_image":
         ways += ["--statistics=per_image (these batches are of one pair)"]
     ways += [f"a --learning_rate below {config.learning_rate:g}"]
-    ways += [] if config.decay_epochs else ["--decay_epochs"]
+    ways += [] if config.decay_epochs else ["a learning rate that falls to 0 (--decay_epochs)"]
     return f"Begin a new --workdir from this one (--init_from) with {_either(ways)}."
 
 
@@ -87,8 +89,15 @@ def _misaligned(config: TrainConfig) -> str:
 
 def _starved(config: TrainConfig) -> str:
     ways = ["files of --image_size (p2p-prepare --image_size)"] if config.crops == "resized" else []
-    ways += ["JPEG rather than PNG", "--shards where files come over a network"]
-    return f"Prepare the data: {', '.join(ways)}."
+    labels = any(config.labels or ()) or config.output_labels
+    channels, bits = (
+        {*(config.input_channels or ()), config.output_channels},
+        (*(config.input_bits or ()), config.output_bits),
+    )
+    if not labels and channels <= {None, 1, 3} and 16 not in bits:  # what a JPEG holds
+        ways += ["JPEG rather than PNG"]
+    ways += ["--shards where files come over a network"]
+    return f"Prepare the data anew where it is not so yet: {', '.join(ways)}."
 
 
 _REMEDIES: dict[str, Callable[[TrainConfig], str]] = {
@@ -97,7 +106,8 @@ _REMEDIES: dict[str, Callable[[TrainConfig], str]] = {
     "learning rate too high": _rate,
     "over-fitting": _over_fitting,
     "few pictures for FID": _few_pictures,
-    "outputs alike": _alike,
+    "outputs alike": _unrelated,
+    "unrelated pairs": _unrelated,
     "checkerboard": _checkerboard,
     "statistics shift": _statistics,
     "misaligned pairs": _misaligned,
@@ -111,4 +121,4 @@ def _either(ways: list[str]) -> str:
 
 
 def _paper_rate(config: TrainConfig) -> str:
-    return "" if config.learning_rate == _PAPER_RATE else " (the paper's is 2e-4)"
+    return " (the paper's is 2e-4)" if config.learning_rate > _PAPER_RATE else ""

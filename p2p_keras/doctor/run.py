@@ -34,7 +34,8 @@ BATCH_SIZE = 16  # at a time; no result depends on it
 REPORT = "doctor.json"
 _LEAST_MISALIGNED = 0.05  # of the pairs looked at; below, they are named, when a run begins, but are not what ails it
 
-_OF_PICTURES = ("over-fitting", "outputs alike", "checkerboard", "statistics shift")  # as `check_pictures` gives them
+# As `check_pictures` gives them.
+_OF_PICTURES = ("over-fitting", "outputs alike", "unrelated pairs", "checkerboard", "statistics shift")
 
 
 class Diagnosis(NamedTuple):
@@ -162,8 +163,8 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
     """Looks at what the generator makes of training pairs, and of those of the next split that has any.
 
     Returns:
-        Over-fitting, outputs alike, checkerboard, statistics shift. The generator's moving averages are other ones
-        then.
+        Over-fitting, outputs alike, unrelated pairs, checkerboard, statistics shift. The generator's moving averages
+        are other ones then.
     """
     generate = make_inference(generator)
     train = _look(generate, splits[0])
@@ -174,6 +175,7 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
         if held
         else Skipped("over-fitting", "there is neither val/ nor test/"),
         pictures.check_alike(other.generated, other.target),
+        pictures.check_related(train.generated, train.target),
         pictures.check_checkerboard(other.generated, other.target),
     ]
     # Last, since it changes the moving averages.

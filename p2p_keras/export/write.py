@@ -44,7 +44,7 @@ def load_trained(
         UserError: There is no run, or no such checkpoint.
     """
     config, _ = read_config(workdir / "config.json")
-    if which not in ("latest", "best") and not which.isdecimal():
+    if which not in ("latest", "best") and not (which.isascii() and which.isdecimal()):
         raise UserError(f"--checkpoint is latest, best or a step. Received: {which}")
     steps = checkpoints.generator_steps(workdir / "checkpoints")
     if which.isdecimal() and steps and int(which) not in steps:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,7 +114,8 @@ def train(
             stopped_by = _train(run, stop)
         _report_outcome(run)
         if stopped_by is None:
-            run.report(f"Next:       p2p-report --workdir={workdir} for a page, p2p-demo --model={workdir} to try it")
+            folder = shlex.quote(str(workdir))
+            run.report(f"Next:       p2p-report --workdir={folder} for a page, p2p-demo --model={folder} to try it")
         return stopped_by
 
 

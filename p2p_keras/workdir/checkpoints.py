@@ -78,11 +78,11 @@ def choose(directory: Path, which: str) -> list[int]:
         best = list_steps(best_of(directory))
         if not best:
             raise UserError(
-                "--checkpoint=best is the one that p2p-train --eval_every_epochs=N keeps. This run was trained without."
+                "--checkpoint=best is the one that p2p-train --eval_every_epochs=N keeps. This run has none yet."
                 f" Take --checkpoint=latest, or one of the steps {_list(steps)}."
             )
         return best[-1:]
-    if not which.isdecimal() or int(which) not in steps:
+    if not (which.isascii() and which.isdecimal()) or int(which) not in steps:
         raise UserError(
             f"--checkpoint is latest, best or a step, of p2p-eval also all. Received: {which}. "
             f"This run has {_list(steps)}."

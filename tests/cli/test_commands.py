@@ -64,6 +64,11 @@ def test_a_mistake_is_one_line_and_status_2(flags, words, tmp_path):
     assert done.stdout == ""
 
 
+def test_an_empty_workdir_is_a_mistake_and_no_run_in_this_folder(tmp_path):
+    with pytest.raises(UserError, match=r"--workdir is a folder's name\. Received none"):
+        call_command(train_command, "--workdir=", "--steps=2", "--direction=a2s")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [1, 4])
 def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_path, kills):

@@ -153,6 +153,9 @@ def test_the_same_files_are_decoded_once_and_changed_ones_again(pairs_dir, tmp_p
     assert read == list(range(1, 16))
     check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))
     assert len(read) == 15
+    for edited in (5, []):  # by whomever
+        memory.write_text(json.dumps({**json.loads(memory.read_text()), "bad": edited}))
+        assert check.checked(find_pairs(pairs_dir), Reading(), 0, memory)[1] == {}
     (pairs_dir / "train" / "000.png").write_text("changed")
     with pytest.raises(UserError, match=r"000\.png"):
         check.checked(find_pairs(pairs_dir), Reading(), 0, memory, lambda done, total: read.append(done))

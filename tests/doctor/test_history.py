@@ -110,6 +110,15 @@ def test_a_discriminator_that_spoils_what_l1_has_reached_has_won_early():
     assert "L1 of training pairs has risen from 0.1399 to 0.1466" in findings(TOWN[:7])[0].evidence
 
 
+def test_a_discriminator_spoils_nothing_in_an_epoch_cut_short_or_where_l1_has_no_weight():
+    history = _history(4500, *[(3.3, 0.150, 0.12)] * 4)
+    cut = {**history[-1], "step": 18001, "epoch": 18001 / 4500, "l1_loss": 0.12}
+    assert findings([*history, cut]) == []
+    risen = _history(4500, (3.3, 0.12, 0.12), *[(3.3, 0.150, 0.12)] * 4)
+    assert [finding.name for finding in findings(risen)] == ["discriminator won"]
+    assert findings([{**record, "generator_loss": record["gan_loss"]} for record in risen]) == []
+
+
 def test_one_epoch_that_was_low_by_chance_is_no_measure():
     losses = [(3.5, 0.3 + 0.03 * (-1) ** i, 0.1) for i in range(150)]  # by 10 % up and down
     assert findings(_history(8, *losses)) == []

@@ -5,7 +5,13 @@ import pytest
 
 from p2p_keras.doctor import pictures
 from p2p_keras.doctor.outcomes import Finding, Skipped
-from p2p_keras.doctor.pictures import check_alike, check_checkerboard, check_over_fitting, check_statistics
+from p2p_keras.doctor.pictures import (
+    check_alike,
+    check_checkerboard,
+    check_over_fitting,
+    check_related,
+    check_statistics,
+)
 
 
 def _photos(count: int = 12, size: int = 64) -> np.ndarray:
@@ -38,10 +44,21 @@ def test_pictures_of_other_targets_are_found_though_they_differ():
     photos = _photos()
     strangers = np.roll(photos, 9, axis=0)
     mixed = 0.5 * strangers + 0.5 * photos.mean(axis=0)
-    found = check_alike(mixed, photos)
+    assert check_alike(mixed, photos) is None
+    found = check_related(mixed, photos)
     assert isinstance(found, Finding)
     assert "no more like their own targets" in found.evidence
-    assert check_alike(0.2 * photos + 0.8 * mixed, photos) is None
+    assert check_related(0.2 * photos + 0.8 * mixed, photos) is None
+    assert isinstance(check_related(mixed[:7], photos[:7]), Skipped)
+
+
+def test_of_targets_that_are_nearly_one_picture_nobody_can_say_whose_they_are():
+    """As the frames of a clip: each fits the others as well as its own, also where the generator knows what it does."""
+    photos = _photos()
+    clip = photos[:1] + _around_mean(photos, 0.1)
+    drawn = 0.5 * clip
+    assert np.abs(drawn - clip).mean() > 0.98 * np.abs(drawn - np.roll(clip, -2, axis=0)).mean()
+    assert isinstance(check_related(drawn, clip), Skipped)
 
 
 def test_outputs_alike_where_the_targets_are_or_there_are_few_says_nothing():

@@ -26,7 +26,8 @@ def _remedy(name: str, **settings) -> str:
         {"data_dir": "pairs", "discriminator": "patch16", "learning_rate": 0.05, "lambda_l1": 10.0, "decay_epochs": 9},
         {"data_dir": "pairs", "dropout": False},
         {"data_dir": "pairs", "jitter": False},
-        {"data_dir": "pairs", "dropout": False, "jitter": False},
+        {"data_dir": "pairs", "preset": "crossview", "learning_rate": 1e-5, "base_filters": 1},
+        {"data_dir": "pairs", "labels": (12,), "eval_every_epochs": 1, "inception": "default"},
         {"data_dir": "pairs", "eval_every_epochs": 1, "statistics": "moving", "crops": "native", "base_filters": 8},
     ],
 )
@@ -55,6 +56,32 @@ def test_settings_decide():
     assert "--checkpoint=best" in _remedy("over-fitting", **plain, eval_every_epochs=1)
     assert "--statistics=per_image" in _remedy("statistics shift", **plain, statistics="moving")
     assert "per_image" not in _remedy("statistics shift", **plain, batch_size=4)
+
+
+def test_a_remedy_can_be_followed():
+    plain = {"data_dir": "pairs"}
+    assert "the paper's" not in _remedy("learning rate too high", **plain, learning_rate=1e-5)
+    assert "--base_filters" not in _remedy("over-fitting", **plain, base_filters=1)
+    assert "if there is one by now" in _remedy("over-fitting", **plain, eval_every_epochs=50)
+    assert "--best_metric=kid" in _remedy(
+        "few pictures for FID", **plain, eval_every_epochs=1, inception="default", best_metric="fid"
+    )
+    assert "--best_metric" not in _remedy("few pictures for FID", **plain, eval_every_epochs=1, inception="default")
+    assert "--preset=crossview" in _remedy("unrelated pairs", **plain, preset="paper")
+    assert "--preset=crossview" not in _remedy("unrelated pairs", **plain, preset="crossview")
+
+
+@pytest.mark.parametrize(
+    ("settings", "jpeg"),
+    [
+        ({"input_channels": (1,), "output_channels": 3}, True),
+        ({"labels": (12,)}, False),  # whose numbers a JPEG would change
+        ({"output_bits": 16, "output_channels": 1}, False),
+        ({"input_channels": (4,)}, False),  # with alpha
+    ],
+)
+def test_jpeg_only_for_what_it_can_hold(settings, jpeg):
+    assert ("JPEG" in _remedy("starved input", data_dir="pairs", **settings)) == jpeg
 
 
 def test_what_is_no_finding_has_none():

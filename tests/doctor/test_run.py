@@ -41,10 +41,17 @@ def test_a_young_run_is_told_to_be_young(quiet_machine, finished_copy, capsys):
     assert (written["step"], written["findings"]) == (6, [])
     reasons = {skipped["name"]: skipped["reason"] for skipped in written["skipped"]}
     young = {name for name, reason in reasons.items() if "too young" in reason}
-    assert young == {*CHECKS[:3], "over-fitting", "outputs alike", "checkerboard", "statistics shift"}
+    assert young == {
+        *CHECKS[:3],
+        "over-fitting",
+        "outputs alike",
+        "unrelated pairs",
+        "checkerboard",
+        "statistics shift",
+    }
     out = capsys.readouterr().out
     assert f"{finished_copy}, step 6: nothing found: 2 checks (misaligned pairs, starved input)\n" in out
-    assert out.count("Not looked for, ") == 8
+    assert out.count("Not looked for, ") == 9
 
 
 def test_without_data_the_history_is_still_read(quiet_machine, finished_copy, finished, tmp_path):
@@ -104,10 +111,10 @@ def test_moving_averages_that_do_not_fit_the_batches_shift_pictures(pictures_of)
     for layer in norms:
         layer.momentum = 0.0  # so that nothing is left of what was there before
     generator([images, None], training=True)
-    assert check_pictures(config, generator, splits)[3] is None
+    assert check_pictures(config, generator, splits)[4] is None
     for layer in norms:
         layer.moving_mean.assign(layer.moving_mean - 3.0)  # not plus, or the ReLUs would cut it off
-    found = check_pictures(config, generator, splits)[3]
+    found = check_pictures(config, generator, splits)[4]
     assert isinstance(found, Finding)
 
 

@@ -395,6 +395,6 @@ np.save("out.npy", signatures["translate"](image=tf.constant(np.load("in.npy")))
 
 
 def test_a_checkpoint_that_is_not_there_is_refused_in_words_that_fit(finished):
-    for which in ("all", "999", "newest"):
+    for which in ("all", "999", "newest", "٦"):
         with pytest.raises(UserError, match=rf"--checkpoint is latest, best or a step\. Received: {which}"):
             write.load_trained(finished[0], which)

@@ -293,7 +293,7 @@ def test_a_choice_that_cannot_be_met_says_what_there_is(tmp_path):
     checkpoints.save(_checkpoint(), tmp_path, 500, keep=0)
     with pytest.raises(UserError, match=r"p2p-train --eval_every_epochs=N keeps.*the steps 500"):
         checkpoints.choose(tmp_path, "best")
-    for which in ("7", "newest", "-500", ""):
+    for which in ("7", "newest", "-500", "", "٥٠٠"):
         with pytest.raises(UserError, match=rf"latest, best or a step, .* Received: {which}. This run has 500"):
             checkpoints.choose(tmp_path, which)
 
