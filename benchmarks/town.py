@@ -22,10 +22,10 @@ from p2p_keras.system.devices import describe_devices  # noqa: E402
 from p2p_keras.system.sealed import seal, unseal  # noqa: E402
 
 LARGEST = 8 * 2**20  # bytes of what comes with the package
-SIZE, SCENES, EPOCHS = 128, 36000, 7
+SIZE, SCENES, EPOCHS = 128, 36000, 8
 FLAGS = (
     "--direction=a2s --base_filters=16 --batch_size=8 --learning_rate=4e-4 --upsampling=resize "
-    "--ema_decay=0.999 --nodiffaugment --nodropout --discriminator=patch16"
+    "--ema_decay=0.999 --nojitter --nodropout --nodiffaugment --discriminator=patch16"
 )
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     counts = {"train": arguments.scenes, "val": 60, "test": 500}
     data = ensure_town(arguments.output / "scenes", SIZE, counts=counts, on_progress=show)
     run, export = arguments.output / "run", arguments.output / "export"
-    flags = [*FLAGS.split(), f"--epochs={arguments.epochs}", f"--decay_epochs={arguments.epochs // 3}"]
+    flags = [*FLAGS.split(), f"--epochs={arguments.epochs}", f"--decay_epochs={arguments.epochs // 2}"]
     call("train", f"--data_dir={data}", f"--workdir={run}", "--samples_every_epochs=1", *flags)
     call("eval", f"--workdir={run}", f"--inception={arguments.inception}")
     shutil.rmtree(export, ignore_errors=True)
