@@ -20,7 +20,7 @@ FUNCTIONS = {
     "losses.discriminator_loss": losses.discriminator_loss,
     "make_train_steps": make_train_steps,
 }
-L1 = re.compile(r"^ *1000 +40 +([0-9.]+)", re.MULTILINE)  # of p2p-eval, after the last step
+L1 = re.compile(r"^ *3000 +40 +([0-9.]+)", re.MULTILINE)  # of p2p-eval, after the last step
 
 
 def code_cells(notebook: dict) -> list[dict]:
