@@ -23,7 +23,7 @@ FLAGS = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
     "disable-component-update disable-sync hide-scrollbars"
 )
-WIDTH, HEIGHT = 1200, 900
+WIDTH, HEIGHT = 1200, 1060  # of the window; its bars take 140
 WAIT_SECS = 120
 
 
