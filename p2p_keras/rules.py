@@ -52,6 +52,12 @@ def check_together(config: Any) -> None:
 
 def _check_sizes(config: Any) -> None:
     size, load = config.image_size, config.load_size
+    if not config.jitter and (config.crops == "native" or load is not None):
+        flag = "--load_size" if load is not None else "--crops=native"
+        raise UserError(
+            f"{flag} is of what is cropped at random, and this run crops nothing (--nojitter, which --preset=crossview "
+            "and the demo have). Add --jitter, or leave it out."
+        )
     if size is None:
         return
     if any(side % 32 or side > LARGEST_SIDE for side in size):
@@ -66,10 +72,6 @@ def _check_sizes(config: Any) -> None:
         )
     if load is not None and config.crops == "native":
         raise UserError("--crops=native does not resize, so leave --load_size out.")
-    if not config.jitter and config.crops == "native":
-        raise UserError("--crops=native crops at random: it goes with --jitter.")
-    if not config.jitter and load is not None:
-        raise UserError("--load_size is what is cropped at random: it goes with --jitter.")
     if load is not None and not (size.height <= load.height <= 4096 and size.width <= load.width <= 4096):
         raise UserError(f"--load_size must be at least --image_size={size}, and up to 4096. Received: {load}")
 

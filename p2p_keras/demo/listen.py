@@ -1,11 +1,21 @@
-"""The address at which the page is shown, and who may ask for it. No gradio, no TensorFlow."""
+"""The address at which the page is shown, who may ask for it, and for what. No gradio, no TensorFlow."""
 
 import ipaddress
+import re
 import socket
 import urllib.parse
 from collections.abc import Callable
 
 from p2p_keras.errors import UserError
+
+# What a browser may load for the page: nothing of other hosts. gradio builds its page by scripts within it.
+POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+# What a browser asks for the page. gradio answers much more: it converts videos by ffmpeg, which reads what files they
+# name, keeps what is sent to a component in memory, and writes the app anew where it was told to.
+_PATHS = re.compile(
+    r"/(config|theme\.css|favicon\.ico|manifest\.json|(assets|static)/.{1,200}|gradio_api/(app_id|startup-events|upload|"
+    r"upload_progress|queue/(join|data)|run/predict|heartbeat/[^/]*|file=.*))?"
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -54,13 +64,43 @@ def for_this_machine(app: Callable) -> Callable:
             hosts = [_host(f"//{value}") for name, value in said if name == b"host"]
             origins = [_host(value) for name, value in said if name == b"origin"]
             if not hosts or not all(map(_is_this_machine, hosts + origins)):
-                headers = [(b"content-type", b"text/plain; charset=utf-8")]
-                await send({"type": "http.response.start", "status": 403, "headers": headers})
-                await send({"type": "http.response.body", "body": b"This page is for this machine's browsers alone.\n"})
+                await _refuse(send, 403, "This page is for this machine's browsers alone.")
                 return
         await app(scope, receive, send)
 
     return answer
+
+
+def nothing_else(app: Callable) -> Callable:
+    """The same ASGI application, but any path other than `_PATHS` is answered with status 404."""
+
+    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
+        if scope["type"] == "http" and not _PATHS.fullmatch(scope["path"]):
+            await _refuse(send, 404, "There is nothing here.")
+            return
+        await app(scope, receive, send)
+
+    return answer
+
+
+def sealed(app: Callable) -> Callable:
+    """The same ASGI application, with `POLICY` on all that it answers."""
+
+    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
+        async def send_sealed(event: dict) -> None:
+            if event["type"] == "http.response.start":
+                event = {**event, "headers": [*event["headers"], (b"content-security-policy", POLICY.encode())]}
+            await send(event)
+
+        await app(scope, receive, send_sealed)
+
+    return answer
+
+
+async def _refuse(send: Callable, status: int, why: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{why}\n".encode()})
 
 
 def _host(url: str) -> str:

@@ -1,7 +1,6 @@
 """The page, made with gradio, and the server that shows it. The one door to gradio."""
 
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 from p2p_keras.config import task_name
 from p2p_keras.demo import translate
 from p2p_keras.demo.examples import COUNT, Example
-from p2p_keras.demo.listen import address, for_this_machine, is_loopback
+from p2p_keras.demo.listen import address, for_this_machine, is_loopback, nothing_else, sealed
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
@@ -37,19 +36,11 @@ except ImportError as error:
         f"{sys.executable} -m pip install 'gradio>=6.31,<7'"
     ) from error
 
-# What a browser may load for the page: nothing of other hosts. gradio builds its page by scripts within it.
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
-# What a browser asks for the page. gradio answers much more: it converts videos by ffmpeg, which reads what files they
-# name, keeps what is sent to a component in memory, and writes the app anew where it was told to.
-_PATHS = re.compile(
-    r"/(config|theme\.css|favicon\.ico|manifest\.json|(assets|static)/.*|gradio_api/(app_id|startup-events|upload|"
-    r"upload_progress|queue/(join|data)|run/predict|heartbeat/[^/]*|file=.*))?"
-)
 _COLOURS = ["#ffffff", "#000000", "#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0"]
 _KEEP_SECS, _CLEAN_SECS = 3600, 600  # files of visitors, and how often old ones are removed
 _CSS = """
 .swatch {display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: -0.15em}
-#examples, #examples .grid-wrap {min-height: 0}
+#examples, #examples .grid-wrap {min-height: 0; overflow: hidden}
 """
 _PICTURE, _PAINTING = 0, 1  # the tabs of an input
 
@@ -131,7 +122,7 @@ def make_page(model: Model, title: str, examples: Sequence[Example], tile: bool 
             )
         if examples:
             _offer(model, examples, pictures, canvases)
-    page.queue(default_concurrency_limit=4)
+    page.queue(default_concurrency_limit=4, api_open=False)  # or whoever leaves out the queue translates many at once
     return page
 
 
@@ -235,6 +226,8 @@ def _offer(
     )
 
     def choose(event: gr.SelectData) -> list:
+        if not (isinstance(event.index, int) and 0 <= event.index < len(examples)):
+            raise gr.Error("There is no such example.", print_exception=False)
         example = examples[event.index]
         files, drawn = [], []
         for levels, kind, picture, canvas in zip(example, kinds, pictures, canvases, strict=True):
@@ -291,7 +284,7 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
     )
     page.has_launched = True  # else gradio takes the paths that visitors name for its own, and reads any file for them
     report(f"{address(listening)}  (Ctrl-C ends it)")
-    app = _sealed(_no_more(app))
+    app = sealed(nothing_else(app))
     app = for_this_machine(app) if is_loopback(listening) else app
     settings = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run([listening])
@@ -300,31 +293,3 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
 async def _ask_nobody(host: str) -> NoReturn:
     """In the place of gradio's look-up of a host, which by itself asks a public server for names."""
     raise ValueError(f"This page asks no other host for anything. Received: {host}")
-
-
-def _no_more(app: Callable) -> Callable:
-    """The same ASGI application, which does not know any path but `_PATHS`."""
-
-    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
-        if scope["type"] == "http" and not _PATHS.fullmatch(scope["path"]):
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-            await send({"type": "http.response.start", "status": 404, "headers": headers})
-            await send({"type": "http.response.body", "body": b"There is nothing here.\n"})
-            return
-        await app(scope, receive, send)
-
-    return answer
-
-
-def _sealed(app: Callable) -> Callable:
-    """The same ASGI application, with `POLICY` on all that it answers."""
-
-    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
-        async def sealed(event: dict) -> None:
-            if event["type"] == "http.response.start":
-                event = {**event, "headers": [*event["headers"], (b"content-security-policy", POLICY.encode())]}
-            await send(event)
-
-        await app(scope, receive, sealed)
-
-    return answer

@@ -11,6 +11,7 @@ CHECKS = (
     "few pictures for FID",
     "outputs alike",
     "unrelated pairs",
+    "misleading crops",
     "checkerboard",
     "statistics shift",
     "misaligned pairs",

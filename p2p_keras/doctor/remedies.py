@@ -59,11 +59,18 @@ def _unrelated(config: TrainConfig) -> str:
     ways = [f"a --learning_rate below {config.learning_rate:g}{_paper_rate(config)}"]
     ways += ["--lambda_l1=100"] if config.lambda_l1 < 100 else []
     if (config.jitter or config.dropout) and config.crops == "resized":
-        ways += ["--preset=crossview (where inputs and targets are different views)"]
+        without = ", without --load_size" if config.load_size else ""
+        ways += [f"--preset=crossview (where inputs and targets are different views{without})"]
     return (
         "Look at the pairs (p2p-prepare's preview.png) and at --direction; if they are right, a new --workdir with "
         f"{_either(ways)}."
     )
+
+
+def _crops(config: TrainConfig) -> str:
+    views = " (--preset=crossview, where inputs and targets are different views)" if config.dropout else ""
+    without = ", without --load_size" if config.load_size else ""
+    return f"A new --workdir with --nojitter{without}{views}."
 
 
 def _checkerboard(config: TrainConfig) -> str:
@@ -108,6 +115,7 @@ _REMEDIES: dict[str, Callable[[TrainConfig], str]] = {
     "few pictures for FID": _few_pictures,
     "outputs alike": _unrelated,
     "unrelated pairs": _unrelated,
+    "misleading crops": _crops,
     "checkerboard": _checkerboard,
     "statistics shift": _statistics,
     "misaligned pairs": _misaligned,

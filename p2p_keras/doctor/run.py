@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from p2p_keras.config import TrainConfig
-from p2p_keras.data import shifted
+from p2p_keras.data import pipeline, shifted
 from p2p_keras.data.pairs import fingerprint
 from p2p_keras.data.unreadable import unreadable_in_words
 from p2p_keras.doctor import fid, pictures, speed
@@ -35,7 +35,14 @@ REPORT = "doctor.json"
 _LEAST_MISALIGNED = 0.05  # of the pairs looked at; below, they are named, when a run begins, but are not what ails it
 
 # As `check_pictures` gives them.
-_OF_PICTURES = ("over-fitting", "outputs alike", "unrelated pairs", "checkerboard", "statistics shift")
+_OF_PICTURES = (
+    "over-fitting",
+    "outputs alike",
+    "unrelated pairs",
+    "misleading crops",
+    "checkerboard",
+    "statistics shift",
+)
 
 
 class Diagnosis(NamedTuple):
@@ -163,19 +170,25 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
     """Looks at what the generator makes of training pairs, and of those of the next split that has any.
 
     Returns:
-        Over-fitting, outputs alike, unrelated pairs, checkerboard, statistics shift. The generator's moving averages
-        are other ones then.
+        Over-fitting, outputs alike, unrelated pairs, misleading crops, checkerboard, statistics shift. The generator's
+        moving averages are other ones then.
     """
     generate = make_inference(generator)
     train = _look(generate, splits[0])
     held = next((split for split in splits[1:] if split.files), None)
     other = _look(generate, held) if held else train
+    alike = pictures.check_alike(other.generated, other.target)
     outcomes = [
         pictures.check_over_fitting(_l1(train), _l1(other), held.name)
         if held
         else Skipped("over-fitting", "there is neither val/ nor test/"),
-        pictures.check_alike(other.generated, other.target),
-        pictures.check_related(train.generated, train.target),
+        alike,
+        Skipped("unrelated pairs", "outputs are alike")
+        if isinstance(alike, Finding)
+        else pictures.check_related(train.generated, train.target),
+        pictures.check_crops(_l1(train), _l1(_look_at_crops(generate, splits[0], config.seed)))
+        if config.jitter and config.crops == "resized"
+        else None,
         pictures.check_checkerboard(other.generated, other.target),
     ]
     # Last, since it changes the moving averages.
@@ -199,6 +212,17 @@ class _Pictures(NamedTuple):
 def _look(generate: Callable[[tf.Tensor], tf.Tensor], split: Split) -> _Pictures:
     found = []
     for _, input_image, target_image in batches(split, range(len(split.files)), BATCH_SIZE):
+        found.append((input_image.numpy(), target_image.numpy(), generate(input_image).numpy()))
+    return _Pictures(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _look_at_crops(generate: Callable[[tf.Tensor], tf.Tensor], split: Split, seed: int) -> _Pictures:
+    """Of the same pairs, jittered as in training; the last ones may be missing."""
+    size = min(BATCH_SIZE, len(split.files))
+    found = []
+    for input_image, target_image, _ in pipeline.training_dataset(
+        split.files, split.reading, size, seed, 0, len(split.files) // size
+    ):
         found.append((input_image.numpy(), target_image.numpy(), generate(input_image).numpy()))
     return _Pictures(*map(np.concatenate, zip(*found, strict=True)))
 

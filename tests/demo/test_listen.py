@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from p2p_keras.demo.listen import address, for_this_machine, is_loopback, listen
+from p2p_keras.demo.listen import address, for_this_machine, is_loopback, listen, nothing_else
 from p2p_keras.errors import UserError
 
 
@@ -45,14 +45,43 @@ def test_whether_only_this_machine_can_reach_it():
     ],
 )
 def test_other_sites_are_not_let_in(headers, status):
+    headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert _status(for_this_machine, {"type": "http", "headers": headers}) == status
+
+
+def _status(wrapper, scope: dict) -> int:
+    """What is answered by an application that answers 200 to all that reaches it."""
+    sent = []
+
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
-
-    sent = []
 
     async def send(event):
         sent.append(event)
 
-    scope = {"type": "http", "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
-    asyncio.run(for_this_machine(app)(scope, None, send))
-    assert sent[0]["status"] == status
+    asyncio.run(wrapper(app)(scope, None, send))
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/config", 200),
+        ("/assets/index.js", 200),
+        ("/gradio_api/upload", 200),
+        ("/gradio_api/file=/tmp/a.png", 200),  # gradio looks whose it is
+        ("//config", 404),
+        ("/config/", 404),
+        ("/gradio_api/process_recording", 404),
+        ("/gradio_api/component_server", 404),
+        ("/gradio_api/vibe-code/", 404),
+        ("/gradio_api/heartbeat/a/../../run/x", 404),
+        ("/gradio_api/queue/status", 404),
+        ("/gradio_api/proxy=http://localhost", 404),
+        ("/openapi.json", 404),
+        ("/assets/" + 300 * "a", 404),
+    ],
+)
+def test_what_the_page_does_not_ask_for_is_not_there(path, status):
+    assert _status(nothing_else, {"type": "http", "path": path}) == status

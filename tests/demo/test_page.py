@@ -218,6 +218,10 @@ class Visitor:
             (self._types[event["targets"][0][0]], event["targets"][0][1]): event for event in config["dependencies"]
         }
 
+    def number_of(self, component: str, event: str) -> int:
+        """Which function an event calls."""
+        return self._events[component, event]["id"]
+
     def get(self, path: str) -> bytes:
         """What `gradio_api/path` answers; urllib.error.HTTPError if it refuses."""
         return self._ask(self._api + path)
@@ -298,6 +302,9 @@ def test_a_visitor_is_given_no_file_of_this_machine(finished, tmp_path):
         for path in ("proxy=http://localhost/a.png", "monitoring", "info", "queue/status", "../proxy=x", "%2e%2e/runs"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 visitor.get(path)
+        past_the_queue = {"data": [], "fn_index": visitor.number_of("image", "change"), "session_hash": "visitor"}
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            visitor.post("run/predict", json.dumps(past_the_queue).encode())
         assert not list(shown.scratch.rglob("secret.*"))
 
 

@@ -8,6 +8,7 @@ from p2p_keras.doctor.outcomes import Finding, Skipped
 from p2p_keras.doctor.pictures import (
     check_alike,
     check_checkerboard,
+    check_crops,
     check_over_fitting,
     check_related,
     check_statistics,
@@ -50,6 +51,12 @@ def test_pictures_of_other_targets_are_found_though_they_differ():
     assert "no more like their own targets" in found.evidence
     assert check_related(0.2 * photos + 0.8 * mixed, photos) is None
     assert isinstance(check_related(mixed[:7], photos[:7]), Skipped)
+
+
+@pytest.mark.parametrize("contrast", [0.8, 1.0, 1.2])
+def test_sharp_pictures_that_have_nothing_to_do_with_their_targets_are_found(contrast):
+    photos = _photos(24)
+    assert isinstance(check_related(contrast * photos[::-1], photos), Finding)
 
 
 def test_of_targets_that_are_nearly_one_picture_nobody_can_say_whose_they_are():
@@ -100,6 +107,17 @@ def test_another_colour_or_contrast_at_inference(change, found):
     photos -= photos.mean(axis=(1, 2), keepdims=True)  # so that scaling moves no colour
     outcome = check_statistics(change(photos), photos)
     assert isinstance(outcome, Finding) == found
+
+
+def test_crops_mislead_where_whole_images_are_far_worse_beyond_chance():
+    cropped = np.full(16, 0.08) + 0.01 * np.resize([1, -1], 16)
+    found = check_crops(1.5 * cropped, cropped)
+    assert isinstance(found, Finding)
+    assert "is 0.120 as at inference, and 0.080" in found.evidence
+    assert check_crops(1.3 * cropped, cropped) is None
+    scattered = np.full(16, 0.08) + 0.07 * np.resize([1, -1], 16)
+    assert check_crops(1.5 * scattered, scattered) is None
+    assert isinstance(check_crops(1.5 * cropped[:7], cropped[:7]), Skipped)
 
 
 def test_over_fitting_is_a_ratio_beyond_chance():
