@@ -177,20 +177,22 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
     train = _look(generate, splits[0])
     held = next((split for split in splits[1:] if split.files), None)
     other = _look(generate, held) if held else train
+    if held:
+        by_heart = pictures.check_over_fitting(_l1(train), _l1(other), held.name)
+    else:
+        by_heart = Skipped("over-fitting", "there is neither val/ nor test/")
     alike = pictures.check_alike(other.generated, other.target)
-    outcomes = [
-        pictures.check_over_fitting(_l1(train), _l1(other), held.name)
-        if held
-        else Skipped("over-fitting", "there is neither val/ nor test/"),
-        alike,
-        Skipped("unrelated pairs", "outputs are alike")
-        if isinstance(alike, Finding)
-        else pictures.check_related(train.generated, train.target),
-        pictures.check_crops(_l1(train), _l1(_look_at_crops(generate, splits[0], config.seed)))
-        if config.jitter and config.crops == "resized"
-        else None,
-        pictures.check_checkerboard(other.generated, other.target),
-    ]
+    if isinstance(alike, Finding):
+        related = Skipped("unrelated pairs", "outputs are alike")
+    else:
+        related = pictures.check_related(train.generated, train.target)
+    if not config.jitter or config.crops == "native":  # which is used in crops
+        crops = None
+    elif isinstance(by_heart, Finding):
+        crops = Skipped("misleading crops", "the run is over-fitting: it knows the crops by heart, too")
+    else:
+        crops = pictures.check_crops(_l1(train), _l1(_look_at_crops(generate, splits[0], config.seed)))
+    grid = pictures.check_checkerboard(other.generated, other.target)
     # Last, since it changes the moving averages.
     size = min(config.batch_size // config.accumulate, len(train.inputs))
     as_trained = [
@@ -198,7 +200,8 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
         for first in range(0, len(train.inputs) // size * size, size)
     ]
     as_trained = np.concatenate(as_trained)
-    return [*outcomes, pictures.check_statistics(train.generated[: len(as_trained)], as_trained)]
+    statistics = pictures.check_statistics(train.generated[: len(as_trained)], as_trained)
+    return [by_heart, alike, related, crops, grid, statistics]
 
 
 class _Pictures(NamedTuple):

@@ -128,6 +128,8 @@ def test_crops_are_looked_at_as_in_training_and_only_of_a_run_that_has_them(pict
     assert whole.shape == cropped.shape == (12,)
     assert abs(whole - cropped).min() > 0  # other pictures, of the same pairs
     assert cropped.mean() == pytest.approx(whole.mean(), rel=0.2)
+    monkeypatch.setattr(pictures, "check_over_fitting", lambda *_: Finding("over-fitting", "", ""))
+    assert isinstance(check_pictures(config, generator, splits)[3], Skipped)
     for settings in ({"jitter": False}, {"crops": "native"}):
         assert check_pictures(*pictures_of(**settings))[3] is None
     assert len(seen) == 1
