@@ -97,10 +97,8 @@ def _misaligned(config: TrainConfig) -> str:
 def _starved(config: TrainConfig) -> str:
     ways = ["files of --image_size (p2p-prepare --image_size)"] if config.crops == "resized" else []
     labels = any(config.labels or ()) or config.output_labels
-    channels, bits = (
-        {*(config.input_channels or ()), config.output_channels},
-        (*(config.input_bits or ()), config.output_bits),
-    )
+    channels = {*(config.input_channels or ()), config.output_channels}
+    bits = {*(config.input_bits or ()), config.output_bits}
     if not labels and channels <= {None, 1, 3} and 16 not in bits:  # what a JPEG holds
         ways += ["JPEG rather than PNG"]
     ways += ["--shards where files come over a network"]

@@ -1,7 +1,7 @@
 """A run's folder -> what is wrong with it: all checks, each with a finding, or with why it could not be made."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,9 +174,9 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
         moving averages are other ones then.
     """
     generate = make_inference(generator)
-    train = _look(generate, splits[0])
+    train = _look_at(generate, splits[0])
     held = next((split for split in splits[1:] if split.files), None)
-    other = _look(generate, held) if held else train
+    other = _look_at(generate, held) if held else train
     if held:
         by_heart = pictures.check_over_fitting(_l1(train), _l1(other), held.name)
     else:
@@ -212,21 +212,20 @@ class _Pictures(NamedTuple):
     generated: np.ndarray
 
 
-def _look(generate: Callable[[tf.Tensor], tf.Tensor], split: Split) -> _Pictures:
-    found = []
-    for _, input_image, target_image in batches(split, range(len(split.files)), BATCH_SIZE):
-        found.append((input_image.numpy(), target_image.numpy(), generate(input_image).numpy()))
-    return _Pictures(*map(np.concatenate, zip(*found, strict=True)))
+def _look_at(generate: Callable[[tf.Tensor], tf.Tensor], split: Split) -> _Pictures:
+    return _look(generate, (pair for _, *pair in batches(split, range(len(split.files)), BATCH_SIZE)))
 
 
 def _look_at_crops(generate: Callable[[tf.Tensor], tf.Tensor], split: Split, seed: int) -> _Pictures:
     """Of the same pairs, jittered as in training; the last ones may be missing."""
     size = min(BATCH_SIZE, len(split.files))
-    found = []
-    for input_image, target_image, _ in pipeline.training_dataset(
-        split.files, split.reading, size, seed, 0, len(split.files) // size
-    ):
-        found.append((input_image.numpy(), target_image.numpy(), generate(input_image).numpy()))
+    jittered = pipeline.training_dataset(split.files, split.reading, size, seed, 0, len(split.files) // size)
+    return _look(generate, (pair for *pair, _ in jittered))
+
+
+def _look(generate: Callable[[tf.Tensor], tf.Tensor], pairs: Iterable[Sequence[tf.Tensor]]) -> _Pictures:
+    """What becomes of batches of input and target images."""
+    found = [(image.numpy(), target.numpy(), generate(image).numpy()) for image, target in pairs]
     return _Pictures(*map(np.concatenate, zip(*found, strict=True)))
 
 
