@@ -289,7 +289,7 @@ def test_settings_come_back_from_json_as_they_were(tmp_path):
         ({"image_size": 64, "load_size": 70, "crops": "native"}, "--crops=native does not resize"),
         (
             {"jitter": False, "crops": "native"},
-            "--crops=native is of what is cropped at random.* Add --jitter",
+            "--crops=native is of what is cropped at random.* add --jitter",
         ),
         ({"image_size": 64, "jitter": False, "load_size": 70}, "--load_size is of what is cropped at random"),
         ({"input_panels": ("a",)}, "--input_panels and --target_panel go together"),

@@ -96,8 +96,11 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         sys.exit(130)
 
 
-def run_server(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
-    """As `run`, for commands that may be stopped while a thread is at work on an answer: none is waited for."""
+def run_and_leave(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues, doc: str) -> None:
+    """As `run`, for commands that leave threads at work, as one on an answer that is not wanted any longer.
+
+    None is waited for.
+    """
     try:
         run(main, values, doc)
     except SystemExit as end:

@@ -78,7 +78,7 @@ def main(values: flags.FlagValues) -> None:
 
 def entry_point() -> None:
     """`p2p-demo`."""
-    command.run_server(main, FLAGS, DOC)
+    command.run_and_leave(main, FLAGS, DOC)
 
 
 if __name__ == "__main__":

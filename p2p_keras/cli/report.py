@@ -94,7 +94,7 @@ def _check(given: dict) -> list[Path]:
 
 def entry_point() -> None:
     """`p2p-report`."""
-    command.run_server(main, FLAGS, DOC)
+    command.run_and_leave(main, FLAGS, DOC)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """p2p-train: trains pix2pix on pairs of images."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def main(values: flags.FlagValues) -> int:
     if workdir == "":
         raise UserError("--workdir is a folder's name. Received none; --workdir=. is this folder.")
     if workdir is None:
-        workdir = f"runs/{task_name(make_config(preset, **given))}"
+        naming = {name: given[name] for name in ("data_dir", "direction", "panels", "input_panels", "target_panel")}
+        workdir = f"runs/{task_name(make_config(preset, **naming))}"  # what a saved run has besides is not known yet
     saved, _ = saved_run(Path(workdir)) or (None, None)
     if alone and not saved and not only_estimate:
         raise UserError(
@@ -137,7 +139,9 @@ def main(values: flags.FlagValues) -> int:
 
 def entry_point() -> None:
     """`p2p-train`."""
-    command.run(main, FLAGS, DOC)
+    # TensorFlow's own end may wait for a minute (`dropped_in_background`). In a cluster it also tells the other hosts.
+    may_be_in_cluster = {"TF_CONFIG", "SLURM_PROCID"} & os.environ.keys()
+    (command.run if may_be_in_cluster else command.run_and_leave)(main, FLAGS, DOC)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Callable
 
 from p2p_keras.errors import UserError
+from p2p_keras.system.limits import MAX_REQUEST_BYTES
 
 # What a browser may load for the page: nothing of other hosts. gradio builds its page by scripts within it.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
@@ -79,6 +80,35 @@ def nothing_else(app: Callable) -> Callable:
             await _refuse(send, 404, "There is nothing here.")
             return
         await app(scope, receive, send)
+
+    return answer
+
+
+def with_small_requests(app: Callable) -> Callable:
+    """The same ASGI application, but requests of over `MAX_REQUEST_BYTES` are answered with status 413.
+
+    Uploads are not: gradio holds them to a limit while it writes them to files. All else it keeps in memory.
+    """
+
+    async def answer(scope: dict, receive: Callable, send: Callable) -> None:
+        if scope["type"] != "http" or scope["path"] == "/gradio_api/upload":
+            await app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more and len(body) <= MAX_REQUEST_BYTES:
+            event = await receive()
+            if event["type"] != "http.request":  # whoever asked has gone
+                return
+            body, more = body + event.get("body", b""), event.get("more_body", False)
+        if len(body) > MAX_REQUEST_BYTES:
+            await _refuse(send, 413, "This is too large.")
+            return
+        read = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_again() -> dict:
+            return read.pop() if read else await receive()
+
+        await app(scope, receive_again, send)
 
     return answer
 

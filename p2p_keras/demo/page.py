@@ -14,7 +14,7 @@ from PIL import Image
 from p2p_keras.config import task_name
 from p2p_keras.demo import translate
 from p2p_keras.demo.examples import COUNT, Example
-from p2p_keras.demo.listen import address, for_this_machine, is_loopback, nothing_else, sealed
+from p2p_keras.demo.listen import address, for_this_machine, is_loopback, nothing_else, sealed, with_small_requests
 from p2p_keras.errors import UserError
 from p2p_keras.export.open import Model
 from p2p_keras.images import codec
@@ -284,7 +284,7 @@ def serve(page: gr.Blocks, listening: socket.socket, report: Callable[[str], Non
     )
     page.has_launched = True  # else gradio takes the paths that visitors name for its own, and reads any file for them
     report(f"{address(listening)}  (Ctrl-C ends it)")
-    app = sealed(nothing_else(app))
+    app = sealed(nothing_else(with_small_requests(app)))
     app = for_this_machine(app) if is_loopback(listening) else app
     settings = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(settings).run([listening])

@@ -100,10 +100,9 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
                 if step < WINDOW_STEPS:
                     found = [Skipped(name, TOO_YOUNG) for name in _OF_PICTURES]
                 else:
-                    found = check_pictures(config, generator, splits)
+                    found = check_pictures(config, generator, splits, outcomes["over-fitting"])
             except UserError as error:
                 found = [Skipped(name, str(error)) for name in _OF_PICTURES]
-    found[0] = _either(found[0], outcomes["over-fitting"])
     outcomes |= zip(_OF_PICTURES, found, strict=True)
     return _diagnosis(step, outcomes, config)
 
@@ -166,30 +165,43 @@ def check_pairs(data: Data) -> Outcome:
     return None
 
 
-def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence[Split]) -> list[Outcome]:
+def check_pictures(
+    config: TrainConfig, generator: keras.Model, splits: Sequence[Split], by_history: Outcome = None
+) -> list[Outcome]:
     """Looks at what the generator makes of training pairs, and of those of the next split that has any.
 
+    Args:
+        config: The run's settings.
+        generator: Its generator.
+        splits: `train`, then those that may be held back.
+        by_history: Whether the run is over-fitting, by its history.
+
     Returns:
-        Over-fitting, outputs alike, unrelated pairs, misleading crops, checkerboard, statistics shift. The generator's
-        moving averages are other ones then.
+        Over-fitting (by either), outputs alike, unrelated pairs, misleading crops, checkerboard, statistics shift. The
+        generator's moving averages are other ones then.
     """
     generate = make_inference(generator)
     train = _look_at(generate, splits[0])
     held = next((split for split in splits[1:] if split.files), None)
     other = _look_at(generate, held) if held else train
     if held:
-        by_heart = pictures.check_over_fitting(_l1(train), _l1(other), held.name)
+        by_heart = pictures.check_over_fitting(_l1(train), _l1(other), held.name, _sees_crops(config))
     else:
         by_heart = Skipped("over-fitting", "there is neither val/ nor test/")
+    over_fitting = _either(by_heart, by_history)
     alike = pictures.check_alike(other.generated, other.target)
     if isinstance(alike, Finding):
         related = Skipped("unrelated pairs", "outputs are alike")
     else:
         related = pictures.check_related(train.generated, train.target)
-    if not config.jitter or config.crops == "native":  # which is used in crops
-        crops = None
-    elif isinstance(by_heart, Finding):
+    if not _sees_crops(config):
+        crops = Skipped("misleading crops", "the run crops nothing")
+    elif config.crops == "native":
+        crops = Skipped("misleading crops", "the run is used in crops as well (--crops=native)")
+    elif isinstance(over_fitting, Finding):
         crops = Skipped("misleading crops", "the run is over-fitting: it knows the crops by heart, too")
+    elif isinstance(by_heart, Skipped):
+        crops = Skipped("misleading crops", "the run may know the crops by heart, and that cannot be told")
     else:
         crops = pictures.check_crops(_l1(train), _l1(_look_at_crops(generate, splits[0], config.seed)))
     grid = pictures.check_checkerboard(other.generated, other.target)
@@ -201,7 +213,12 @@ def check_pictures(config: TrainConfig, generator: keras.Model, splits: Sequence
     ]
     as_trained = np.concatenate(as_trained)
     statistics = pictures.check_statistics(train.generated[: len(as_trained)], as_trained)
-    return [by_heart, alike, related, crops, grid, statistics]
+    return [over_fitting, alike, related, crops, grid, statistics]
+
+
+def _sees_crops(config: TrainConfig) -> bool:
+    """Whether training sees parts of the pairs, other ones each time, rather than the pairs."""
+    return config.crops == "native" or (config.jitter and config.load_size != config.image_size)
 
 
 class _Pictures(NamedTuple):

@@ -31,7 +31,7 @@ from p2p_keras.training.recorder import Recorder
 from p2p_keras.training.saver import Saver
 from p2p_keras.training.start import Run, open_run, to_record
 from p2p_keras.training.step import make_train_steps
-from p2p_keras.training.stop import stop_signals, stop_when_unread
+from p2p_keras.training.stop import dropped_in_background, stop_signals, stop_when_unread
 from p2p_keras.training.validation import find_evaluation
 from p2p_keras.workdir import checkpoints
 from p2p_keras.workdir.history import keep_history, read_history
@@ -134,13 +134,13 @@ def _train(run: Run, stop: list[int]) -> int | None:
         functools.partial(augment_pairs, target_kind=target_kind(config)) if config.diffaugment else None,
         config.dropout,
     )
-    batches = _batches(run)
+    held = [_batches(run)]
     recorder = Recorder(
         run.workdir, config, networks.loss_sums.numpy(), run.first_step, steps_per_epoch, run.last_step, run.report
     )
     saver = Saver(config, networks, decay_steps(config, steps_per_epoch), run.checkpoints)
     step, exhausted = run.first_step, ""
-    with recorder, stop_signals(stop), saver:
+    with recorder, stop_signals(stop), saver, dropped_in_background(held):
         steps_per_call, stopped_by, ended = _agree(run, 1, exhausted, stop)
         while step < run.last_step and not ended:
             until = min(
@@ -150,7 +150,7 @@ def _train(run: Run, stop: list[int]) -> int | None:
                 run.last_step,
             )
             started = time.monotonic()
-            losses = train_steps(batches, tf.constant(until - step)).numpy()
+            losses = train_steps(held[0], tf.constant(until - step)).numpy()
             secs = time.monotonic() - started
             check_losses(losses, step, run.checkpoints, saver)
             saver.check()

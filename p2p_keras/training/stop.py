@@ -1,4 +1,4 @@
-"""What stops a run: after the step that is under way, and with a checkpoint."""
+"""What stops a run: after the step that is under way, and with a checkpoint. And how it lets go of its data."""
 
 import contextlib
 import errno
@@ -69,6 +69,22 @@ def stop_when_unread(report: Callable[[str], None], stop: list[int]) -> Callable
                 stop.append(signal.SIGPIPE)
 
     return report_if_possible
+
+
+@contextlib.contextmanager
+def dropped_in_background(held: list) -> Iterator[None]:
+    """Empties a list at the end, in a thread that nobody waits for.
+
+    TensorFlow 2.21 waits for up to a minute where it drops an iterator that is not read to its end: the thread that
+    tunes the pipeline sleeps that long, and may miss being woken.
+
+    Args:
+        held: Has the only reference to what is to be dropped.
+    """
+    try:
+        yield
+    finally:
+        threading.Thread(target=held.clear, daemon=True).start()
 
 
 def _write_to_no_terminal() -> None:

@@ -23,7 +23,10 @@ from p2p_keras.cli import eval as eval_command
 from p2p_keras.cli import train as train_command
 from p2p_keras.errors import UserError
 from p2p_keras.metrics import inception
+from p2p_keras.presets import make_config
+from p2p_keras.training import run
 from p2p_keras.workdir.checkpoints import find_problem
+from p2p_keras.workdir.folder import to_json
 
 SMALL = ["--direction=AtoB", "--batch_size=4", "--image_size=32", "--base_filters=4", "--precision=float32"]
 
@@ -103,6 +106,19 @@ def test_the_run_of_a_killed_process_ends_bit_equal_to_an_uninterrupted_one(tmp_
     done = run_command("train", *flags, f"--workdir={broken}")
     assert (done.returncode, done.stderr) == (0, "")
     assert_same_end(tmp_path / "whole", broken, 180)
+
+
+def test_a_demo_of_an_older_version_goes_on_by_its_own_command(tmp_path, monkeypatch):
+    """Then it was cropped at random: what a flag is about may be the saved run's alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "a2s").mkdir(parents=True)
+    began = json.loads(to_json(make_config("paper", direction="a2s", image_size=64, load_size=72, steps=4)))
+    del began["config"]["jitter"]
+    (tmp_path / "runs" / "a2s" / "config.json").write_text(json.dumps(began))
+    asked = []
+    monkeypatch.setattr(run, "train", lambda config, *_: asked.append(config))
+    assert call_command(train_command, "--direction=a2s", "--load_size=72", "--steps=6") == 0
+    assert [(config.jitter, config.load_size, config.steps) for config in asked] == [(True, (72, 72), 6)]
 
 
 @pytest.mark.slow

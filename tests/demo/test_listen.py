@@ -3,8 +3,9 @@ import socket
 
 import pytest
 
-from p2p_keras.demo.listen import address, for_this_machine, is_loopback, listen, nothing_else
+from p2p_keras.demo.listen import address, for_this_machine, is_loopback, listen, nothing_else, with_small_requests
 from p2p_keras.errors import UserError
+from p2p_keras.system.limits import MAX_REQUEST_BYTES
 
 
 def test_it_listens_on_this_machine_alone_unless_told():
@@ -85,3 +86,45 @@ def _status(wrapper, scope: dict) -> int:
 )
 def test_what_the_page_does_not_ask_for_is_not_there(path, status):
     assert _status(nothing_else, {"type": "http", "path": path}) == status
+
+
+@pytest.mark.parametrize(
+    ("path", "sizes", "status"),
+    [
+        ("/gradio_api/queue/join", [], 200),
+        ("/gradio_api/queue/join", [100, MAX_REQUEST_BYTES - 100], 200),
+        ("/gradio_api/queue/join", [100, MAX_REQUEST_BYTES - 99], 413),
+        ("/gradio_api/run/predict", [MAX_REQUEST_BYTES] * 1000, 413),
+        ("/gradio_api/upload", [MAX_REQUEST_BYTES] * 2, 200),
+    ],
+)
+def test_what_is_kept_in_memory_is_small(path, sizes, status):
+    coming = [{"type": "http.request", "body": size * b"a", "more_body": True} for size in sizes]
+    coming += [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+    sent, got, taken = [], [], iter(coming)
+
+    async def receive():
+        return next(taken)
+
+    async def send(event):
+        sent.append(event)
+
+    async def app(scope, receive, send):
+        while (event := await receive())["type"] == "http.request":
+            got.append(event["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    asyncio.run(with_small_requests(app)({"type": "http", "path": path}, receive, send))
+    assert sent[0]["status"] == status
+    assert len(b"".join(got)) == (sum(sizes) if status == 200 else 0)
+    assert len(list(taken)) > 990 or len(sizes) < 1000  # it was refused before all of it had come
+
+
+def test_a_request_whose_sender_has_gone_is_not_answered():
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def never(*_):
+        raise AssertionError
+
+    asyncio.run(with_small_requests(never)({"type": "http", "path": "/"}, gone, never))

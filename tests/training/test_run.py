@@ -6,6 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -446,3 +449,21 @@ def test_a_run_begun_anew_mixes_with_nothing_of_the_one_before(
     assert {"config.json", "history.jsonl", "samples/epoch_0002.png", "curves.png"} <= before.keys()
     assert read_config(aside / "config.json")[0].seed == 0
     assert open_model(aside, "6", quiet).contract.image_size == (32, 32)  # its snapshots can still be taken
+
+
+def test_the_data_is_let_go_where_nobody_waits(tmp_path, monkeypatch):
+    make, threads = run_module._batches, []
+
+    def batches(run):
+        made = make(run)
+        weakref.finalize(made, lambda: threads.append(threading.current_thread()))
+        return made
+
+    monkeypatch.setattr(run_module, "_batches", batches)
+    write_pairs(tmp_path / "data" / "train", 4)
+    train(small_config(tmp_path / "data", epochs=1), tmp_path / "run", report=quiet)
+    until = time.monotonic() + DEADLINE_SECS
+    while not threads and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threads
+    assert threading.main_thread() not in threads  # TensorFlow may wait for a minute in it
