@@ -15,6 +15,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -237,25 +238,26 @@ class Visitor:
 
     def translate(self, path: str, **meta) -> dict:
         """What comes of a picture, whose file is said to be there: gradio's `output`."""
-        return self._run(("image", "change"), {"image": _file(path, **meta)})
+        return self._run(("image", "change"), {"image": _file(path, **meta)}, uuid.uuid4().hex)
 
     def paint(self, path: str, *layers: str, **meta) -> dict:
         """What comes of a painting likewise."""
-        self._run(("tabitem", "select"), {})  # of the second tab, which is the last to have such an event
+        session = uuid.uuid4().hex
+        self._run(("tabitem", "select"), {}, session)  # of the second tab, which is the last to have such an event
         painting = {"background": None, "layers": [_file(layer) for layer in layers], "composite": _file(path, **meta)}
-        return self._run(("button", "click"), {"imageeditor": painting})
+        return self._run(("button", "click"), {"imageeditor": painting}, session)
 
-    def _run(self, trigger: tuple[str, str], given: dict) -> dict:
+    def _run(self, trigger: tuple[str, str], given: dict, session: str) -> dict:
         event = self._events[trigger]
         data = [given.get(self._types[number]) for number in event["inputs"]]
         joining = {
             "data": data,
             "fn_index": event["id"],
-            "session_hash": "visitor",
+            "session_hash": session,
             "trigger_id": event["targets"][0][0],
         }
         self._ask(f"{self._api}queue/join", json.dumps(joining).encode(), "application/json")
-        for line in self.get("queue/data?session_hash=visitor").decode().splitlines():
+        for line in self.get(f"queue/data?session_hash={session}").decode().splitlines():
             message = json.loads(line.removeprefix("data: ") or "{}")
             if message.get("msg") == "process_completed":
                 return message["output"]
