@@ -60,8 +60,7 @@ class TrainConfig:
     target_panel: str = setting("", "The panel that is the target, with --input_panels.", meaning="--direction decides")
     batch_size: int = setting(
         1,
-        "Pairs per step, over all devices together.",
-        meaning="raised, as a preset's, to a multiple of the number of devices",
+        "Pairs per step, over all devices together. Where it is not given, it is raised to a multiple of their number.",
         at_least=1,
     )
     accumulate: int = setting(
@@ -87,8 +86,8 @@ class TrainConfig:
     )
     jitter: bool = setting(
         True,
-        "Resize training pairs to --load_size, and crop them at random. Where input and target are different views, "
-        "--nojitter makes far better pictures: of a scene the same crop leaves out other things in each.",
+        "Resize training pairs to --load_size, and crop them at random, as the paper does. Without, pictures are "
+        "better, far better where input and target are different views. --load_size and --crops=native turn it on.",
     )
     mirror: bool = setting(True, "Mirror every second training pair, at random.")
     crops: str = setting(

@@ -83,11 +83,12 @@ def test_pairs_that_could_not_be_scored_are_not_trained_on(load, monkeypatch, tm
 def test_images_are_counted_by_the_batch_that_is_trained_with(load):
     quality = load("quality")
     for flags, size in (
-        (["--image_size=64", "--nomirror"], 1),
+        (["--image_size=64", "--nomirror"], 8),
         (["--batch_size=4", "--batch_size=2"], 2),
         (["--preset=experiment3"], 24),
         (["--preset=experiment3", "--batch_size=8"], 8),
-        (["--preset=best"], 1),
+        (["--preset=best"], 8),
+        (["--preset=paper"], 1),
     ):
         assert quality.batch_of(flags) == size
     with pytest.raises(SystemExit, match=r"as --name=value\. Received: 4"):

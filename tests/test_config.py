@@ -25,7 +25,7 @@ from p2p_keras.workdir.folder import check_resume, read_config, to_json
 def test_defaults_are_the_best_ones_and_otherwise_the_papers():
     config = make_config(data_dir="x")
     assert config == make_config("best", data_dir="x")
-    assert (config.batch_size, config.epochs, config.learning_rate, config.beta1) == (1, 200, 2e-4, 0.5)
+    assert (config.batch_size, config.epochs, config.learning_rate, config.beta1) == (8, 200, 6e-4, 0.5)
     assert (config.lambda_l1, config.base_filters, config.discriminator) == (100, 64, "patch70")
 
 
@@ -42,14 +42,26 @@ def test_without_data_dir_the_defaults_are_the_demos_and_flags_override_them():
     assert make_config("experiment3").decay_epochs == 0
 
 
-def test_the_paper_and_the_best_differ_in_three_settings():
+def test_the_paper_and_the_best_differ_in_six_settings():
     paper, best = (make_config(name, data_dir="x") for name in ("paper", "best"))
     assert paper == TrainConfig(data_dir="x")
-    assert dataclasses.replace(paper, upsampling="resize", ema_decay=0.999, diffaugment=True) == best
+    against = {"upsampling": "resize", "ema_decay": 0.999, "diffaugment": True}
+    against |= {"jitter": False, "batch_size": 8, "learning_rate": 6e-4}
+    assert dataclasses.replace(paper, statistics="moving", **against) == best  # which follow from the batch
     assert make_config("best", data_dir="x", ema_decay=0.0).ema_decay == 0
-    assert make_config("paper", best, data_dir="x") == paper  # which a run that has begun then refuses by name
+    as_saved = dataclasses.replace(paper, batch_size=8, statistics="moving")  # the 1 raised to 8 devices
+    assert make_config("paper", best, data_dir="x") == as_saved  # which a run that has begun then refuses by name
     assert make_config("best", paper, steps=7).steps == make_config("best", make_config(data_dir="x", steps=7)).steps
     assert make_config("best").decay_epochs == make_config().decay_epochs  # of the demo
+
+
+@pytest.mark.parametrize("about_crops", [{"load_size": 300}, {"crops": "native"}])
+def test_what_is_about_crops_has_them_made(about_crops):
+    assert not make_config(data_dir="x").jitter
+    assert make_config(data_dir="x", **about_crops).jitter
+    for asked in ({"jitter": False}, {"preset": "crossview"}):
+        with pytest.raises(UserError, match="for a new one add --jitter, or leave"):
+            make_config(data_dir="x", **asked, **about_crops)
 
 
 def test_the_demo_and_the_preset_for_different_views_have_the_same_settings_against_them():
@@ -99,9 +111,10 @@ def test_every_rule_is_named_with_its_flag(settings, word):
 
 
 def test_a_batch_size_that_nobody_gave_is_raised_to_what_the_devices_share():
-    assert make_config(data_dir="x", devices=4).batch_size == 4
-    assert make_config(data_dir="x", devices=4).statistics == "moving"
-    assert make_config(data_dir="x", devices=4, statistics="per_image").statistics == "per_image"
+    assert make_config(data_dir="x", devices=3).batch_size == 9
+    assert make_config("paper", data_dir="x", devices=4).batch_size == 4
+    assert make_config("paper", data_dir="x", devices=4).statistics == "moving"
+    assert make_config("paper", data_dir="x", devices=4, statistics="per_image").statistics == "per_image"
     assert make_config(devices=5).batch_size == 10  # the demo's 8
     assert make_config("experiment1", data_dir="x", devices=3).batch_size == 129
     assert make_config("experiment1", data_dir="x", devices=4).batch_size == 128

@@ -27,7 +27,7 @@ from p2p_keras.data.prepare.splits import Shares
 from p2p_keras.metrics import inception
 from p2p_keras.metrics.distribution import inception_score
 from p2p_keras.models import build_generator
-from p2p_keras.presets import PRESETS, make_config
+from p2p_keras.presets import BEST, PRESETS, make_config
 from p2p_keras.system.limits import MAX_PIXELS
 
 README = (ROOT / "README.md").read_text()
@@ -220,9 +220,12 @@ STATED = [
     (r"([\d,]+) scenes of a small town", sum(town.COUNTS.values())),
     (r"the newest (\w+) kept", PAPERS.keep_checkpoints),
     (r"([\d.]+), ([\d.]+), ([\d.]+) % train, val, test", Shares()),
-    (r"Defaults are the paper's: (\d+)x\d+", _default(build_generator, "image_size")),
-    (r"Defaults are the paper's: [^.]* batch (\d+)", PAPERS.batch_size),
-    (r"Defaults are the paper's: [^.]* Adam (\S+) with beta1 ([\d.]+),", (PAPERS.learning_rate, PAPERS.beta1)),
+    (r"Defaults are the paper's, (\d+)x\d+", _default(build_generator, "image_size")),
+    (r"Adam with beta1 ([\d.]+),", PAPERS.beta1),
+    (
+        r"--diffaugment --nojitter --batch_size=(\d+) --learning_rate=(\S+)`",
+        (BEST["batch_size"], BEST["learning_rate"]),
+    ),
     (r"L1 weight (\d+)", PAPERS.lambda_l1),
     (r"(\d+)x\d+ PatchGAN", int(PAPERS.discriminator.removeprefix("patch"))),
     (r"PatchGAN, (\d+) epochs", PAPERS.epochs),

@@ -41,7 +41,7 @@ def test_help_is_documentation():
         "the demo",
         "--[no]mirror",
         "--load_size=SIZE",
-        "Default: 0.0002",
+        "Default: 0.0006; paper: 0.0002",
     ):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120

@@ -56,8 +56,8 @@ def test_settings_decide():
     assert _remedy("discriminator won", **plain).endswith("with more pairs or --discriminator=patch16.")
     assert "below 0.05 (the paper's is 2e-4)" in _remedy("learning rate too high", **plain, learning_rate=0.05)
     assert "--checkpoint=best" in _remedy("over-fitting", **plain, eval_every_epochs=1)
-    assert "--statistics=per_image" in _remedy("statistics shift", **plain, statistics="moving")
-    assert "per_image" not in _remedy("statistics shift", **plain, batch_size=4)
+    assert "--statistics=per_image" in _remedy("statistics shift", **paper, statistics="moving")
+    assert "per_image" not in _remedy("statistics shift", **plain)
 
 
 def test_a_remedy_can_be_followed():

@@ -63,6 +63,6 @@ def test_it_names_what_departs_from_the_defaults_and_no_more():
         "--workdir=runs/again",
         "--data_dir=data",
         "--direction=AtoB",
-        "--batch_size=1",
+        "--batch_size=8",
     ]
     assert changed_settings(config) == {"direction": "AtoB"}

@@ -193,14 +193,14 @@ def test_two_hosts_equal_one_with_two_devices(data, tmp_path, two_devices, devic
     assert not (tmp_path / "other").exists()
     assert list(scratch.iterdir()) == []
 
-    small = {"discriminator": "pixel", "epochs": None, "steps": 2, **BEST}
+    small = {"discriminator": "pixel", "epochs": None, "steps": 2, **BEST, "batch_size": 4}
     assert train(small_config(data, **small), tmp_path / "one", two_devices, quiet) is None
     ours, theirs = (checkpoint_values(tmp_path / name, 2) for name in ("two", "one"))
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         # A process alone on its threads may add up a kernel's gradient in another order: some 1e-7 of it, which Adam's
-        # first steps, whose length is the learning rate of 2e-4 whatever the gradient, may turn into a part of that.
-        np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=2e-5, err_msg=name)
+        # first steps, whose length is the learning rate of 6e-4 whatever the gradient, may turn into a part of that.
+        np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=6e-5, err_msg=name)
 
 
 @pytest.mark.slow
