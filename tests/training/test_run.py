@@ -451,7 +451,7 @@ def test_a_run_begun_anew_mixes_with_nothing_of_the_one_before(
     assert open_model(aside, "6", quiet).contract.image_size == (32, 32)  # its snapshots can still be taken
 
 
-def test_the_data_is_let_go_where_nobody_waits(tmp_path, monkeypatch):
+def test_the_data_is_let_go_where_nobody_waits(tmp_path, monkeypatch, one_device):
     make, threads = run_module._batches, []
 
     def batches(run):
@@ -461,7 +461,7 @@ def test_the_data_is_let_go_where_nobody_waits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run_module, "_batches", batches)
     write_pairs(tmp_path / "data" / "train", 4)
-    train(small_config(tmp_path / "data", epochs=1), tmp_path / "run", report=quiet)
+    train(small_config(tmp_path / "data", epochs=1), tmp_path / "run", one_device, quiet)
     until = time.monotonic() + DEADLINE_SECS
     while not threads and time.monotonic() < until:
         time.sleep(0.01)
