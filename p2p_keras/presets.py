@@ -20,8 +20,8 @@ PAPER = {
     "learning_rate": 2e-4,
 }
 
-# What made better pictures in as many images, of facades and of the drawn town, and in a third of the time: so it is
-# the default. docs/results.md has the figures, also of the next.
+# What made better pictures in as many images, of facades and of the drawn town, and in less than half the time: so it
+# is the default. docs/results.md has the figures, also of the next.
 BEST = {
     **PAPER,
     "upsampling": "resize",
@@ -36,6 +36,7 @@ BEST = {
 # same crop leaves out other things in each, and all that is drawn has to pass the innermost layers, where the dropout
 # is; a discriminator that judges larger patches is sure of them too soon.
 CROSSVIEW = {**BEST, "dropout": False, "diffaugment": False, "discriminator": "patch16"}
+del CROSSVIEW["batch_size"], CROSSVIEW["learning_rate"]  # the default's, the demo's, or those of a run that goes on
 
 # The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its 9000 steps call
 # for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half.
@@ -95,9 +96,9 @@ def make_config(
         base["epochs"] = None
     if "epochs" in given:
         base["steps"] = None
-    if not saved and preset is None and (given.get("load_size") or given.get("crops") == "native"):
-        base["jitter"] = True  # of its crops they are
     settings = {**base, **given}
+    if preset in (None, "best") and defaults is BEST and "jitter" not in given:
+        settings["jitter"] |= settings.get("load_size") is not None or settings.get("crops") == "native"  # its crops'
     if saved and saved.inception not in (None, "default") and "inception" not in given:
         raise UserError(
             "A network for evaluations is a program, and the run may be a stranger's, so it is not taken from its "

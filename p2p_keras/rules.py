@@ -55,8 +55,8 @@ def _check_sizes(config: Any) -> None:
     if not config.jitter and (config.crops == "native" or load is not None):
         flag = "--load_size" if load is not None else "--crops=native"
         raise UserError(
-            f"{flag} is of what is cropped at random, and with --nojitter, which --preset=best, crossview and the "
-            "demo have, nothing is. A run has one of them, from its first step on: for a new one add --jitter, or "
+            f"{flag} is of what is cropped at random, and with --nojitter, which --preset=crossview and the demo "
+            "have, nothing is. A run has one of them, from its first step on: for a new one add --jitter, or "
             f"leave {flag} out."
         )
     if size is None:

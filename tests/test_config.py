@@ -59,9 +59,10 @@ def test_the_paper_and_the_best_differ_in_six_settings():
 def test_what_is_about_crops_has_them_made(about_crops):
     assert not make_config(data_dir="x").jitter
     assert make_config(data_dir="x", **about_crops).jitter
-    for asked in ({"jitter": False}, {"preset": "crossview"}):
+    assert make_config("best", data_dir="x", **about_crops).jitter
+    for asked in ({"jitter": False}, {"preset": "crossview"}, {"data_dir": None}):
         with pytest.raises(UserError, match="for a new one add --jitter, or leave"):
-            make_config(data_dir="x", **asked, **about_crops)
+            make_config(**{"data_dir": "x", **asked, **about_crops})
 
 
 def test_the_demo_and_the_preset_for_different_views_have_the_same_settings_against_them():

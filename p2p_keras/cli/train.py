@@ -82,7 +82,7 @@ def _help_of(field: dataclasses.Field) -> str:
         return ", ".join(text for text in ("" if value in (None, "", ()) else str(value).lower(), meaning) if text)
 
     default, others = BEST.get(field.name, field.default), {}
-    for name, preset in (("paper", PAPER), ("crossview", CROSSVIEW), ("demo", DEMO)):
+    for name, preset in (("paper", PAPER), ("crossview", BEST | CROSSVIEW), ("demo", DEMO)):
         if (value := preset.get(field.name, field.default)) != default:
             others.setdefault(show(value), []).append(name)
     if field.name == "decay_epochs":  # see make_config

@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Callable
 
 from p2p_keras.errors import UserError
-from p2p_keras.system.limits import MAX_REQUEST_BYTES
+from p2p_keras.system.limits import MAX_REQUEST_BYTES, MAX_UPLOAD_BYTES
 
 # What a browser may load for the page: nothing of other hosts. gradio builds its page by scripts within it.
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
@@ -87,12 +87,28 @@ def nothing_else(app: Callable) -> Callable:
 def with_small_requests(app: Callable) -> Callable:
     """The same ASGI application, but requests of over `MAX_REQUEST_BYTES` are answered with status 413.
 
-    Uploads are not: gradio holds them to a limit while it writes them to files. All else it keeps in memory.
+    An upload may be a file larger: gradio writes files to disk, but keeps what comes beside them in memory. What is
+    larger than it says is cut off.
     """
 
     async def answer(scope: dict, receive: Callable, send: Callable) -> None:
-        if scope["type"] != "http" or scope["path"] == "/gradio_api/upload":
+        if scope["type"] != "http":
             await app(scope, receive, send)
+            return
+        if scope["path"] == "/gradio_api/upload":
+            left = MAX_UPLOAD_BYTES + MAX_REQUEST_BYTES
+            said = dict(scope["headers"]).get(b"content-length", b"0")
+            if not said.isdigit() or int(said) > left:
+                await _refuse(send, 413, "This is too large.")
+                return
+
+            async def receive_some() -> dict:
+                nonlocal left
+                event = await receive()
+                left -= len(event.get("body", b""))
+                return event if left >= 0 else {"type": "http.disconnect"}
+
+            await app(scope, receive_some, send)
             return
         body, more = b"", True
         while more and len(body) <= MAX_REQUEST_BYTES:

@@ -103,6 +103,7 @@ def examine(workdir: Path, data_dir: Path | Url | None = None, report: Callable[
                     found = check_pictures(config, generator, splits, outcomes["over-fitting"])
             except UserError as error:
                 found = [Skipped(name, str(error)) for name in _OF_PICTURES]
+    found[0] = _either(found[0], outcomes["over-fitting"])
     outcomes |= zip(_OF_PICTURES, found, strict=True)
     return _diagnosis(step, outcomes, config)
 

@@ -134,7 +134,7 @@ def _check_trained(record: dict, workdir: Path) -> None:
 def _check_batch(batch_size: int, accumulate: int, count: int, replicas: int) -> None:
     if batch_size > count:
         raise UserError(
-            f"--batch_size must not exceed the number of training pairs, {count}. Received: {batch_size}. Lower it."
+            f"A batch has {batch_size} pairs, and there are {count} to train on. Give --batch_size={count} or less."
         )
     if batch_size % replicas:
         lower = batch_size // replicas * replicas

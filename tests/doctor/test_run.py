@@ -21,7 +21,7 @@ from p2p_keras.evaluation.split import batches, take_split
 from p2p_keras.metrics.inception import Extractor
 from p2p_keras.training.run import train
 from p2p_keras.workdir.generator import build_generator, restore_each
-from p2p_keras.workdir.history import read_history
+from p2p_keras.workdir.history import append_history, read_history
 from p2p_keras.workdir.resolve import Data, resolve
 
 
@@ -239,3 +239,15 @@ def test_a_discriminator_that_wins_is_said_once_and_at_the_end(tmp_path, one_dev
     found = json.loads((tmp_path / "run" / "doctor.json").read_text())["findings"]
     assert found[0]["name"] == "discriminator won"
     assert found[0].keys() == {"name", "evidence", "meaning", "remedy"}
+
+
+def test_over_fitting_by_the_history_is_found_without_pictures(quiet_machine, finished_copy):
+    """As of a run of label maps, or without a checkpoint."""
+    (before, *_), path = read_history(finished_copy), finished_copy / "history.jsonl"
+    path.unlink()
+    for epoch, (train_l1, val_l1) in enumerate(zip((0.5, 0.3, 0.2, 0.15), (0.3, 0.4, 0.6, 0.65), strict=True), 1):
+        evaluation = {"split": "val", "count": 3, "l1": val_l1}
+        record = {**before, "step": 3 * epoch, "epoch": float(epoch), "l1_loss": train_l1, "evaluation": evaluation}
+        append_history(finished_copy, record)
+    shutil.rmtree(finished_copy / "checkpoints")
+    assert "over-fitting" in [finding.name for finding in examine(finished_copy, report=quiet).findings]

@@ -258,7 +258,7 @@ def test_auto_precision_continues_with_the_runs_own(finished, finished_copy, one
 
 
 def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, two_devices, tmp_path):
-    with pytest.raises(UserError, match=r"training pairs, 12\. Received: 13"):
+    with pytest.raises(UserError, match=r"A batch has 13 pairs, and there are 12 to train on\. Give --batch_size=12"):
         train(small_config(pairs_dir, batch_size=13), tmp_path, one_device)
     with pytest.raises(UserError, match=r"2 devices. Received: 5. Take 4 or 6"):
         train(small_config(pairs_dir, batch_size=5), tmp_path, two_devices)
