@@ -35,8 +35,14 @@ BEST = {
 # For inputs and targets that are different views of one scene, as from the air and from the street. Of such a scene the
 # same crop leaves out other things in each, and all that is drawn has to pass the innermost layers, where the dropout
 # is; a discriminator that judges larger patches is sure of them too soon.
-CROSSVIEW = {**BEST, "dropout": False, "diffaugment": False, "discriminator": "patch16"}
-del CROSSVIEW["batch_size"], CROSSVIEW["learning_rate"]  # the default's, the demo's, or those of a run that goes on
+CROSSVIEW = {
+    "upsampling": "resize",
+    "ema_decay": 0.999,
+    "jitter": False,
+    "dropout": False,
+    "diffaugment": False,
+    "discriminator": "patch16",
+}  # The batch size and the learning rate stay the default's, the demo's, or those of a run that goes on.
 
 # The demo is small on purpose: a few minutes on two CPU cores show everything that a run does. Its 9000 steps call
 # for a higher learning rate than the paper's hundred thousands, falling to 0 in the second half.
