@@ -103,7 +103,7 @@ def make_config(
     if "epochs" in given:
         base["steps"] = None
     settings = {**base, **given}
-    if preset in (None, "best") and defaults is BEST and "jitter" not in given:
+    if preset in (None, "best") and settings.get("data_dir") and "jitter" not in given:
         settings["jitter"] |= settings.get("load_size") is not None or settings.get("crops") == "native"  # its crops'
     if saved and saved.inception not in (None, "default") and "inception" not in given:
         raise UserError(

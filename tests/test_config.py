@@ -59,7 +59,9 @@ def test_the_paper_and_the_best_differ_in_six_settings():
 def test_what_is_about_crops_has_them_made(about_crops):
     assert not make_config(data_dir="x").jitter
     assert make_config(data_dir="x", **about_crops).jitter
-    assert make_config("best", data_dir="x", **about_crops).jitter
+    saved = make_config("best", data_dir="x", **about_crops)
+    assert saved.jitter
+    assert make_config("best", saved, **about_crops) == make_config("best", saved) == saved
     for asked in ({"jitter": False}, {"preset": "crossview"}, {"data_dir": None}):
         with pytest.raises(UserError, match="for a new one add --jitter, or leave"):
             make_config(**{"data_dir": "x", **asked, **about_crops})

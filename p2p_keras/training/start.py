@@ -132,13 +132,13 @@ def _check_trained(record: dict, workdir: Path) -> None:
 
 
 def _check_batch(batch_size: int, accumulate: int, count: int, replicas: int) -> None:
+    most = count // replicas * replicas  # that are shared out evenly
     if batch_size > count:
-        raise UserError(
-            f"A batch has {batch_size} pairs, and there are {count} to train on. Give --batch_size={count} or less."
-        )
+        way_out = f"Give --batch_size={most} or less." if most else f"{replicas} devices need as many."
+        raise UserError(f"A batch has {batch_size} pairs, and there are {count} to train on. {way_out}")
     if batch_size % replicas:
         lower = batch_size // replicas * replicas
-        near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
+        near = " or ".join(str(size) for size in (lower, lower + replicas) if 0 < size <= most) or str(replicas)
         raise UserError(
             f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
             f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."

@@ -260,6 +260,10 @@ def test_auto_precision_continues_with_the_runs_own(finished, finished_copy, one
 def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, two_devices, tmp_path):
     with pytest.raises(UserError, match=r"A batch has 13 pairs, and there are 12 to train on\. Give --batch_size=12"):
         train(small_config(pairs_dir, batch_size=13), tmp_path, one_device)
+    write_pairs(tmp_path / "odd" / "train", 5)
+    for batch_size, way_out in ((6, "Give --batch_size=4 or less"), (5, "Take 4, or show fewer devices")):
+        with pytest.raises(UserError, match=way_out):
+            train(small_config(tmp_path / "odd", batch_size=batch_size), tmp_path / "run", two_devices)
     with pytest.raises(UserError, match=r"2 devices. Received: 5. Take 4 or 6"):
         train(small_config(pairs_dir, batch_size=5), tmp_path, two_devices)
     with pytest.raises(UserError, match=r"that a device gets, 6, .* Received: 4. Take one of 1, 2, 3, 6, or .* of 8\."):
