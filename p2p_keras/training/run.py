@@ -58,6 +58,8 @@ def train(
         strategy: Where to compute; by default on all visible devices.
         report: Called with each line that a person should read.
 
+    At the end of the program TensorFlow may take another minute to let go of the data (`dropped_in_background`).
+
     Returns:
         None when the run is finished; the number of the signal (SIGINT, SIGTERM, SIGHUP, or SIGPIPE if nobody reads the
         report any longer) that stopped it after a checkpoint.

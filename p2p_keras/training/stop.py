@@ -73,10 +73,11 @@ def stop_when_unread(report: Callable[[str], None], stop: list[int]) -> Callable
 
 @contextlib.contextmanager
 def dropped_in_background(held: list) -> Iterator[None]:
-    """Empties a list at the end, in a thread that nobody waits for.
+    """Empties a list at the end, in a thread that nobody waits for but the end of the interpreter.
 
     TensorFlow 2.21 waits for up to a minute where it drops an iterator that is not read to its end: the thread that
-    tunes the pipeline sleeps that long, and may miss being woken.
+    tunes the pipeline sleeps that long, and may miss being woken. The thread is no daemon: Python ends those wherever
+    they are, and inside TensorFlow's C++ that aborts the process.
 
     Args:
         held: Has the only reference to what is to be dropped.
@@ -84,7 +85,7 @@ def dropped_in_background(held: list) -> Iterator[None]:
     try:
         yield
     finally:
-        threading.Thread(target=held.clear, daemon=True).start()
+        threading.Thread(target=held.clear).start()
 
 
 def _write_to_no_terminal() -> None:
