@@ -29,6 +29,8 @@ def train(
 ) -> Path:
     """Trains a run, or continues the one in `workdir`: `p2p-train` as a function.
 
+    Where the program ends soon after, TensorFlow may need up to a minute more.
+
     Args:
         data_dir: A folder of pairs, see docs/data.md; or the URL of one in shards.
         workdir: The run's folder, on a disk.

@@ -87,7 +87,8 @@ class TrainConfig:
     jitter: bool = setting(
         True,
         "Resize training pairs to --load_size, and crop them at random, as the paper does. Without, pictures are "
-        "better, far better where input and target are different views. --load_size and --crops=native turn it on.",
+        "better, far better where input and target are different views. --load_size and --crops=native turn it on, but "
+        "not with --preset=crossview or in the demo.",
     )
     mirror: bool = setting(True, "Mirror every second training pair, at random.")
     crops: str = setting(

@@ -57,7 +57,7 @@ def _check_sizes(config: Any) -> None:
         raise UserError(
             f"{flag} is of what is cropped at random, and with --nojitter, which --preset=crossview and the demo "
             "have, nothing is. A run has one of them, from its first step on: for a new one add --jitter, or "
-            f"leave {flag} out."
+            f"leave {flag} out; one that has it goes on without --preset."
         )
     if size is None:
         return

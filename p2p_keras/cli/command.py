@@ -1,5 +1,6 @@
 """What all commands share: flags of their own, help that reads like documentation, errors in one line."""
 
+import atexit
 import contextlib
 import logging
 import os
@@ -82,7 +83,7 @@ def run(main: Callable[[flags.FlagValues], int | None], values: flags.FlagValues
         print(f"{name}: {text}", file=sys.stderr, flush=True)
         if isinstance(error, HostLostError):
             sys.stdout.flush()
-            os._exit(error.status)  # TensorFlow's own end would wait for the host that has gone
+            _leave(error.status)  # TensorFlow's own end would wait for the host that has gone
         sys.exit(2)
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush says nothing
@@ -104,7 +105,13 @@ def run_and_leave(main: Callable[[flags.FlagValues], int | None], values: flags.
     try:
         run(main, values, doc)
     except SystemExit as end:
-        os._exit(end.code or 0)
+        _leave(end.code or 0)
+
+
+def _leave(status: int) -> None:
+    """Ends the process without waiting for its threads. What is to be done at its end is done: AutoGraph's files go."""
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def _refuse_urls(values: flags.FlagValues) -> None:

@@ -87,8 +87,8 @@ def nothing_else(app: Callable) -> Callable:
 def with_small_requests(app: Callable) -> Callable:
     """The same ASGI application, but requests of over `MAX_REQUEST_BYTES` are answered with status 413.
 
-    An upload may be a file larger. gradio writes its files to disk, and keeps what else it holds in memory. One that
-    says less than it has is cut off.
+    An upload may be larger by one file. gradio writes its files to disk, and keeps what else it holds in memory. One
+    that says less than it has is cut off.
     """
 
     async def answer(scope: dict, receive: Callable, send: Callable) -> None:

@@ -50,6 +50,7 @@ def train(
     """Trains a run to its end, from the newest checkpoint in its folder or from the start.
 
     Seeds Python's, NumPy's and TensorFlow's global generators with the run's seed: Keras' initializers draw from them.
+    Where the program ends soon after, TensorFlow may need up to a minute more (`dropped_in_background`).
 
     Args:
         config: What to train. In a folder that already holds a run, it must agree with that run's settings.
@@ -57,8 +58,6 @@ def train(
             `curves.png`, and `snapshots/` if there are to be any.
         strategy: Where to compute; by default on all visible devices.
         report: Called with each line that a person should read.
-
-    At the end of the program TensorFlow may take another minute to let go of the data (`dropped_in_background`).
 
     Returns:
         None when the run is finished; the number of the signal (SIGINT, SIGTERM, SIGHUP, or SIGPIPE if nobody reads the

@@ -26,6 +26,8 @@ from p2p_keras.workdir.folder import check_resume, saved_run, to_json
 from p2p_keras.workdir.resolve import Data, resolve
 from p2p_keras.workdir.resume import newest_whole
 
+_SHOW_FEWER = "Show fewer devices with CUDA_VISIBLE_DEVICES"
+
 
 class Run(NamedTuple):
     """A run that is ready to go on."""
@@ -77,7 +79,6 @@ def open_run(
     config, data = resolve(config, saved, workdir, report)
     count = len(data.pairs.splits["train"])
     _check_jit(config, strategy.num_replicas_in_sync)
-    _check_batch(config.batch_size, config.accumulate, count, strategy.num_replicas_in_sync)
     steps_per_epoch = count // config.batch_size
     last_step = total_steps(config, steps_per_epoch)
 
@@ -90,6 +91,7 @@ def open_run(
         check_resume(saved, config, first_step, steps_per_epoch)  # first: in another run's folder the data differ, too
         _check_data(record, found, data.pairs.root)
         _check_best(saved, config, workdir)
+    _check_batch(config, count, strategy.num_replicas_in_sync, goes_on=first_step > 0)
     if source:
         check_form(source.config, config)
     networks = build_networks(config, strategy, last_step, decay_steps(config, steps_per_epoch))
@@ -131,25 +133,30 @@ def _check_trained(record: dict, workdir: Path) -> None:
         )
 
 
-def _check_batch(batch_size: int, accumulate: int, count: int, replicas: int) -> None:
+def _check_batch(config: TrainConfig, count: int, replicas: int, goes_on: bool) -> None:
+    """A run that goes on is offered other devices alone: it keeps its batch, and its pairs are those it began with."""
+    batch_size, accumulate = config.batch_size, config.accumulate
     most = count // replicas * replicas  # that are shared out evenly
+    if not most:
+        way_out = _SHOW_FEWER if goes_on else f"{_SHOW_FEWER}, or add pairs"
+        raise UserError(f"There are fewer pairs to train on ({count}) than devices ({replicas}). {way_out}.")
     if batch_size > count:
-        way_out = f"Give --batch_size={most} or less." if most else f"{replicas} devices need as many."
+        way_out = f"Give --batch_size={most}{' or less' if replicas == 1 else ''}."
         raise UserError(f"A batch has {batch_size} pairs, and there are {count} to train on. {way_out}")
     if batch_size % replicas:
         lower = batch_size // replicas * replicas
-        near = " or ".join(str(size) for size in (lower, lower + replicas) if 0 < size <= most) or str(replicas)
+        near = " or ".join(str(size) for size in (lower, lower + replicas) if 0 < size <= most)
+        way_out = _SHOW_FEWER if goes_on else f"{_SHOW_FEWER}, or take {near}"
         raise UserError(
-            f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. "
-            f"Take {near}, or show fewer devices with CUDA_VISIBLE_DEVICES."
+            f"--batch_size is shared out evenly over the {replicas} devices. Received: {batch_size}. {way_out}."
         )
     share = batch_size // replicas
     if share % accumulate:
         divisors = ", ".join(str(parts) for parts in range(1, share + 1) if share % parts == 0)
+        others = f"Take one of {divisors}, or a --batch_size that is a multiple of {replicas * accumulate}"
         raise UserError(
             f"--accumulate divides the pairs of a step that a device gets, {share}, into equal parts. "
-            f"Received: {accumulate}. Take one of {divisors}, or a --batch_size that is a multiple of "
-            f"{replicas * accumulate}."
+            f"Received: {accumulate}. {_SHOW_FEWER if goes_on else others}."
         )
 
 

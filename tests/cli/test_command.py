@@ -1,5 +1,6 @@
 import errno
 import os
+import subprocess
 import sys
 
 import pytest
@@ -95,6 +96,26 @@ def test_a_reader_that_has_gone_is_no_trouble():
     done = run_command("prepare", "--help", stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+# Ends while a thread is at work, with something to do at the end, as AutoGraph's files to remove.
+_LEAVES = """
+import atexit
+import threading
+import time
+
+from absl import flags
+from p2p_keras.cli import command
+
+atexit.register(print, "done at the end", flush=True)
+threading.Thread(target=time.sleep, args=(3600,)).start()
+command.run_and_leave(lambda _: 7, flags.FlagValues(), "p2p-some does something.")
+"""
+
+
+def test_a_command_that_leaves_does_what_is_to_be_done_and_waits_for_no_thread():
+    done = subprocess.run([sys.executable, "-c", _LEAVES], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "done at the end\n", "")
 
 
 def test_without_a_standard_output_a_command_works_as_well():

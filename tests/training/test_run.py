@@ -261,13 +261,29 @@ def test_batch_must_fit_the_data_and_the_replicas(pairs_dir, one_device, two_dev
     with pytest.raises(UserError, match=r"A batch has 13 pairs, and there are 12 to train on\. Give --batch_size=12"):
         train(small_config(pairs_dir, batch_size=13), tmp_path, one_device)
     write_pairs(tmp_path / "odd" / "train", 5)
-    for batch_size, way_out in ((6, "Give --batch_size=4 or less"), (5, "Take 4, or show fewer devices")):
+    for batch_size, way_out in ((6, r"Give --batch_size=4\."), (5, r"CUDA_VISIBLE_DEVICES, or take 4\.")):
         with pytest.raises(UserError, match=way_out):
             train(small_config(tmp_path / "odd", batch_size=batch_size), tmp_path / "run", two_devices)
-    with pytest.raises(UserError, match=r"2 devices. Received: 5. Take 4 or 6"):
+    write_pairs(tmp_path / "one" / "train", 1)
+    for batch_size in (1, 2):  # no number is offered, for none would do
+        with pytest.raises(UserError, match=r"\(1\) than devices \(2\)\. Show fewer devices with \w+, or add pairs\.$"):
+            train(small_config(tmp_path / "one", batch_size=batch_size), tmp_path / "run", two_devices)
+    with pytest.raises(UserError, match=r"2 devices. Received: 5. Show fewer devices with \w+, or take 4 or 6\."):
         train(small_config(pairs_dir, batch_size=5), tmp_path, two_devices)
     with pytest.raises(UserError, match=r"that a device gets, 6, .* Received: 4. Take one of 1, 2, 3, 6, or .* of 8\."):
         train(small_config(pairs_dir, batch_size=12, accumulate=4), tmp_path, two_devices)
+
+
+def test_a_run_that_goes_on_is_offered_no_other_batch(one_device, two_devices, tmp_path):
+    data, workdir = tmp_path / "data", tmp_path / "run"
+    write_pairs(data / "train", 5)
+    config = {"batch_size": 5, "epochs": None}
+    train(small_config(data, **config, steps=1), workdir, one_device, quiet)
+    with pytest.raises(UserError, match=r"Received: 5\. Show fewer devices with CUDA_VISIBLE_DEVICES\.$"):
+        train(small_config(data, **config, steps=2), workdir, two_devices, quiet)
+    next((data / "train").iterdir()).unlink()
+    with pytest.raises(UserError, match=r"the training files in .* Put them back"):
+        train(small_config(data, **config, steps=2), workdir, one_device, quiet)
 
 
 def test_xla_is_for_one_device(pairs_dir, two_devices, tmp_path):
