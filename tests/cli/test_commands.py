@@ -1,6 +1,7 @@
 """The commands as a user meets them: in processes of their own."""
 
 import json
+import os
 import random
 import re
 import resource
@@ -124,9 +125,10 @@ def test_a_demo_of_an_older_version_goes_on_by_its_own_command(tmp_path, monkeyp
 @pytest.mark.slow
 def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
     write_pairs(tmp_path / "data" / "train", 12)
-    workdir = tmp_path / "run"
+    workdir, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
     flags = [*SMALL, f"--data_dir={tmp_path / 'data'}", "--epochs=100000", f"--workdir={workdir}"]
-    process = start_command("train", *flags)
+    process = start_command("train", *flags, env={**os.environ, "TMPDIR": str(scratch)})
     for line in process.stdout:
         if line.startswith("epoch 2/"):
             process.send_signal(signal.SIGINT)
@@ -135,6 +137,7 @@ def test_ctrl_c_saves_and_exits_without_a_traceback(tmp_path):
     assert process.returncode == 128 + signal.SIGINT
     assert err == ""
     assert "Stopped at step" in out
+    assert list(scratch.iterdir()) == []  # AutoGraph's files have gone
     assert list((workdir / "checkpoints").glob("step_*"))
 
 
