@@ -27,14 +27,15 @@ BEST = {
     "upsampling": "resize",
     "ema_decay": 0.999,
     "jitter": False,
+    "dropout": False,
     "diffaugment": True,
     "batch_size": 8,
     "learning_rate": 6e-4,
 }
 
 # For inputs and targets that are different views of one scene, as from the air and from the street. Of such a scene the
-# same crop leaves out other things in each, and all that is drawn has to pass the innermost layers, where the dropout
-# is; a discriminator that judges larger patches is sure of them too soon.
+# same crop leaves out other things in each, and all that is drawn has to pass the innermost layers, where the paper has
+# its dropout; a discriminator that judges larger patches is sure of them too soon.
 CROSSVIEW = {
     "upsampling": "resize",
     "ema_decay": 0.999,

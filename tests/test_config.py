@@ -42,11 +42,11 @@ def test_without_data_dir_the_defaults_are_the_demos_and_flags_override_them():
     assert make_config("experiment3").decay_epochs == 0
 
 
-def test_the_paper_and_the_best_differ_in_six_settings():
+def test_the_paper_and_the_best_differ_in_seven_settings():
     paper, best = (make_config(name, data_dir="x") for name in ("paper", "best"))
     assert paper == TrainConfig(data_dir="x")
     against = {"upsampling": "resize", "ema_decay": 0.999, "diffaugment": True}
-    against |= {"jitter": False, "batch_size": 8, "learning_rate": 6e-4}
+    against |= {"jitter": False, "dropout": False, "batch_size": 8, "learning_rate": 6e-4}
     assert dataclasses.replace(paper, statistics="moving", **against) == best  # which follow from the batch
     assert make_config("best", data_dir="x", ema_decay=0.0).ema_decay == 0
     as_saved = dataclasses.replace(paper, batch_size=8, statistics="moving")  # the 1 raised to 8 devices

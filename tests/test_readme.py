@@ -223,7 +223,7 @@ STATED = [
     (r"Defaults are the paper's, (\d+)x\d+", _default(build_generator, "image_size")),
     (r"Adam with beta1 ([\d.]+),", PAPERS.beta1),
     (
-        r"--diffaugment --nojitter --batch_size=(\d+) --learning_rate=(\S+)`",
+        r"--diffaugment --nojitter --nodropout --batch_size=(\d+) --learning_rate=(\S+)`",
         (BEST["batch_size"], BEST["learning_rate"]),
     ),
     (r"L1 weight (\d+)", PAPERS.lambda_l1),

@@ -40,9 +40,9 @@ flags.DEFINE_enum(
     None,
     tuple(PRESETS),
     "best, which is the default of your own pairs: the paper's settings but for --upsampling=resize "
-    "--ema_decay=0.999 --diffaugment --nojitter --batch_size=8 --learning_rate=6e-4, which made better pictures in as "
-    "many images (docs/results.md); crossview, for inputs and targets that are different views, as from the air and "
-    "from the street: best, but for --nodropout --nodiffaugment --discriminator=patch16; paper, the paper's; or one of "
+    "--ema_decay=0.999 --diffaugment --nojitter --nodropout --batch_size=8 --learning_rate=6e-4, which made better "
+    "pictures in as many images (docs/results.md); crossview, for inputs and targets that are different views, as from "
+    "the air and from the street: best, but for --nodiffaugment --discriminator=patch16; paper, the paper's; or one of "
     "the report's experiments: the paper's with their direction, batch size, learning rate 2e-3, epochs. Other flags "
     "override it.",
     flag_values=FLAGS,

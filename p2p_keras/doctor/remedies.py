@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from p2p_keras.config import TrainConfig, best_metric
 from p2p_keras.doctor.outcomes import Finding, Outcome
+from p2p_keras.presets import CROSSVIEW
 
 _PAPER_RATE = 2e-4
 _FEWEST_FILTERS = 8  # fewer draw nothing
@@ -42,7 +43,6 @@ def _over_fitting(config: TrainConfig) -> str:
         best = "With --eval_every_epochs the best checkpoint is kept, and --patience ends in time"
     ways = ["more pairs"]
     ways += [] if config.diffaugment else ["--diffaugment"]
-    ways += [] if config.dropout else ["--dropout"]
     ways += [] if config.jitter else ["--jitter (where both are of one view)"]
     ways += [f"--base_filters below {config.base_filters}"] if config.base_filters > _FEWEST_FILTERS else []
     return f"{best}. A new --workdir with {_either(ways)}."
@@ -58,7 +58,7 @@ def _few_pictures(config: TrainConfig) -> str:
 def _unrelated(config: TrainConfig) -> str:
     ways = [f"a --learning_rate below {config.learning_rate:g}{_paper_rate(config)}"]
     ways += ["--lambda_l1=100"] if config.lambda_l1 < 100 else []
-    if (config.jitter or config.dropout) and config.crops == "resized":
+    if config.crops == "resized" and _departs_from_crossview(config, "jitter", "dropout", "discriminator"):
         without = ", without --load_size" if config.load_size else ""
         ways += [f"--preset=crossview (where inputs and targets are different views{without})"]
     return (
@@ -68,7 +68,8 @@ def _unrelated(config: TrainConfig) -> str:
 
 
 def _crops(config: TrainConfig) -> str:
-    views = " (--preset=crossview, where inputs and targets are different views)" if config.dropout else ""
+    views = " (--preset=crossview, where inputs and targets are different views)"
+    views = views if _departs_from_crossview(config, "dropout", "discriminator") else ""
     without = ", without --load_size" if config.load_size else ""
     return f"A new --workdir with --nojitter{without}{views}."
 
@@ -119,6 +120,10 @@ _REMEDIES: dict[str, Callable[[TrainConfig], str]] = {
     "misaligned pairs": _misaligned,
     "starved input": _starved,
 }
+
+
+def _departs_from_crossview(config: TrainConfig, *names: str) -> bool:
+    return any(getattr(config, name) != CROSSVIEW[name] for name in names)
 
 
 def _either(ways: list[str]) -> str:
