@@ -234,9 +234,8 @@ def prepare_keras(arguments: argparse.Namespace):
 
     strategy = tf.distribute.MirroredStrategy([device])
     settings = BEST if arguments.worker == "defaults" else {}  # the paper's are those of TrainConfig
-    config = TrainConfig(
-        image_size=size, batch_size=batch, precision=arguments.precision, statistics="moving", **settings
-    )
+    given = {"image_size": size, "batch_size": batch, "precision": arguments.precision, "statistics": "moving"}
+    config = TrainConfig(**{**settings, **given})
     if arguments.inference:
         generate, image = make_inference(build_generator(config, compact_weights=True)), tf.constant(images[0])
         return (lambda: generate(image).numpy()), lambda: None
@@ -249,6 +248,7 @@ def prepare_keras(arguments: argparse.Namespace):
         average=networks.average,
         ema_decay=config.ema_decay,
         augment=partial(augment_pairs, target_kind=RGB) if config.diffaugment else None,
+        dropout=config.dropout,
     )
     iterator = iter(strategy.experimental_distribute_dataset(data))
     return (lambda: train_steps(iterator, tf.constant(1)).numpy()), lambda: None

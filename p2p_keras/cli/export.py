@@ -34,7 +34,10 @@ flags.DEFINE_enum(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
-    "noise", False, "The SavedModel draws dropout noise from a seed, which each request gives.", flag_values=FLAGS
+    "noise",
+    False,
+    "Of a run with --dropout: the SavedModel draws its noise from a seed, which each request gives.",
+    flag_values=FLAGS,
 )
 flags.DEFINE_enum(
     "precision",

@@ -58,8 +58,9 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "samples",
     0,
-    "Number of noise samples drawn for each image, with their standard deviation as one more image, 4 times as bright "
-    "so that it can be seen; of label maps the share of samples that differ from the most frequent class.",
+    "Of a run with --dropout: number of noise samples drawn for each image, with their standard deviation as one more "
+    "image, 4 times as bright so that it can be seen; of label maps the share of samples that differ from the most "
+    "frequent class.",
     flag_values=FLAGS,
 )
 flags.DEFINE_enum(

@@ -22,9 +22,9 @@ LEAST_CONTRAST = 0.02  # by which they differ: 3 of 255 levels; of pictures that
 # town, whose views differ, 1.6 to 1.8.
 CROPS = 1.4
 OVER_FITTING = 1.5  # times; healthy 1.04 to 1.1, eight pairs by heart 1.9
-# Without jitter training pairs are seen just as they are: the demo has 1.7 at its end, while L1 of validation pairs
-# still falls, eight pairs by heart 4.
-OVER_FITTING_UNCROPPED = 2.5
+# Without jitter training pairs are seen just as they are: the demo has 1.7 at its end, 360 facades at 64x64 have 3
+# after 222 epochs, while FID and L1 of other pairs still fall; eight pairs by heart 4.
+OVER_FITTING_UNCROPPED = 3.5
 CERTAIN = 3.0  # standard errors
 
 

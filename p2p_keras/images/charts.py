@@ -60,7 +60,7 @@ def training_figure(history: list[dict]) -> Figure:
         scores = [record["evaluation"]["l1"] for record in scored]
         x = [record["epoch"] for record in scored]
         reconstruction.plot(x, scores, color="tab:orange", marker=marker, markersize=3, label=split)
-        reconstruction.lines[0].set_label("training, with noise and jitter")
+        reconstruction.lines[0].set_label("training")
         reconstruction.set(title="L1, [-1, 1]", ylim=(0, 1.1 * max(l1 + scores)))
         reconstruction.legend(frameon=False)
     for axes, name in zip(more, seen[:1], strict=False):

@@ -153,7 +153,9 @@ def _check_batch(config: TrainConfig, count: int, replicas: int, goes_on: bool) 
     share = batch_size // replicas
     if share % accumulate:
         divisors = ", ".join(str(parts) for parts in range(1, share + 1) if share % parts == 0)
-        others = f"Take one of {divisors}, or a --batch_size that is a multiple of {replicas * accumulate}"
+        others = f"Take one of {divisors}"
+        if replicas * accumulate <= count:
+            others += f", or a --batch_size that is a multiple of {replicas * accumulate}"
         raise UserError(
             f"--accumulate divides the pairs of a step that a device gets, {share}, into equal parts. "
             f"Received: {accumulate}. {_SHOW_FEWER if goes_on else others}."

@@ -24,8 +24,8 @@ def _remedy(name: str, **settings) -> str:
         {"data_dir": "pairs"},  # the best preset
         {"data_dir": "pairs", "preset": "paper", "lambda_l1": 10000.0, "batch_size": 4},
         {"data_dir": "pairs", "discriminator": "patch16", "learning_rate": 0.05, "lambda_l1": 10.0, "decay_epochs": 9},
-        {"data_dir": "pairs", "dropout": False},
-        {"data_dir": "pairs", "jitter": False},
+        {"data_dir": "pairs", "dropout": True},
+        {"data_dir": "pairs", "jitter": True},
         {"data_dir": "pairs", "preset": "crossview", "learning_rate": 1e-5, "base_filters": 1},
         {"data_dir": "pairs", "labels": (12,), "eval_every_epochs": 1, "inception": "default"},
         {"data_dir": "pairs", "eval_every_epochs": 1, "statistics": "moving", "crops": "native", "base_filters": 8},
@@ -69,7 +69,8 @@ def test_a_remedy_can_be_followed():
         "few pictures for FID", **plain, eval_every_epochs=1, inception="default", best_metric="fid"
     )
     assert "--best_metric" not in _remedy("few pictures for FID", **plain, eval_every_epochs=1, inception="default")
-    assert "--preset=crossview" in _remedy("unrelated pairs", **plain, preset="paper")
+    for others in ({}, {"preset": "paper"}):
+        assert "--preset=crossview" in _remedy("unrelated pairs", **plain, **others)
     assert "--preset=crossview" not in _remedy("unrelated pairs", **plain, preset="crossview")
 
 

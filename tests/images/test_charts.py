@@ -47,7 +47,7 @@ def test_evaluations_join_the_training_curves():
     _, reconstruction, kid = figure.axes
     curves = _curves(reconstruction)
     assert curves["val"] == [(2, 0.4), (4, 0.2)]
-    assert [y for _, y in curves["training, with noise and jitter"]] == [0.3, 0.15, 0.3 / 3, 0.3 / 4]
+    assert [y for _, y in curves["training"]] == [0.3, 0.15, 0.3 / 3, 0.3 / 4]
     assert reconstruction.get_ylim() == (0, 1.1 * 0.4)
     assert list(_curves(kid).values()) == [[(2, 10), (4, 5)]]
     assert kid.get_title() == "KID@768 x1000 on val, lower is better"
