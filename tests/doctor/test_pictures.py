@@ -127,8 +127,8 @@ def test_over_fitting_is_a_ratio_beyond_chance():
         "0.200 on 16 training pairs and 0.320 on those of val" in check_over_fitting(train, 1.6 * train, "val").evidence
     )
     assert check_over_fitting(train, 1.4 * train, "val") is None
-    assert check_over_fitting(train, 2.4 * train, "val", cropped=False) is None
-    assert isinstance(check_over_fitting(train, 2.6 * train, "val", cropped=False), Finding)
+    assert check_over_fitting(train, 3.4 * train, "val", cropped=False) is None
+    assert isinstance(check_over_fitting(train, 3.6 * train, "val", cropped=False), Finding)
     assert check_over_fitting(1.6 * train, train, "val") is None
     # 8 pairs of which one is far off: twice the mean, at a standard error of 0.2.
     assert check_over_fitting(train, np.array([0.2] * 7 + [1.8]), "val") is None
