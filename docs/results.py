@@ -72,11 +72,11 @@ def draw_few() -> None:
         plot(left, [(row["epoch"], row["val_l1"]) for row in rows], f"{label}, val", colour)
         plot(left, [(row["epoch"], row["train_l1"]) for row in rows], f"{label}, training", colour, dashed=True)
         plot(right, [(row["epoch"], row["val_fid"]) for row in rows], label, colour)
-    left.set(title="L1, [-1, 1]", xlabel="epoch", ylim=(0, None))
+    left.set(title="L1, [-1, 1]", xlabel="epoch", ylim=(0, 0.55))
     right.set(title="FID@768 of the 40 val pairs, lower is better", xlabel="epoch", ylim=(0, None))
-    left.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     right.legend(frameon=False)
-    figure.suptitle("50 pairs of CMP Facades, 128x128, batch 1")
+    figure.suptitle("50 pairs of CMP Facades, 128x128, 32 filters")
     figure.savefig(DOCS / "few.png", dpi=110)
 
 
